@@ -1,0 +1,114 @@
+"""The public Python interface, re-exported lazily by :mod:`trojai_seam`."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from .batch.paths import RunPaths
+from .batch.records import read_rows
+from .batch.runner import Options
+from .batch.runner import evaluate as run_batch
+from .rounds import detect_round, get_round, model_directory
+from .rounds.opening import open_directory, open_network
+from .seam import UnlearnConfig, resolve
+from .seam.methods import get_method
+from .seam.outcome import Outcome
+from .seeds import derive_seed
+from .tables import results_frame
+from .tasks import Subject
+
+
+def load_model(
+    model_dir: str | PathLike[str], round: str | None = None, device: str | torch.device = "cpu"
+) -> torch.nn.Module:
+    """Rebuild the network of a model directory without running anything in its file.
+
+    Args:
+        model_dir: a model directory, or the ``model.pt`` in one (the configs beside it are used as hints).
+        round: name or alias of the round; only checked, since the file itself says what to build.
+        device: where the weights go.
+
+    Returns:
+        The network in eval mode, called as NIST's own was (``float32 [N, 3, H, W]`` images in the round's scaling,
+        ``[N, features]`` vectors, …) and giving the same kind of output (raw logits for classifiers).
+
+    Raises:
+        RefusedArchive: the file is missing, damaged or hostile.
+        UnsupportedModel: no constructor knows the network, or (StateMismatch) its tensors do not fit.
+        DatasetProblem: no such directory, or an unreadable config.
+        UsageProblem: no such round.
+    """
+    if round is not None:
+        get_round(round)
+    model, _ = open_network(model_directory(Path(model_dir)), device)
+    return model
+
+
+def open_subject(
+    model_dir: str | PathLike[str], round: str | None = None, device: str | torch.device = "cpu"
+) -> Subject:
+    """A model directory ready to be unlearned: network, task, clean and poisoned examples, facts.
+
+    Args:
+        model_dir: a model directory.
+        round: name or alias; found from the directory's path and config when unset.
+        device: where network and examples go.
+
+    Raises:
+        TrojaiSeamError: as :func:`load_model`; also ExampleProblem for unusable examples, and DatasetProblem when the
+            round cannot be told.
+    """
+    directory = model_directory(Path(model_dir))
+    round_config = get_round(round) if round is not None else detect_round([directory])
+    return open_directory(directory, round_config, device)
+
+
+def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0) -> Outcome:
+    """Unlearn a copy of ``subject.model`` on *all* its clean examples, to use the result.
+
+    To measure what unlearning does, use :func:`evaluate`, which holds examples out.
+
+    Args:
+        subject: from :func:`open_subject`; it is not changed.
+        config: what to do; the default preset when unset. ``trojai_seam.seam.resolve`` makes one from a preset.
+        seed: the same seed gives the same network on the same machine.
+
+    Raises:
+        EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
+        ConfigProblem: a setting is out of range.
+    """
+    config = config or resolve(get_round(subject.facts["round"]).preset)
+    own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
+    return get_method(config.method)(subject.model, subject.task, subject.clean, config, own_seed)
+
+
+def evaluate(
+    dataset_dir: str | PathLike[str], run_dir: str | PathLike[str], round: str | None = None, **options: Any
+) -> pd.DataFrame:
+    """Evaluate every model of a dataset and return the results frame; the run directory holds records and tables.
+
+    Args:
+        dataset_dir: a dataset folder, or one model directory.
+        run_dir: new, empty, or a run of the same settings, which is continued.
+        round: name or alias; found from the dataset when unset.
+        **options: fields of :class:`trojai_seam.batch.runner.Options`: ``preset``, ``options``, ``protocol``, ``seed``,
+            ``device``, ``ids``, ``limit``, ``shard``, ``retry``, …
+
+    Raises:
+        TrojaiSeamError: a mistake about the run as a whole. A bad model is a failed row instead.
+    """
+    return run_batch(Path(dataset_dir), Path(run_dir), Options(round=round, **options))
+
+
+def read_results(run_dir: str | PathLike[str]) -> pd.DataFrame:
+    """The results frame of a run directory, read from its records (one row per model, nullable dtypes).
+
+    Raises:
+        RunDirectoryProblem: no such run, or an unreadable record.
+    """
+    return results_frame(read_rows(RunPaths(Path(run_dir))))

@@ -1,0 +1,48 @@
+"""Where everything in a run directory is. No other module joins strings to find a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run directory."""
+
+    run_dir: Path
+
+    @property
+    def plan(self) -> Path:
+        """What was asked for, and the hash that a later command is compared with."""
+        return self.run_dir / "plan.json"
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        return self.run_dir / "records"
+
+    def record(self, model_id: str) -> Path:
+        """The record of one model; ids with a slash stay one file name."""
+        return self.records / f"{quote(model_id, safe='')}.h5"
+
+    @property
+    def results(self) -> Path:
+        """One row per model."""
+        return self.run_dir / "results.csv"
+
+    @property
+    def results_parquet(self) -> Path:
+        """The same for pandas, with types."""
+        return self.run_dir / "results.parquet"
+
+    @property
+    def failures(self) -> Path:
+        """The failed rows with their reasons."""
+        return self.run_dir / "failures.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Means over all, poisoned and clean models."""
+        return self.run_dir / "summary.csv"

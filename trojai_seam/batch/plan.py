@@ -1,0 +1,102 @@
+"""What a run is: the settings that decide its numbers, and the refusal to mix two of them in one directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunDirectoryProblem, shown
+from ..rounds import RoundConfig
+from ..seam import UnlearnConfig
+from .files import make_folder, write_atomic
+from .paths import RunPaths
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a row apart from the model itself.
+
+    How the work is spread (executor, shard, limit) is left out on purpose: it must not change any number.
+
+    Attributes:
+        dataset: the dataset folder, absolute.
+        round_config: the round, with ``--round-set`` applied.
+        unlearning: the resolved preset with ``--set`` applied.
+        protocol: how clean examples are split.
+        seed: of the run.
+        device: ``cpu`` or ``cuda``; they round differently.
+        threads: CPU threads per model; another number may sum in another order.
+        networks: SHA-256 of the user's ``--networks`` file, empty without one.
+    """
+
+    dataset: str
+    round_config: RoundConfig
+    unlearning: UnlearnConfig
+    protocol: str = "held-out"
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    networks: str = ""
+    changed_options: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "format": FORMAT,
+            "dataset": self.dataset,
+            "round": dict(self.round_config.document),
+            "unlearning": self.unlearning.as_dict(),
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "device": self.device,
+            "threads": self.threads,
+            "networks": self.networks,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all settings; together with round, model id and seed it identifies a record."""
+        text = json.dumps(self.document(), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
+    """Make the run directory, or check that it belongs to the same plan.
+
+    Raises:
+        RunDirectoryProblem: it holds another plan (the differences are named), something else, or cannot be written.
+    """
+    make_folder(paths.run_dir)
+    if paths.plan.exists():
+        differences = list(_differences(_read_plan(paths.plan), plan.document()))
+        if differences:
+            raise RunDirectoryProblem(
+                f"{paths.run_dir}: was made with other settings: {'; '.join(differences[:12])}; "
+                "use another --out, or the settings of plan.json"
+            )
+    elif any(entry.name != paths.records.name for entry in paths.run_dir.iterdir()):
+        raise RunDirectoryProblem(f"{paths.run_dir}: is not empty and holds no plan.json; use a new or empty folder")
+    else:
+        write_atomic(paths.plan, (json.dumps(plan.document(), indent=2, allow_nan=False) + "\n").encode())
+    make_folder(paths.records)
+
+
+def _read_plan(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as problem:
+        raise RunDirectoryProblem(f"{path}: is not a readable plan: {problem}") from None
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
+    elif old != new:
+        yield f"{name} was {shown(json.dumps(old), 60)}, now {shown(json.dumps(new), 60)}"

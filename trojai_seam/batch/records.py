@@ -1,0 +1,103 @@
+"""Records: one HDF5 file per evaluated model. They are the truth; every table is derived from them.
+
+Layout: the row as attributes of the root; groups ``clean`` and ``poisoned`` with names, labels, targets and outputs
+before; ``folds/<k>`` with split indices, outputs after, the phases and the epoch trace. A failed model has its
+attributes and, for a failure that is not the user's, a ``traceback`` attribute.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import RunDirectoryProblem
+from .files import PARTIAL, write_atomic
+from .paths import RunPaths
+
+Arrays = Mapping[str, Any]
+MOST_TEXT = 60_000  # an HDF5 attribute holds 64 KiB
+
+
+def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write one record in one atomic step.
+
+    The file is made in memory first: a full disk then meets plain bytes instead of a half-open HDF5 library.
+
+    Args:
+        path: where.
+        row: column name → plain value; ``None`` is left out.
+        arrays: dataset path (``folds/0/trace/loss``) → array, or list of strings.
+
+    Raises:
+        RunDirectoryProblem: it cannot be written.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, value in row.items():
+            if value is not None:
+                file.attrs[name] = value[:MOST_TEXT] if isinstance(value, str) else value
+        for name, values in arrays.items():
+            if isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values):
+                file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=np.asarray(values))
+    write_atomic(path, buffer.getvalue())
+
+
+def read_row(path: Path) -> dict[str, Any]:
+    """The attributes of one record as plain Python values.
+
+    Raises:
+        RunDirectoryProblem: it is no record.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return {name: _plain(value) for name, value in file.attrs.items()}
+    except OSError as problem:
+        raise RunDirectoryProblem(
+            f"{path}: is not a readable record ({problem}); remove it to evaluate the model again"
+        ) from None
+
+
+def read_rows(paths: RunPaths) -> list[dict[str, Any]]:
+    """The rows of all records in a run directory, in the order of their file names.
+
+    Raises:
+        RunDirectoryProblem: no such run, or an unreadable record.
+    """
+    if not paths.records.is_dir():
+        raise RunDirectoryProblem(f"{paths.run_dir}: is not a run directory (it has no {paths.records.name} folder)")
+    return [read_row(path) for path in sorted(paths.records.glob("*.h5")) if not path.name.startswith(".")]
+
+
+def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dict[str, str]:
+    """Status by model id, of those in ``model_ids`` that have a record of this very plan. Leftovers of killed writers
+    are removed."""
+    for leftover in paths.records.glob(f".*{PARTIAL}"):
+        if not _alive(leftover):
+            leftover.unlink(missing_ok=True)
+    found = {}
+    for model_id in model_ids:
+        path = paths.record(model_id)
+        if path.exists():
+            row = read_row(path)
+            if row.get("fingerprint") == fingerprint:
+                found[model_id] = str(row.get("status"))
+    return found
+
+
+def _alive(leftover: Path) -> bool:
+    """Whether the process that is named in the file name still runs; on another machine it may, so it stays."""
+    number = leftover.name.removesuffix(PARTIAL).rpartition(".")[2]
+    return number.isdigit() and Path(f"/proc/{number}").exists()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,254 @@
+"""The command line. Every import of weight happens inside the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import TrojaiSeamError, UsageProblem, shown
+
+if TYPE_CHECKING:
+    from .batch.runner import Options
+
+OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 all models done, 1 some failed (they are rows), 2 bad usage or input, 130 interrupted.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.command is None:
+        parser.print_help()
+        return BAD_INPUT
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except TrojaiSeamError as problem:
+        print(f"trojai-seam: error: {problem}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("trojai-seam: interrupted; run the same command again to continue", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away: not our failure, and nothing more to say.
+        sys.stderr.close()
+        return OK
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    return run_demo(given.out, given.models, given.seed, given.quiet)
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from .batch.paths import RunPaths
+    from .batch.progress import choose_progress
+    from .batch.runner import evaluate
+    from .tables import render, render_summary, summary_frame
+
+    results = evaluate(given.dataset, given.out, _options(given), choose_progress(given.quiet))
+    if not given.quiet:
+        print(render(results), render_summary(summary_frame(results)), sep="\n\n")
+        print(f"\nwritten to {RunPaths(given.out).results} and beside it")
+    return SOME_FAILED if (results["status"] == "failed").any() else OK
+
+
+def _unlearn(given: argparse.Namespace) -> int:
+    from .mitigation import unlearn_directory
+
+    lines = unlearn_directory(given.model_dir, given.out, given.format, _options(given))
+    print("\n".join(lines))
+    return OK
+
+
+def _inspect(given: argparse.Namespace) -> int:
+    from .inspection import inspect_path, render_inspection
+
+    findings = inspect_path(given.path, _budget(given), given.networks)
+    if given.json:
+        print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
+    else:
+        print(render_inspection(findings, tensors=given.tensors))
+    return OK
+
+
+def _tables(given: argparse.Namespace) -> int:
+    from .batch.paths import RunPaths
+    from .batch.runner import write_tables
+    from .tables import render, render_summary, summary_frame
+
+    results = write_tables(RunPaths(given.run))
+    print(render(results), render_summary(summary_frame(results)), sep="\n\n")
+    return OK
+
+
+def _rounds(given: argparse.Namespace) -> int:
+    from .rounds import list_rounds
+
+    if given.json:
+        print(json.dumps([dict(r.document) for r in list_rounds()], indent=2))
+        return OK
+    for one in list_rounds():
+        print(f"{one.name} ({', '.join(one.aliases)}): {one.title}")
+        if given.verbose:
+            print(f"    adapter {one.adapter}, task {one.task}, preset {one.preset}; source: {one.source}")
+            print("\n".join(f"    - {quirk}" for quirk in one.quirks))
+    return OK
+
+
+def _synthesize(given: argparse.Namespace) -> int:
+    from .synthesis import SYNTHESIZERS
+
+    SYNTHESIZERS.get(given.round)(given.out, given.models, given.seed)
+    print(f"{given.models} models written to {given.out}")
+    return OK
+
+
+def _options(given: argparse.Namespace) -> Options:
+    from .batch.runner import Options
+
+    round_options = _pairs("--round-set", given.round_set)
+    if given.scale_params is not None:
+        round_options["preprocessing.scale_file"] = str(given.scale_params.resolve())
+        if not given.scale_params.is_file():
+            raise UsageProblem(f"{given.scale_params}: no such file (--scale-params)")
+    values: dict[str, Any] = {
+        "round": given.round,
+        "round_options": round_options,
+        "preset": given.preset,
+        "options": _pairs("--set", given.set),
+        "seed": given.seed,
+        "device": given.device,
+        "threads": given.threads,
+        "networks": given.networks,
+        "budget": _budget(given),
+    }
+    for name in ("protocol", "executor", "ids", "limit", "shard", "retry"):
+        if hasattr(given, name):
+            values[name] = getattr(given, name)
+    return Options(**values)
+
+
+def _budget(given: argparse.Namespace) -> Any:
+    from .loading import Budget
+
+    return Budget.parse(given.budget)
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageProblem(f"{option} {shown(text)!r}: expected name=value")
+        pairs[name] = value
+    return pairs
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not part.isdigit() or not parts.isdigit():
+        raise argparse.ArgumentTypeError(f"expected i/n such as 1/8, found {shown(text)!r}")
+    return int(part), int(parts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trojai-seam",
+        description="Does unlearning remove the trojans from TrojAI models, and what does it cost?",
+        epilog="exit codes: 0 all models done, 1 some failed (they are rows), 2 bad usage or input, 130 interrupted",
+    )
+    parser.set_defaults(command=None)
+    parser.add_argument("--version", action="version", version=f"trojai-seam {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=summary, description=summary)
+        one.set_defaults(command=command)
+        return one
+
+    demo = add("demo", _demo, "make a small round of trojaned and clean models, evaluate it, print the table")
+    demo.add_argument("--out", type=Path, default=Path("trojai-seam-demo"), help="folder for it (default: %(default)s)")
+    demo.add_argument("--models", type=int, default=8, help="how many models (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    demo.add_argument("--quiet", action="store_true", help="no progress")
+
+    evaluate = add("evaluate", _evaluate, "unlearn every model of a dataset and tabulate what it did")
+    evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="dataset folder, or one model directory")
+    evaluate.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory, made or continued")
+    _add_unlearning(evaluate)
+    evaluate.add_argument(
+        "--protocol",
+        default="held-out",
+        help="held-out (default), kfold, or paper (in-sample, with the authors' best-epoch oracle beside it)",
+    )
+    evaluate.add_argument("--executor", default="serial", help="how work is spread (default: %(default)s)")
+    evaluate.add_argument("--ids", type=lambda t: t.split(","), default=[], metavar="ID,ID", help="only these models")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N models")
+    evaluate.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N disjoint parts, for array jobs")
+    evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, or all")
+    evaluate.add_argument("--quiet", action="store_true", help="no progress and no table; errors only")
+
+    unlearn = add("unlearn", _unlearn, "unlearn one model on all its clean examples and save it")
+    unlearn.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an id-XXXXXXXX folder")
+    unlearn.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the result")
+    unlearn.add_argument(
+        "--format",
+        default="state-dict",
+        choices=("state-dict", "module"),
+        help="state-dict (default) opens with torch.load(weights_only=True); module is a whole nn.Module",
+    )
+    _add_unlearning(unlearn)
+
+    inspect = add("inspect", _inspect, "say what is in a model file without running any of it")
+    inspect.add_argument("path", type=Path, metavar="MODEL_DIR|FILE", help="a model directory or a torch.save file")
+    inspect.add_argument("--tensors", action="store_true", help="list every tensor")
+    inspect.add_argument("--json", action="store_true", help="as JSON")
+    _add_reading(inspect)
+
+    tables = add("tables", _tables, "rebuild the tables of a run directory from its records, and print them")
+    tables.add_argument("run", type=Path, metavar="RUN", help="run directory")
+
+    rounds = add("rounds", _rounds, "list the rounds that can be evaluated")
+    rounds.add_argument("--verbose", action="store_true", help="with sources and quirks")
+    rounds.add_argument("--json", action="store_true", help="whole configs as JSON")
+
+    synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
+    synthesize.add_argument("round", metavar="ROUND", help="cyber-pdf-dec2022")
+    synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")
+    synthesize.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    return parser
+
+
+def _add_unlearning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--round", metavar="NAME", help="round name or alias (default: found from the dataset)")
+    parser.add_argument("--preset", metavar="NAME", help="unlearning preset (default: the round's)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an unlearning option")
+    parser.add_argument("--round-set", action="append", default=[], metavar="KEY=VALUE", help="change the round's config")
+    parser.add_argument("--scale-params", type=Path, metavar="FILE", help="feature scaling of the cyber-pdf round")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads per model (default: %(default)s)")
+    _add_reading(parser)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--networks", type=Path, metavar="FILE.py", help="your own constructors for unknown networks")
+    parser.add_argument(
+        "--budget", action="append", default=[], metavar="NAME=VALUE", help="raise a bound on reading model files"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

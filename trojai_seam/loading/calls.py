@@ -1,0 +1,277 @@
+"""What the few calls that a pickle may make *mean*, computed on inert nodes. No function of the file is ever called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from .names import canonical, objection
+from .nodes import ITEM_SIZES, Call, DictNode, Global, Inert, Instance, SetNode, StorageRef, TensorRef
+
+
+class Objection(Exception):
+    """A node that no honest file needs. The reader turns it into a RefusedArchive with path and byte offset."""
+
+
+#: Storage class name -> dtype. ``torch.cuda`` has the same names.
+_STORAGES: Final = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
+    "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8", "_UntypedStorage": "uint8",
+}  # fmt: skip
+_STORAGE_MODULES: Final = ("torch", "torch.cuda", "torch.storage")
+_LARGEST: Final = 2**62
+_DIMENSIONS: Final = 32
+
+Spend = Callable[[int], None]
+
+
+def is_count(value: Inert) -> bool:
+    """A non-negative ``int`` that fits a signed 64-bit number (``True`` is not one)."""
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def storage_kind(cls: Inert) -> tuple[str, bool]:
+    """``(dtype, untyped)`` of a storage class.
+
+    Raises:
+        Objection: not a storage class, or one that is not supported.
+    """
+    if isinstance(cls, Global) and cls.module in _STORAGE_MODULES:
+        dtype = _STORAGES.get(cls.name)
+        if dtype is not None:
+            return dtype, "Untyped" in cls.name
+        if cls.name.startswith("Q"):
+            raise Objection("holds quantised tensors, which are not supported; dequantise the model before saving it")
+    raise Objection(f"a storage of type {cls.path}" if isinstance(cls, Global) else "a storage without a class")
+
+
+def _counts(value: Inert, what: str) -> tuple[int, ...]:
+    if not isinstance(value, tuple):
+        raise Objection(f"a tensor whose {what} is not a tuple")
+    if len(value) > _DIMENSIONS:
+        raise Objection(f"a tensor with more than {_DIMENSIONS} dimensions")
+    counts = tuple(item for item in value if type(item) is int and 0 <= item < _LARGEST)
+    if len(counts) != len(value):
+        raise Objection(f"a tensor whose {what} holds something else than numbers from 0 to 2**62")
+    return counts
+
+
+def _tensor(storage: Inert, offset: Inert, size: Inert, stride: Inert, grad: Inert, dtype: str | None) -> TensorRef:
+    if not isinstance(storage, StorageRef):
+        raise Objection("a tensor without a storage")
+    if type(offset) is not int or not 0 <= offset < _LARGEST:
+        raise Objection("a tensor whose offset is not a number from 0 to 2**62")
+    extents, steps = _counts(size, "size"), _counts(stride, "stride")
+    if len(extents) != len(steps):
+        raise Objection("a tensor whose size and stride differ in length")
+    if math.prod(max(extent, 1) for extent in extents) >= _LARGEST:
+        raise Objection("a tensor whose size overflows")
+    tensor = TensorRef(storage, offset, extents, steps, grad is True, dtype=dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(extents, steps, strict=True))
+    room = storage.nbytes // ITEM_SIZES[tensor.dtype]
+    if all(extents) and last >= room:
+        raise Objection(f"a tensor that reaches to element {last} of a storage of {room}")
+    return tensor
+
+
+def _plain(metadata: Inert) -> None:
+    if metadata is not None and not (isinstance(metadata, DictNode) and not metadata.pairs):
+        raise Objection("holds a tensor with a conjugate or negative bit; call resolve_conj() before saving")
+
+
+def _rebuild_tensor(args: tuple[Inert, ...]) -> Inert:
+    if len(args) != 4:
+        raise Objection("_rebuild_tensor with a wrong number of arguments")
+    storage, offset, size, stride = args
+    return _tensor(storage, offset, size, stride, False, None)
+
+
+def _rebuild_tensor_v2(args: tuple[Inert, ...]) -> Inert:
+    if len(args) not in (6, 7):
+        raise Objection("_rebuild_tensor_v2 with a wrong number of arguments")
+    _plain(args[6] if len(args) == 7 else None)
+    storage, offset, size, stride, grad = args[:5]
+    return _tensor(storage, offset, size, stride, grad, None)
+
+
+def _rebuild_tensor_v3(args: tuple[Inert, ...]) -> Inert:
+    if len(args) not in (7, 8):
+        raise Objection("_rebuild_tensor_v3 with a wrong number of arguments")
+    _plain(args[7] if len(args) == 8 else None)
+    storage, offset, size, stride, grad, _, dtype = args[:7]
+    if not isinstance(storage, StorageRef) or not storage.untyped:
+        raise Objection("a tensor of a new dtype without an untyped storage")
+    # A bool byte must be 0 or 1, which is seen to where the storage itself says that it holds bools.
+    if not isinstance(dtype, Global) or dtype.module != "torch" or dtype.name not in ITEM_SIZES.keys() - {"bool"}:
+        raise Objection("a tensor of an unknown dtype")
+    return _tensor(storage, offset, size, stride, grad, dtype.name)
+
+
+def _rebuild_parameter(args: tuple[Inert, ...]) -> Inert:
+    if len(args) not in (3, 4) or not isinstance(args[0], TensorRef):
+        raise Objection("a parameter that is not made from a tensor")
+    data = args[0]
+    return TensorRef(data.storage, data.offset, data.size, data.stride, args[1] is True, True, data.dtype)
+
+
+def _items(args: tuple[Inert, ...], spend: Spend) -> list[Inert]:
+    if not args:
+        return []
+    source = args[0]
+    if len(args) != 1 or not isinstance(source, (tuple, list, SetNode)):
+        raise Objection("a container made from something that is not a list")
+    items = source.items if isinstance(source, SetNode) else source
+    spend(len(items))
+    return list(items)
+
+
+def _pairs(source: Inert, spend: Spend) -> list[tuple[Inert, Inert]]:
+    if isinstance(source, DictNode):
+        spend(len(source.pairs))
+        return list(source.pairs)
+    pairs: list[tuple[Inert, Inert]] = []
+    for item in _items((source,), spend):
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise Objection("a dict made from something that is not pairs")
+        pairs.append((item[0], item[1]))
+    return pairs
+
+
+def _dict(path: str, args: tuple[Inert, ...], spend: Spend) -> Inert:
+    if path == "collections.defaultdict":
+        args = args[1:]
+    if len(args) > 1:
+        raise Objection(f"{path} with a wrong number of arguments")
+    return DictNode(
+        "OrderedDict" if path == "collections.OrderedDict" else "dict", _pairs(args[0], spend) if args else []
+    )
+
+
+def _encoded(args: tuple[Inert, ...], spend_text: Spend) -> bytes:
+    if len(args) == 2 and isinstance(args[0], str) and args[1] in ("latin1", "latin-1"):
+        spend_text(len(args[0]))
+        try:
+            return args[0].encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+    raise Objection("_codecs.encode of something that is not bytes in Latin-1")
+
+
+def _bytes(args: tuple[Inert, ...], spend_text: Spend) -> bytes:
+    if not args:
+        return b""
+    if len(args) == 1 and isinstance(args[0], bytes):
+        return args[0]
+    return _encoded(args, spend_text)
+
+
+def _attribute(args: tuple[Inert, ...]) -> Inert:
+    if len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
+        owner, name = args[0], args[1]
+        if owner.module == "torch" or owner.module.startswith("torch."):
+            reason = objection(owner.path, name) or ("a dotted attribute" if "." in name else None)
+            if reason is None:
+                return Global(owner.path, name)
+            raise Objection(reason)
+    raise Objection("calls getattr on something that is not part of torch")
+
+
+def _reconstructed(args: tuple[Inert, ...]) -> Inert:
+    if len(args) == 3 and isinstance(args[0], Global) and isinstance(args[1], Global):
+        return instance(args[0], ())
+    raise Objection("copyreg._reconstructor without a class")
+
+
+#: Calls that become a :class:`Call` node, unread.
+_KEPT: Final = frozenset(
+    {
+        "builtins.range", "builtins.slice", "collections.deque", "functools.partial",
+        "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
+        "torch.device", "torch.nn.backends.thnn._get_thnn_function_backend", "torch.serialization._get_layout",
+        "numpy.dtype",
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+        # enum members are pickled as a call of their class
+        "torchvision.transforms.functional.InterpolationMode",
+        *(f"transformers.{module}.{name}" for module in ("file_utils", "utils.generic")
+          for name in ("PaddingStrategy", "TensorType")),
+        "transformers.tokenization_utils_base.TruncationStrategy",
+    }
+)  # fmt: skip
+_TENSORS: Final[dict[str, Callable[[tuple[Inert, ...]], Inert]]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "builtins.getattr": _attribute,
+    "copyreg._reconstructor": _reconstructed,
+}
+_DICTS: Final = frozenset(
+    {"builtins.dict", "collections.OrderedDict", "collections.defaultdict", "collections.Counter"}
+)
+_UNSUPPORTED: Final = {
+    "torch._utils._rebuild_qtensor": "quantised tensors",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensors",
+    "torch._utils._rebuild_sparse_csr_tensor": "sparse tensors",
+    "torch._utils._rebuild_nested_tensor": "nested tensors",
+    "torch._utils._rebuild_meta_tensor_no_storage": "tensors without data (device meta)",
+    "torch._utils._rebuild_device_tensor_from_numpy": "tensors of an XLA or MAIA device",
+    "torch.jit._pickle.restore_type_tag": "TorchScript values",
+}
+_NOT_CLASSES: Final = (
+    frozenset(_TENSORS)
+    | {"_codecs.encode", "torch.serialization._get_layout", "torch.nn.backends.thnn._get_thnn_function_backend"}
+    | {path for path in _KEPT if path.startswith("numpy.") and "multiarray" in path}
+)
+#: ``BUILD`` on the result of these calls keeps the state beside the call.
+BUILDABLE_CALLS: Final = frozenset(path for path in _KEPT if path.startswith(("numpy.", "functools.")))
+
+
+def call(func: Global, args: tuple[Inert, ...], spend: Spend, spend_text: Spend) -> Inert:
+    """The inert meaning of ``func(*args)``; ``spend`` charges copied items, ``spend_text`` copied bytes.
+
+    Raises:
+        Objection: ``func`` is not one of the known harmless calls, or its arguments make no sense.
+    """
+    path = canonical(func.module, func.name)
+    if path in _TENSORS:
+        return _TENSORS[path](args)
+    if path in _DICTS:
+        return _dict(path, args, spend)
+    if path in ("builtins.set", "builtins.frozenset"):
+        return SetNode(_items(args, spend))
+    if path == "builtins.list":
+        return _items(args, spend)
+    if path in ("builtins.tuple", "torch.Size"):
+        return tuple(_items(args, spend))
+    if path == "_codecs.encode":
+        return _encoded(args, spend_text)
+    if path in ("builtins.bytes", "builtins.bytearray"):
+        return _bytes(args, spend_text)
+    if path == "builtins.complex":
+        if len(args) == 2 and isinstance(args[0], float) and isinstance(args[1], float):
+            return complex(args[0], args[1])
+        raise Objection("a complex number that is not made from two floats")
+    if path in _KEPT:
+        return Call(func, args)
+    if path in _UNSUPPORTED:
+        raise Objection(f"holds {_UNSUPPORTED[path]}, which are not supported")
+    raise Objection(f"calls {func.path}, which is not part of rebuilding tensors; nothing was run")
+
+
+def instance(cls: Inert, args: tuple[Inert, ...]) -> Instance:
+    """The inert meaning of ``cls.__new__(cls, *args)``.
+
+    Raises:
+        Objection: ``cls`` is no class, or one of Python's own that models do not contain.
+    """
+    if not isinstance(cls, Global):
+        raise Objection("makes an instance of something that is not a class")
+    path = canonical(cls.module, cls.name)
+    own = path.startswith(("builtins.", "collections.", "_codecs.", "copyreg.", "functools.", "pathlib."))
+    if path in _NOT_CLASSES or path in _UNSUPPORTED or (own and path != "builtins.object"):
+        raise Objection(f"makes an instance of {cls.path}, which is not a class of a model; nothing was run")
+    return Instance(cls, args)

@@ -1,0 +1,148 @@
+"""From inert nodes to a flat state dict and plain facts about every module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+
+from ..errors import RefusedArchive, listed, shown
+from .archive import Contents, open_archive
+from .budget import Budget
+from .nodes import DictNode, Inert, Instance, TensorRef
+from .tensors import check_size, materialise
+from .tree import ModuleNode, read_tree
+
+if TYPE_CHECKING:
+    import torch
+
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "model_state")
+
+
+class SavedModel:
+    """What a file of ``torch.save`` describes: modules, their plain attributes, and tensors that are read on demand.
+
+    Attributes:
+        path: the file.
+        format: ``"zip"`` (PyTorch 1.6 and later) or ``"legacy"``.
+        kind: ``"module"``, ``"state-dict"``, or ``"other"`` for anything else (a tokenizer, a list, one tensor).
+        class_path: class of the object, such as ``torchvision.models.resnet.ResNet``; None for a dict or a tensor.
+        root: the outermost module, None unless ``kind`` is ``"module"``.
+        modules: every module by its dotted path (``""`` is the root), in definition order. A shared module occurs under
+            each of its paths as the same node.
+        tensors: parameters and persistent buffers by state-dict name, in state-dict order.
+        globals: every name that the file mentions, sorted.
+        content: the inert root node itself.
+    """
+
+    def __init__(self, contents: Contents, budget: Budget) -> None:
+        self._contents = contents
+        self._budget = budget
+        self.path: Path = contents.path
+        self.format: Literal["zip", "legacy"] = contents.format
+        self.globals: tuple[str, ...] = contents.globals
+        self.content: Inert = contents.root
+        self.kind: Literal["module", "state-dict", "other"] = "other"
+        self.class_path: str | None = None
+        self.root: ModuleNode | None = None
+        modules: dict[str, ModuleNode] = {}
+        tensors: dict[str, TensorRef] = {}
+        if isinstance(contents.root, Instance):
+            self.class_path = contents.root.cls.path
+            tree = read_tree(contents.path, contents.root, budget)
+            if tree is not None:
+                self.kind = "module"
+                modules, tensors = tree
+                self.root = modules[""]
+        elif isinstance(contents.root, DictNode):
+            found = _state_dict(contents.path, contents.root, budget)
+            if found is not None:
+                self.kind, tensors = "state-dict", found
+        check_size(contents, tensors, budget)
+        self.modules: Mapping[str, ModuleNode] = MappingProxyType(modules)
+        self.tensors: Mapping[str, TensorRef] = MappingProxyType(tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the tensor called ``name``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.tensors[name].size
+
+    def state_dict(self, device: str = "cpu") -> dict[str, torch.Tensor]:
+        """All :attr:`tensors`, freshly copied: contiguous, writable, none sharing memory with another or with the file.
+
+        Raises:
+            RefusedArchive: not enough memory.
+        """
+        return materialise(self._contents, self.tensors, device)
+
+    def tensor(self, ref: TensorRef, device: str = "cpu") -> torch.Tensor:
+        """One tensor of this file, for those that are attributes and not part of :attr:`tensors`.
+
+        Raises:
+            RefusedArchive: it is larger than the budget, or there is not enough memory.
+        """
+        check_size(self._contents, {"": ref}, self._budget)
+        return materialise(self._contents, {"": ref}, device)[""]
+
+    def __repr__(self) -> str:
+        return f"<SavedModel {self.kind} {shown(self.class_path or '')} with {len(self.tensors)} tensors>"
+
+
+def read_model(path: str | PathLike[str], budget: Budget | None = None) -> SavedModel:
+    """Read a file of ``torch.save`` without running anything in it.
+
+    Every size, offset and checksum has been verified when this returns.
+
+    Raises:
+        RefusedArchive: the file is missing, damaged, hostile, beyond ``budget``, or not a file of ``torch.save``.
+    """
+    budget = Budget() if budget is None else budget
+    contents = open_archive(path, budget)
+    try:
+        return SavedModel(contents, budget)
+    except MemoryError:
+        raise RefusedArchive(contents.path, "not enough memory to read it") from None
+
+
+def read_object(path: str | PathLike[str], budget: Budget | None = None) -> Inert:
+    """The inert root node of a file of ``torch.save`` that is not a model, such as a pickled tokenizer.
+
+    Raises:
+        RefusedArchive: as for :func:`read_model`.
+    """
+    return open_archive(path, Budget() if budget is None else budget).root
+
+
+def _state_dict(path: Path, root: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
+    """The tensors of a bare state dict or of one inside a checkpoint; None if the dict holds none."""
+    found = _tensors_only(path, root, budget)
+    if found is None:
+        inner = [node for node in map(root.get, _WRAPPERS) if isinstance(node, DictNode)]
+        if len(inner) > 1:
+            raise RefusedArchive(path, f"a checkpoint with more than one of {listed(_WRAPPERS)}; save only one of them")
+        for node in inner:
+            found = _tensors_only(path, node, budget)
+    return found
+
+
+def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
+    entries = node.strings()
+    tensors = {name: value for name, value in entries.items() if isinstance(value, TensorRef)}
+    if not tensors:
+        return None
+    if len(tensors) > budget.names:
+        raise RefusedArchive(path, f"more tensors than the budget, names={budget.names}")
+    others = [name for name in entries if name not in tensors and not name.endswith("_extra_state")]
+    odd = sum(1 for key, _ in node.pairs if not isinstance(key, str))
+    if others or odd:
+        what = f"under {listed(others, 3)}" if others else "under keys that are not text"
+        problem = f"a dict that mixes tensors with other values ({what}); save model.state_dict() alone"
+        raise RefusedArchive(path, problem)
+    if any(len(name) > 1024 for name in tensors):
+        raise RefusedArchive(path, "a tensor with a name of more than 1024 characters")
+    return tensors

@@ -1,0 +1,115 @@
+"""From tensor references to real tensors, copying every byte once. The only place in ``loading`` that needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import RefusedArchive
+from .archive import Contents
+from .budget import Budget
+from .mapped import CHUNK
+from .nodes import TensorRef
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_size(contents: Contents, refs: Mapping[str, TensorRef], budget: Budget) -> None:
+    """Refuse tensors whose contiguous copies together exceed ``budget.tensor_bytes``.
+
+    Raises:
+        RefusedArchive: they do.
+    """
+    total = sum(ref.nbytes for ref in refs.values())
+    if total > budget.tensor_bytes:
+        amount = f"{total / 2**30:.1f} GiB" if total < 2**62 else "an absurd amount"
+        problem = f"tensors of {amount} exceed the budget, tensor_bytes={budget.tensor_bytes}"
+        raise RefusedArchive(contents.path, problem)
+
+
+def materialise(contents: Contents, refs: Mapping[str, TensorRef], device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Fresh, contiguous, writable tensors, none of which shares memory with another, in the order of ``refs``.
+
+    The bytes of a storage are copied once from the file. A tensor that spans its storage is that copy; others are taken
+    out of it. Booleans become 0 or 1 whatever the file holds.
+
+    Raises:
+        RefusedArchive: not enough memory.
+    """
+    import torch
+
+    users: dict[str, list[str]] = {}
+    for name, ref in refs.items():
+        users.setdefault(ref.storage.key, []).append(name)
+    made: dict[str, torch.Tensor] = {}
+    try:
+        for names in users.values():
+            made |= _from_storage(contents, {name: refs[name] for name in names}, device)
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise RefusedArchive(contents.path, "not enough memory for its tensors") from None
+    except RuntimeError as problem:
+        if "alloc" not in str(problem):
+            raise
+        raise RefusedArchive(contents.path, "not enough memory for its tensors") from None
+    return {name: made[name] for name in refs}
+
+
+def _from_storage(contents: Contents, refs: Mapping[str, TensorRef], device: str) -> dict[str, torch.Tensor]:
+    """Tensors of one storage."""
+    import torch
+
+    storage = next(iter(refs.values())).storage
+    owner = next((name for name, ref in refs.items() if _spans(ref)), None)
+    if owner is None:
+        flat = torch.empty(storage.nbytes, dtype=torch.uint8)
+        whole = None
+    else:
+        whole = torch.empty(refs[owner].size, dtype=getattr(torch, refs[owner].dtype))
+        flat = whole.view(-1).view(torch.uint8)
+    _fill(flat, contents, storage.nbytes, refs)
+    made: dict[str, torch.Tensor] = {}
+    for name, ref in refs.items():
+        dtype = getattr(torch, ref.dtype)
+        if name == owner and whole is not None:
+            made[name] = whole.to(device)
+        elif ref.numel == 0:
+            made[name] = torch.empty(ref.size, dtype=dtype, device=device)
+        else:
+            # An untyped storage may be longer than a multiple of the item size.
+            usable = flat[: flat.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
+            view = usable.as_strided(ref.size, ref.stride, ref.offset)
+            made[name] = torch.empty(ref.size, dtype=dtype, device=device).copy_(view)
+    return made
+
+
+def _spans(ref: TensorRef) -> bool:
+    """Whether ``ref`` is its whole storage, in order."""
+    if ref.offset or ref.numel == 0 or ref.nbytes != ref.storage.nbytes:
+        return False
+    step = 1
+    for extent, stride in zip(reversed(ref.size), reversed(ref.stride), strict=True):
+        if extent != 1 and stride != step:
+            return False
+        step *= extent
+    return True
+
+
+def _fill(flat: torch.Tensor, contents: Contents, nbytes: int, refs: Mapping[str, TensorRef]) -> None:
+    import numpy
+
+    if nbytes == 0:
+        return
+    target = flat.numpy()
+    storage = next(iter(refs.values())).storage
+    boolean = storage.dtype == "bool"
+    for at in range(0, nbytes, CHUNK):
+        stop = min(at + CHUNK, nbytes)
+        with contents.view(storage, at, stop) as view:
+            source = numpy.frombuffer(view, dtype=numpy.uint8)
+            if boolean:
+                numpy.not_equal(source, 0, out=target[at:stop].view(numpy.bool_))
+            else:
+                numpy.copyto(target[at:stop], source)
+            del source
+        contents.release(storage, at, stop)

@@ -1,0 +1,76 @@
+"""Unlearn one model to use it: ``trojai-seam unlearn MODEL_DIR --out FILE``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .api import unlearn
+from .batch.files import write_atomic
+from .batch.runner import Options, resolve_device
+from .batch.worker import prepare_process
+from .errors import UsageProblem
+from .networks import load_user_networks
+from .rounds import detect_round, get_round, model_directory
+from .rounds.opening import open_directory
+from .scoring import Predictions, Rate, predict
+from .seam import resolve
+
+
+def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
+    """Unlearn on all clean examples, write the result, and say in a few lines what changed.
+
+    Args:
+        model_dir: a model directory.
+        out: the file to write, atomically.
+        file_format: ``state-dict`` (opens with ``torch.load(weights_only=True)`` anywhere) or ``module`` (a whole
+            ``nn.Module``; only for networks whose classes come from torch, torchvision, timm or transformers).
+        options: as for a batch; selection and protocol do not apply.
+
+    Raises:
+        TrojaiSeamError: whatever is wrong with the directory, the options or the output file.
+    """
+    if options.networks is not None:
+        load_user_networks(options.networks)
+    directory = model_directory(model_dir)
+    round_config = get_round(options.round) if options.round else detect_round([directory])
+    round_config = round_config.with_options(options.round_options)
+    config = resolve(options.preset or round_config.preset, options.options)
+    prepare_process(options.threads)
+    subject = open_directory(directory, round_config, resolve_device(options.device), options.budget)
+    if file_format == "module":
+        _check_portable(subject.model, out)
+    outcome = unlearn(subject, config, options.seed)
+    model = outcome.model.cpu()
+    buffer = io.BytesIO()
+    torch.save(model.state_dict() if file_format == "state-dict" else model, buffer)
+    write_atomic(out, buffer.getvalue())
+    lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
+    outcome.model.to(subject.clean.labels.device)
+    before, after = (predict(m, subject.task, subject.clean) for m in (subject.model, outcome.model))
+    lines.append(f"accuracy on the {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
+    if subject.poisoned is not None:
+        before, after = (predict(m, subject.task, subject.poisoned) for m in (subject.model, outcome.model))
+        lines.append(f"attack success on {int(before.attackable.sum())} poisoned: {_attack(before)} -> {_attack(after)}")
+    return [*lines, f"{file_format} written to {out}"]
+
+
+def _check_portable(model: nn.Module, out: Path) -> None:
+    ours = {type(m).__name__ for m in model.modules() if type(m).__module__.split(".")[0] == "trojai_seam"}
+    if ours:
+        raise UsageProblem(
+            f"{out}: a module of class {', '.join(sorted(ours))} would not open without trojai-seam; "
+            "use --format state-dict"
+        )
+
+
+def _share(answers: Predictions) -> str:
+    return f"{Rate(float(answers.correct.sum()), len(answers.correct)).value:.3f}"
+
+
+def _attack(answers: Predictions) -> str:
+    hits = answers.hit[answers.attackable]
+    return f"{hits.mean():.3f}" if len(hits) else "-"

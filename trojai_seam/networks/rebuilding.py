@@ -1,0 +1,143 @@
+"""Build the network that a file calls for, load its tensors strictly, and let nothing else of the file in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..errors import StateMismatch, TrojaiSeamError, UnsupportedModel, listed, shown
+from .registry import Hints, Network, dimensions, find
+from .tree_facts import apply_tree
+
+if TYPE_CHECKING:
+    from ..loading import SavedModel
+
+
+def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.device = "cpu") -> nn.Module:
+    """The network in ``saved`` on ``device``, in eval mode, every floating parameter float32 and trainable.
+
+    ``hints`` are values of config.json; builders use them only where the file itself does not say.
+
+    Raises:
+        UnsupportedModel: no constructor is registered, or the file's facts are out of range.
+        StateMismatch: tensors are missing, superfluous or of another shape, or a layer differs.
+        RefusedArchive: the tensor data in the file are damaged.
+    """
+    hints = {} if hints is None else hints
+    network, device = find(saved, hints), torch.device(device)
+    if network.facts is not None:
+        network.facts(saved, hints)  # the checks that identify() makes, and no weaker ones
+    module = _on_meta(network, saved, hints)
+    if module is None:
+        module = _checked(network, saved, hints, device)
+    ties = _tied(module)
+    module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
+    if _has_meta(module):  # buffers outside the state dict: compute them for real this time
+        module = _checked(network, saved, hints, device)
+        module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
+    _tie(module, ties, saved)
+    for parameter in module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return module.to(device).eval()
+
+
+def _on_meta(network: Network, saved: SavedModel, hints: Hints) -> nn.Module | None:
+    """Built without memory or random numbers; None if the constructor cannot do that."""
+    try:
+        return _checked(network, saved, hints, torch.device("meta"))
+    except (TrojaiSeamError, MemoryError):
+        raise
+    except Exception:
+        return None
+
+
+def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
+    """A module on ``device`` with the right names, shapes and tree facts; its weights are arbitrary."""
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+            module = network.build(saved, hints)
+    except (TrojaiSeamError, MemoryError):
+        raise
+    except Exception as error:
+        if device.type == "meta":
+            raise
+        raise UnsupportedModel(
+            f"{saved.path}: the builder of {network.name} failed: {type(error).__name__}: {error}"
+        ) from error
+    _compare(network, saved, module)
+    apply_tree(module, saved)
+    return module
+
+
+def _wanted(network: Network, saved: SavedModel) -> list[str]:
+    ignored = [re.compile(pattern) for pattern in network.ignored_keys]
+    return [name for name in saved.tensors if not any(pattern.fullmatch(name) for pattern in ignored)]
+
+
+def _compare(network: Network, saved: SavedModel, module: nn.Module) -> None:
+    """Raises :class:`StateMismatch` naming every missing, superfluous and misshapen tensor."""
+    theirs = {name: saved.shape(name) for name in _wanted(network, saved)}
+    ours = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    problems = []
+    if missing := [name for name in ours if name not in theirs]:
+        problems.append(f"missing {listed(missing)}")
+    if unexpected := [name for name in theirs if name not in ours]:
+        problems.append(f"unexpected {listed(unexpected)}")
+    if wrong := [name for name in theirs if name in ours and theirs[name] != ours[name]]:
+        shapes = (f"{shown(n, 50)} (file {dimensions(theirs[n])}, network {dimensions(ours[n])})" for n in wrong)
+        problems.append(f"wrong shape {listed(shapes)}")
+    if problems:
+        raise StateMismatch(f"{saved.path}: the tensors do not fit {network.name}: {'; '.join(problems)}")
+
+
+def _state(network: Network, saved: SavedModel, module: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+    """The file's tensors in fresh memory, floating ones as float32.
+
+    Raises:
+        StateMismatch: a tensor is of another kind of number than the network's.
+    """
+    ours, wanted = module.state_dict(), set(_wanted(network, saved))
+    state = {name: tensor for name, tensor in saved.state_dict(str(device)).items() if name in wanted}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != ours[name].is_floating_point() or tensor.is_complex():
+            raise StateMismatch(f"{saved.path}: {shown(name, 80)} holds {tensor.dtype}, not {ours[name].dtype}")
+        state[name] = tensor.to(ours[name].dtype)
+    return state
+
+
+def _tied(module: nn.Module) -> list[list[str]]:
+    """Groups of names of one and the same parameter, such as an embedding that is also the output layer."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def _tie(module: nn.Module, groups: list[list[str]], saved: SavedModel) -> None:
+    for first, *others in groups:
+        kept = module.get_parameter(first)
+        for name in others:
+            if not torch.equal(kept, module.get_parameter(name)):
+                raise StateMismatch(f"{saved.path}: {first} and {name} are one tensor in the network, two in the file")
+            owner, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, kept)
+
+
+def _has_meta(module: nn.Module) -> bool:
+    """Whether any tensor is left without memory: a buffer outside the state dict, or a plain attribute."""
+    return any(t.is_meta for part in module.modules() for value in vars(part).values() for t in _tensors(value))
+
+
+def _tensors(value: object) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)

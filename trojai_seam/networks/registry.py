@@ -1,0 +1,210 @@
+"""Which builder knows which class path. Looking up and describing a network needs no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import StateMismatch, UnsupportedModel, listed, shown
+from ..registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..loading import SavedModel
+
+Hints: TypeAlias = Mapping[str, Any]
+"""Values of config.json. They are claims: builders check them against the tensors or ignore them."""
+
+Builder: TypeAlias = Callable[["SavedModel", Hints], "torch.nn.Module"]
+
+TEACH = "teach it with --networks FILE.py"
+
+_BUILT_IN = ("feed_forward", "torchvision_classifiers", "timm_classifiers", "sentiment_heads")
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What is known about a network without building it.
+
+    ``architecture`` is spelt as the rounds' configs spell it (``"wideresnet50"``, ``"Net6"``), ``input_shape`` leaves
+    out the batch dimension and is None where the network takes many shapes, and ``notes`` says where config.json
+    contradicts the file.
+    """
+
+    name: str
+    architecture: str
+    num_classes: int | None = None
+    input_shape: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """One registered constructor; see :func:`register_network` for the fields."""
+
+    name: str
+    build: Builder
+    class_paths: tuple[str | re.Pattern[str], ...]
+    state_dict_names: tuple[str, ...]
+    facts: Callable[[SavedModel, Hints], NetworkFacts] | None
+    fits: Callable[[SavedModel], bool] | None
+    ignored_keys: tuple[str, ...]
+
+    def claims(self, class_path: str) -> bool:
+        return any(p == class_path if isinstance(p, str) else p.fullmatch(class_path) for p in self.class_paths)
+
+
+_networks: Registry[Network] = Registry("network", UnsupportedModel)
+
+
+def register_network(
+    name: str,
+    class_paths: Iterable[str | re.Pattern[str]] = (),
+    state_dict_names: Iterable[str] = (),
+    *,
+    facts: Callable[[SavedModel, Hints], NetworkFacts] | None = None,
+    fits: Callable[[SavedModel], bool] | None = None,
+    ignored_keys: Iterable[str] = (),
+) -> Callable[[Builder], Builder]:
+    """Decorator: make a builder known. The one way in, for our networks and for a user's ``--networks FILE.py``.
+
+    The builder gets the inert file and the config values and returns a module with the right shapes; its weights do
+    not matter. It may run under ``torch.device("meta")``. The latest registration of a class path wins.
+
+    Args:
+        name: unique, for messages and tables.
+        class_paths: dotted class paths as pickled; a compiled pattern must match the whole path.
+        state_dict_names: for bare state dicts: values of the hint ``architecture_family`` that call for this network.
+        facts: describes the network without torch; default: the name, nothing else.
+        fits: for a bare state dict without that hint: do its names and shapes fit?
+        ignored_keys: patterns (whole key) of tensors that old libraries saved and today's no longer have.
+
+    Raises:
+        ValueError: the name is taken, or neither a class path nor a state-dict name is given.
+    """
+    paths, names = tuple(class_paths), tuple(state_dict_names)
+    if not paths and not names:
+        raise ValueError(f"network {name!r} needs a class path or a state-dict name")
+
+    def add(build: Builder) -> Builder:
+        _networks.add(name, Network(name, build, paths, names, facts, fits, tuple(ignored_keys)))
+        return build
+
+    return add
+
+
+def registered() -> list[Network]:
+    """All networks, the latest registration first; ours are imported on the first call."""
+    for module in _BUILT_IN:
+        import_module(f"{__package__}.{module}")
+    return [_networks.get(name) for name in reversed(list(_networks))]
+
+
+def keep_only(names: Iterable[str]) -> None:
+    """Undo later registrations: what a user's file registered before it failed must not stay."""
+    global _networks
+    kept: Registry[Network] = Registry("network", UnsupportedModel)
+    for name in names:
+        kept.add(name, _networks.get(name))
+    _networks = kept
+
+
+def find(saved: SavedModel, hints: Hints) -> Network:
+    """The network registered for this file.
+
+    Raises:
+        UnsupportedModel: none is, or a bare state dict fits none or several.
+    """
+    networks = registered()
+    if saved.kind == "module" and saved.class_path is not None:
+        found = next((n for n in networks if n.claims(saved.class_path)), None)
+        if found is None:
+            known = [p if isinstance(p, str) else p.pattern for n in networks for p in n.class_paths]
+            raise UnsupportedModel(
+                f"{saved.path}: no network is registered for {shown(saved.class_path)}"
+                f"{_near(saved.class_path, known)}; {TEACH}"
+            )
+        return found
+    if saved.kind != "state-dict":
+        what = f"a {shown(saved.class_path, 80)}" if saved.class_path else "something else"
+        raise UnsupportedModel(f"{saved.path}: holds {what}, neither a network nor a state dict")
+    family = hints.get("architecture_family")
+    if family is not None:
+        found = next((n for n in networks if family in n.state_dict_names), None)
+        if found is None:
+            known = [name for n in networks for name in n.state_dict_names]
+            raise UnsupportedModel(
+                f"{saved.path}: no network is registered for state dicts of {shown(family)!r}"
+                f"{_near(str(family), known)}; {TEACH}"
+            )
+        return found
+    fitting = [n for n in networks if n.fits is not None and n.fits(saved)]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = f"fits several networks ({listed(n.name for n in fitting)})" if fitting else "fits no registered network"
+    raise UnsupportedModel(f"{saved.path}: a bare state dict that {problem}: {listed(saved.tensors)}; {TEACH}")
+
+
+def identify(saved: SavedModel, hints: Hints | None = None) -> NetworkFacts:
+    """Name, architecture, class count and input shape of the network in a file, without importing torch.
+
+    Raises:
+        UnsupportedModel: no registered network claims the file.
+        StateMismatch: its tensors do not fit what the class path calls for.
+    """
+    hints = {} if hints is None else hints
+    network = find(saved, hints)
+    if network.facts is None:
+        return NetworkFacts(network.name, network.name)
+    return replace(network.facts(saved, hints), name=network.name)
+
+
+def hint(hints: Hints, name: str) -> Any:
+    """A config value by its lower-case name; round 2 wrote upper case. None if absent."""
+    return hints.get(name, hints.get(name.upper()))
+
+
+def class_count_notes(hints: Hints, found: int, where: str) -> tuple[str, ...]:
+    """A note if config.json claims another number of classes than the head (tensor ``where``) has."""
+    claimed = hint(hints, "number_classes")
+    if claimed is None or claimed == found:
+        return ()
+    return (f"config says {shown(claimed, 40)} classes, {where} has {found}",)
+
+
+def shape_of(saved: SavedModel, name: str, dims: int) -> tuple[int, ...]:
+    """Shape of a tensor that a builder cannot do without.
+
+    Raises:
+        StateMismatch: it is absent, has another number of dimensions, or is empty.
+    """
+    if name not in saved.tensors:
+        raise StateMismatch(f"{saved.path}: {shown(saved.class_path or 'the state dict')} lacks the tensor {name}")
+    shape = saved.shape(name)
+    if len(shape) != dims or min(shape, default=0) < 1:
+        raise StateMismatch(f"{saved.path}: {name} has shape {dimensions(shape)}, expected {dims} dimensions")
+    return shape
+
+
+def count_numbered(saved: SavedModel, pattern: str) -> int:
+    """How many different numbers ``#`` in ``pattern`` takes at the beginning of the tensor names.
+
+    ``count_numbered(saved, "layer1.#.")`` counts the blocks of a ResNet's first stage.
+    """
+    matcher = re.compile(re.escape(pattern).replace(r"\#", r"(\d{1,4})"))
+    return len({found[1] for found in map(matcher.match, saved.tensors) if found})
+
+
+def dimensions(shape: Iterable[int]) -> str:
+    """``64×3×7×7``; a scalar is ``()``."""
+    return "×".join(str(n) for n in shape) or "()"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.6)
+    return f" (near: {listed(near)})" if near else ""

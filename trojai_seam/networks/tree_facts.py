@@ -1,0 +1,193 @@
+"""What the pickled tree says beyond the tensors: eps, momentum, dropout, strides. Checked, then copied or compared.
+
+Two networks with the same state dict can compute different things. Numbers that may vary (eps, p …) are validated and
+copied into the rebuilt network; what a constructor fixes (stride, padding, the kind of activation …) must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
+
+from ..errors import StateMismatch, UnsupportedModel, listed, shown
+
+if TYPE_CHECKING:
+    from ..loading import ModuleNode, SavedModel
+
+
+class Interval(NamedTuple):
+    """Numbers between ``low`` and ``high``; the ends belong to it if ``closed``. ``optional`` admits None as well."""
+
+    low: float
+    high: float
+    closed: bool = True
+    optional: bool = False
+
+    def admits(self, value: object) -> bool:
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False  # NaN fails both comparisons below, and an int too large for a float does not disturb them
+        return self.low <= value <= self.high if self.closed else self.low < value < self.high
+
+
+_EPS = Interval(0, 1, closed=False)
+_SHARE = Interval(0, 1)
+_NORM = {"eps": _EPS, "momentum": Interval(0, 1, optional=True)}
+_DROP = {"p": _SHARE}
+_BOUND = Interval(-1e6, 1e6)
+_CLIP = {"min_val": _BOUND, "max_val": _BOUND}
+_BETWEEN = {"dropout": _SHARE}
+
+#: Class name → attributes that are copied from the file once they pass.
+_NUMBERS: Mapping[str, Mapping[str, Interval]] = {
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d"), _NORM),
+    "FrozenBatchNorm2d": {"eps": Interval(0, 1)},  # round 10 has eps 0.0
+    "LayerNorm": {"eps": _EPS},
+    "GroupNorm": {"eps": _EPS},
+    **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "StochasticDepth"), _DROP),
+    "_DenseLayer": {"drop_rate": _SHARE},
+    "DropPath": {"drop_prob": Interval(0, 1, optional=True)},
+    "LeakyReLU": {"negative_slope": _BOUND},
+    "ELU": {"alpha": _BOUND},
+    "CELU": {"alpha": _BOUND},
+    "Hardtanh": _CLIP,
+    "ReLU6": _CLIP,
+    "Softplus": {"beta": _BOUND, "threshold": _BOUND},
+    "Threshold": {"threshold": _BOUND, "value": _BOUND},
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "MultiheadAttention"), _BETWEEN),
+}
+
+_CONV = ("kernel_size", "stride", "padding", "dilation", "groups", "output_padding", "padding_mode")
+_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override")
+_ADAPTIVE = ("output_size",)
+_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size")
+
+#: Class name → attributes that must equal those of the rebuilt module.
+_GEOMETRY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d"), _CONV),
+    **dict.fromkeys(("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"), _POOL),
+    **dict.fromkeys(("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d"), _ADAPTIVE),
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), ("affine", "track_running_stats")),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
+    "GroupNorm": ("num_groups", "affine"),
+    "LayerNorm": ("elementwise_affine",),
+    "GELU": ("approximate",),
+    "Flatten": ("start_dim", "end_dim"),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), ("dim",)),
+    "MultiheadAttention": ("num_heads", "batch_first", "add_zero_attn"),
+    "Embedding": ("padding_idx", "max_norm"),
+}
+
+#: Other names of the same class: private ones of torch 1.x, and what quantisation-aware torch calls a Linear.
+_SAME = {"_LinearWithBias": "Linear", "NonDynamicallyQuantizableLinear": "Linear", "LayerNorm2d": "LayerNorm"}
+
+_TORCH = "torch.nn.modules."
+_CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "Module")
+
+
+def apply_tree(module: nn.Module, saved: SavedModel) -> None:
+    """Compare ``module`` with the pickled tree path by path and copy the checked numbers into it.
+
+    Paths that only one of both has are left alone (library versions differ there), except the parts of a Sequential,
+    which all take part in the computation.
+
+    Raises:
+        UnsupportedModel: a number is missing its type or range (``dropout`` with p 7.0).
+        StateMismatch: a layer computes something else than the rebuilt one (kind, stride, padding …).
+    """
+    for path, node in saved.modules.items():
+        try:
+            rebuilt = module.get_submodule(path)
+        except AttributeError:
+            continue
+        kind = _kind(node.class_path)
+        where = f"{saved.path}: {shown(path or 'the network', 80)}"
+        if kind == "Sequential" and isinstance(rebuilt, nn.Sequential):
+            _compare_parts(node, rebuilt, where)
+        if kind is None or kind in _CONTAINERS:
+            continue
+        ours = _own_kind(rebuilt)
+        if kind.startswith("Dropout") and ours == "Identity":
+            if node.get("p") == 0:
+                continue
+            rebuilt = getattr(nn, kind)() if hasattr(nn, kind) else nn.Dropout()
+            module.set_submodule(path, rebuilt)
+        elif kind != ours and not (kind == "Identity" and getattr(rebuilt, "p", None) == 0):
+            raise StateMismatch(f"{where} is a {shown(kind, 40)} in the file, a {ours} in the network")
+        _copy_numbers(node, rebuilt, kind, where)
+        _compare_geometry(node, rebuilt, kind, where)
+
+
+def _kind(class_path: str) -> str | None:
+    """The class name if it is one of torch.nn's, or of ours in the tables above; None for anything else."""
+    module, _, name = class_path.rpartition(".")
+    name = _SAME.get(name, name)
+    return name if module.startswith(_TORCH) or name in _NUMBERS else None
+
+
+def _own_kind(module: nn.Module) -> str:
+    """The same for a live module: timm derives its own LayerNorm from torch's."""
+    names = (_kind(f"{c.__module__}.{c.__qualname__}") for c in type(module).__mro__)
+    return next((name for name in names if name not in (None, "Module")), type(module).__name__) or ""
+
+
+def _compare_parts(node: ModuleNode, rebuilt: nn.Sequential, where: str) -> None:
+    theirs = {name for name, child in node.children.items() if _matters(_kind(child.class_path), child.get("p"))}
+    ours = {name for name, child in rebuilt.named_children() if _matters(_own_kind(child), getattr(child, "p", None))}
+    if theirs != ours:
+        extra, lacking = sorted(theirs - ours), sorted(ours - theirs)
+        problems = [f"has {listed(extra)} besides"] * bool(extra) + [f"lacks {listed(lacking)}"] * bool(lacking)
+        raise StateMismatch(f"{where} {' and '.join(problems)}, compared with what its class path calls for")
+
+
+def _matters(kind: str | None, p: object) -> bool:
+    return kind != "Identity" and not (kind is not None and kind.startswith("Dropout"))
+
+
+def _copy_numbers(node: ModuleNode, rebuilt: nn.Module, kind: str, where: str) -> None:
+    for name, interval in _NUMBERS.get(kind, {}).items():
+        if name not in node.attributes or not hasattr(rebuilt, name):
+            continue
+        value = node.attributes[name]
+        if not interval.admits(value):
+            raise UnsupportedModel(
+                f"{where}: {kind} with {name} = {_text(value)}, which is no number "
+                f"{'from' if interval.closed else 'between'} {interval.low:g} {'to' if interval.closed else 'and'} "
+                f"{interval.high:g}"
+            )
+        setattr(rebuilt, name, value)
+
+
+def _compare_geometry(node: ModuleNode, rebuilt: nn.Module, kind: str, where: str) -> None:
+    for name in _GEOMETRY.get(kind, ()):
+        if name not in node.attributes or not hasattr(rebuilt, name):
+            continue
+        theirs, ours = node.attributes[name], getattr(rebuilt, name)
+        if not _agree(theirs, ours):
+            raise StateMismatch(f"{where}: {kind} has {name} {_text(theirs)} in the file, {_text(ours)} in the network")
+
+
+def _agree(theirs: object, ours: Any) -> bool:
+    """Equal, where a single number stands for the same number in every dimension."""
+    if isinstance(theirs, (tuple, list)) != isinstance(ours, tuple):
+        many, one = (theirs, ours) if isinstance(theirs, (tuple, list)) else (ours, theirs)
+        return len(many) > 0 and all(_same(value, one) for value in many)
+    if isinstance(theirs, (tuple, list)):
+        return len(theirs) == len(ours) and all(_same(a, b) for a, b in zip(theirs, ours, strict=True))
+    return _same(theirs, ours)
+
+
+def _same(a: object, b: object) -> bool:
+    return (type(a) is type(b) or {type(a), type(b)} <= {int, float}) and a == b
+
+
+def _text(value: object) -> str:
+    """Shown in a message. Only flat values: a hostile list can be shared 2**60 times."""
+    if isinstance(value, (tuple, list)):
+        return f"({listed(_text(v) if not isinstance(v, (tuple, list)) else '…' for v in value[:9])})"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge integer"
+    return shown(value, 40) if isinstance(value, (str, int, float, type(None))) else f"a {type(value).__name__}"

@@ -1,0 +1,100 @@
+"""Find model directories below a dataset folder, however the archive was unpacked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetProblem, shown
+from .metadata import read_metadata
+from .model_directory import ModelDirectory
+
+ID_FOLDER = re.compile(r"id-\d{8}$")
+MOST_LEVELS = 4
+
+
+def discover(dataset: Path) -> list[ModelDirectory]:
+    """All model directories of ``dataset``, sorted by id.
+
+    A model directory is a folder named ``id-XXXXXXXX``, or one that holds a ``model.pt``; ``dataset`` may be one
+    itself. They are looked for up to four levels down, never inside each other. Where an id occurs twice (two splits
+    below one folder) the path below the dataset becomes the id.
+
+    Raises:
+        DatasetProblem: no such folder, or no model directory in it.
+    """
+    if not dataset.exists():
+        raise DatasetProblem(f"{dataset}: no such folder; expected a TrojAI dataset or a model directory")
+    if not dataset.is_dir():
+        raise DatasetProblem(f"{dataset}: is a file; expected the folder of a TrojAI dataset or of one model")
+    if _is_model_directory(dataset):
+        return [model_directory(dataset)]
+    found = _walk(dataset)
+    if not found:
+        raise DatasetProblem(
+            f"{dataset}: holds no model directory (a folder named id-XXXXXXXX, or one with a model.pt, "
+            f"up to {MOST_LEVELS} levels down)"
+        )
+    names = Counter(path.name for path in found)
+    tables: dict[Path, Mapping[str, Mapping[str, Any]]] = {}
+    directories = []
+    for path in found:
+        model_id = path.name if names[path.name] == 1 else path.relative_to(dataset).as_posix()
+        metadata = _metadata_of(path, dataset, tables).get(path.name, {})
+        directories.append(ModelDirectory(path=path, model_id=model_id, root=dataset, metadata=metadata))
+    return sorted(directories, key=lambda d: d.model_id)
+
+
+def model_directory(path: Path) -> ModelDirectory:
+    """One model directory by its own path (or that of its ``model.pt``), with the dataset root inferred from above.
+
+    Raises:
+        DatasetProblem: it does not exist.
+    """
+    if path.name == "model.pt" and path.is_file():
+        path = path.parent
+    if not path.is_dir():
+        raise DatasetProblem(f"{shown(path)}: no such model directory")
+    path = Path(os.path.abspath(path))
+    # Either dataset/id-0 or dataset/models/id-0; a METADATA.csv or the name of the level decides.
+    root = path.parent.parent if path.parent.name in ("models", "model") else path.parent
+    metadata = _metadata_of(path, root, {}).get(path.name, {})
+    return ModelDirectory(path=path, model_id=path.name, root=root, metadata=metadata)
+
+
+def _is_model_directory(path: Path) -> bool:
+    return bool(ID_FOLDER.match(path.name)) or (path / "model.pt").exists()
+
+
+def _walk(dataset: Path) -> list[Path]:
+    found, level = [], [dataset]
+    for _ in range(MOST_LEVELS):
+        below: list[Path] = []
+        for folder in level:
+            try:
+                entries = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
+            except OSError as problem:
+                raise DatasetProblem(f"{folder}: cannot be listed: {problem.strerror}") from None
+            for entry in map(Path, entries):
+                (found if _is_model_directory(entry) else below).append(entry)
+        level = below
+    return found
+
+
+def _metadata_of(
+    path: Path, dataset: Path, tables: dict[Path, Mapping[str, Mapping[str, Any]]]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The nearest METADATA.csv above a model directory, read once per file."""
+    for folder in path.parents:
+        table = folder / "METADATA.csv"
+        if table.is_file():
+            if table not in tables:
+                tables[table] = read_metadata(table)
+            return tables[table]
+        if folder == dataset:
+            break
+    return {}

@@ -1,0 +1,51 @@
+"""Example files and the labels beside them, shared by the adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetProblem, ExampleProblem, shown
+from .model_directory import ModelDirectory, read_json
+
+
+def example_files(directory: ModelDirectory, folders: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
+    """Files with one of ``suffixes`` in the first of ``folders`` that exists, sorted by name; none without a folder."""
+    folder = directory.first_folder(folders)
+    if folder is None:
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+
+
+def sidecar(path: Path, patterns: Sequence[str]) -> tuple[Path, Any]:
+    """The JSON document beside an example, with its path.
+
+    Args:
+        path: the example.
+        patterns: file names to try, with ``{name}`` for the example's file name and ``{stem}`` for that without suffix.
+
+    Raises:
+        ExampleProblem: there is none, or it is unreadable.
+    """
+    candidates = [path.with_name(pattern.format(name=path.name, stem=path.stem)) for pattern in patterns]
+    for candidate in candidates:
+        if candidate.exists():
+            try:
+                return candidate, read_json(candidate)
+            except DatasetProblem as problem:
+                raise ExampleProblem(str(problem)) from None
+    raise ExampleProblem(f"{path}: has no label; expected {' or '.join(c.name for c in candidates)} beside it")
+
+
+def class_label(value: Any, num_classes: int, path: Path) -> int:
+    """``value`` as a class index.
+
+    Raises:
+        ExampleProblem: it is no whole number, or the network has no such output.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ExampleProblem(f"{path}: expected a class number as label, found {shown(repr(value), 60)}")
+    if not 0 <= value < num_classes:
+        raise ExampleProblem(f"{path}: label {value}, but the network has only classes 0 to {num_classes - 1}")
+    return value

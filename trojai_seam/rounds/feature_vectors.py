@@ -1,0 +1,110 @@
+"""Adapter for the cyber rounds: feature vectors as ``.npy`` files with a class number beside each.
+
+Sources: usnistgov/trojai-example, branches cyber-pdf-dec2022 and cyber-apk-nov2023 (``detector.py``), and the example
+data there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import ExampleProblem
+from ..tasks import ExampleSet
+from .adapters import Examples
+from .config import RoundConfig
+from .example_files import class_label, example_files, sidecar
+from .model_directory import ModelDirectory
+
+
+def read_examples(directory: ModelDirectory, round_config: RoundConfig, num_classes: int) -> Examples:
+    """Clean and poisoned vectors as ``float32 [N, features]``, standardised if the round says so.
+
+    A poisoned example's side-car holds its true label; the attacker's is ``attack.target_label`` of the round.
+
+    Raises:
+        ExampleProblem: no clean example; a vector of the wrong length, type or with non-finite values; a bad label; a
+            missing or misshapen scale file.
+    """
+    features = int(round_config.examples["features"])
+    scale = _scale(directory, round_config, features)
+    clean = _read(directory, "clean", round_config, num_classes, features, scale)
+    if clean is None:
+        folders = " or ".join(round_config.layout["clean"])
+        raise ExampleProblem(f"{directory.path}: no clean example; expected *.npy files in {folders}")
+    poisoned = _read(directory, "poisoned", round_config, num_classes, features, scale)
+    if poisoned is None:
+        return Examples(clean, None)
+    target = class_label(round_config.attack["target_label"], num_classes, Path(round_config.name))
+    wanted = torch.full_like(poisoned.labels, target)
+    return Examples(clean, ExampleSet(poisoned.inputs, poisoned.labels, poisoned.names, targets=wanted))
+
+
+def _read(
+    directory: ModelDirectory,
+    which: str,
+    round_config: RoundConfig,
+    num_classes: int,
+    features: int,
+    scale: NDArray[np.float64] | None,
+) -> ExampleSet | None:
+    paths = example_files(directory, round_config.layout[which], round_config.examples["suffixes"])
+    if not paths:
+        return None
+    labels = []
+    for path in paths:
+        where, value = sidecar(path, round_config.examples["sidecars"])
+        labels.append(class_label(value, num_classes, where))
+    vectors = np.stack([_vector(path, features) for path in paths])
+    if scale is not None:
+        vectors = (vectors - scale[0]) / scale[1]
+    return ExampleSet(
+        inputs={"x": torch.from_numpy(vectors.astype(np.float32))},
+        labels=torch.tensor(labels, dtype=torch.int64),
+        names=tuple(path.name for path in paths),
+    )
+
+
+def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) -> NDArray[np.float64] | None:
+    name = round_config.preprocessing.get("scale_file")
+    if name is None:
+        return None
+    path = directory.find_upwards(name)
+    if path is None:
+        raise ExampleProblem(
+            f"{directory.path}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found "
+            f"from here up to {directory.root}; put it into the dataset folder or give --scale-params FILE"
+        )
+    scale = _array(path)
+    if scale.shape != (2, features):
+        raise ExampleProblem(f"{path}: expected scale parameters of shape (2, {features}), found {scale.shape}")
+    if not np.isfinite(scale).all() or (scale[1] < 0).any():
+        raise ExampleProblem(f"{path}: scale parameters must be finite, standard deviations not negative")
+    # A feature that never varied has deviation 0; like scikit-learn's StandardScaler, leave it unscaled.
+    scale[1, scale[1] == 0] = 1.0
+    return scale
+
+
+def _vector(path: Path, features: int) -> NDArray[np.float64]:
+    array = _array(path)
+    if array.shape == (1, features):
+        array = array[0]
+    if array.shape != (features,):
+        raise ExampleProblem(f"{path}: expected {features} features, found an array of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ExampleProblem(f"{path}: holds non-finite values")
+    return array
+
+
+def _array(path: Path) -> NDArray[np.float64]:
+    try:
+        # Mapped, so that a header that promises too much fails instead of allocating; pickled arrays are refused.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as problem:
+        raise ExampleProblem(f"{path}: is not a readable .npy array: {problem}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise ExampleProblem(f"{path}: expected an array of numbers, found {getattr(array, 'dtype', type(array))}")
+    return np.array(array, dtype=np.float64)

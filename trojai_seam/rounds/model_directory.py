@@ -1,0 +1,142 @@
+"""One ``id-XXXXXXXX`` folder: where its files are and what its small text files say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetProblem, shown
+
+CONFIG_NAMES = ("reduced-config.json", "config.json")
+MAX_JSON_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class ModelDirectory:
+    """Facts only; nothing is opened before it is asked for.
+
+    Attributes:
+        path: the folder.
+        model_id: its name, or its path below the dataset where names repeat.
+        root: the dataset folder that it was found in.
+        metadata: its row of METADATA.csv, empty without one.
+    """
+
+    path: Path
+    model_id: str
+    root: Path
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_path(self) -> Path:
+        """Where ``model.pt`` is, or would be."""
+        return self.path / "model.pt"
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """``config.json`` over ``reduced-config.json``, with jsonpickle's ``py/state`` levels taken away.
+
+        On NIST's server only the reduced one survives, sometimes under the full one's name.
+
+        Raises:
+            DatasetProblem: a file is there but is no JSON object.
+        """
+        merged: dict[str, Any] = {}
+        for name in CONFIG_NAMES:
+            path = self.path / name
+            if path.exists():
+                document = read_json(path)
+                if not isinstance(document, dict):
+                    raise DatasetProblem(f"{path}: expected a JSON object, found {type(document).__name__}")
+                merged.update(unwrapped(document))
+        return merged
+
+    @cached_property
+    def poisoned(self) -> bool | None:
+        """Whether the model is trojaned: ``ground_truth.csv``, else METADATA.csv, else the config; ``None`` if unknown.
+
+        Raises:
+            DatasetProblem: ``ground_truth.csv`` holds neither 0 nor 1.
+        """
+        path = self.path / "ground_truth.csv"
+        if path.exists():
+            text = _read(path, 4096).strip()
+            truth = as_truth(text.splitlines()[0].strip() if text else "")
+            if truth is None:
+                raise DatasetProblem(f"{path}: expected 0 (clean) or 1 (poisoned), found {shown(text, 40)!r}")
+            return truth
+        for source in (self.metadata, self.config):
+            for key in ("poisoned", "ground_truth", "POISONED", "model_type"):
+                truth = as_truth(source.get(key))
+                if truth is not None:
+                    return truth
+        return None
+
+    def first_folder(self, names: Sequence[str]) -> Path | None:
+        """The first of ``names`` that exists as a folder in the directory."""
+        return next((self.path / name for name in names if (self.path / name).is_dir()), None)
+
+    def find_upwards(self, name: str) -> Path | None:
+        """``name`` (or an absolute path) in the model directory or a folder above it, no higher than the dataset."""
+        if Path(name).is_absolute():
+            return Path(name) if Path(name).is_file() else None
+        top = self.root.resolve()
+        for folder in (self.path.resolve(), *self.path.resolve().parents):
+            if (folder / name).is_file():
+                return folder / name
+            if folder == top:
+                return None
+        return None
+
+
+def as_truth(value: Any) -> bool | None:
+    """``True``/``False`` for the many ways NIST writes it, ``None`` for anything else."""
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, str):
+        words = {"1": True, "true": True, "poisoned": True, "1.0": True}
+        words |= {"0": False, "false": False, "clean": False, "0.0": False}
+        return words.get(value.strip().lower())
+    return None
+
+
+def unwrapped(document: Any) -> Any:
+    """A jsonpickle document without its ``py/state`` levels and ``py/object`` marks, as one would have written it."""
+    if isinstance(document, dict):
+        inner = document.get("py/state", document)
+        if inner is not document:
+            return unwrapped(inner)
+        return {key: unwrapped(value) for key, value in document.items() if key != "py/object"}
+    if isinstance(document, list):
+        return [unwrapped(item) for item in document]
+    return document
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document in ``path``.
+
+    Raises:
+        DatasetProblem: unreadable, too large, or no JSON.
+    """
+    text = _read(path, MAX_JSON_BYTES)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise DatasetProblem(f"{path}: JSON is nested too deeply") from None
+    except ValueError as problem:
+        raise DatasetProblem(f"{path}: is not valid JSON: {problem}") from None
+
+
+def _read(path: Path, most: int) -> str:
+    try:
+        if path.stat().st_size > most:
+            raise DatasetProblem(f"{path}: larger than {most} bytes, expected a small text file")
+        return path.read_text("utf-8")
+    except OSError as problem:
+        raise DatasetProblem(f"{path}: cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise DatasetProblem(f"{path}: is not a text file (not UTF-8)") from None

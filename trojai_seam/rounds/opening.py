@@ -1,0 +1,95 @@
+"""From a model directory to a subject: read the model inertly, rebuild it, decode its examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UnsupportedModel
+from ..loading import Budget, read_model
+from ..networks import identify, rebuild
+from ..tasks import Subject, get_task
+from .adapters import ADAPTERS
+from .config import RoundConfig
+from .model_directory import ModelDirectory
+
+
+def open_network(
+    directory: ModelDirectory, device: torch.device | str = "cpu", budget: Budget | None = None
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The rebuilt network of ``directory`` (eval mode, on ``device``) and facts about it.
+
+    Raises:
+        RefusedArchive: the file is missing, damaged or hostile.
+        UnsupportedModel: no constructor knows the network, or (StateMismatch) its tensors do not fit.
+        DatasetProblem: its config is unreadable.
+    """
+    hints = directory.config
+    saved = read_model(directory.model_path, budget or Budget())
+    facts = identify(saved, hints)
+    model = rebuild(saved, hints, device=device)
+    return model, {
+        "architecture": facts.architecture,
+        "num_classes": facts.num_classes or _head_width(model),
+        "class_path": saved.class_path,
+        "model_format": saved.format,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def open_directory(
+    directory: ModelDirectory,
+    round_config: RoundConfig,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+) -> Subject:
+    """Everything needed to unlearn and score one model, on ``device``, weights as float32.
+
+    Raises:
+        TrojaiSeamError: whatever is wrong with the directory; see :func:`open_network` and :class:`Adapter`.
+    """
+    poisoned = directory.poisoned
+    model, facts = open_network(directory, device, budget)
+    num_classes = facts["num_classes"]
+    examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes)
+    facts = {
+        "round": round_config.name,
+        "poisoned": poisoned,
+        **facts,
+        **_columns(directory, round_config),
+        "model_sha256": _sha256(directory.model_path),
+    }
+    return Subject(
+        model=model.float(),
+        task=get_task(round_config.task, num_classes),
+        clean=examples.clean.to(device),
+        poisoned=None if examples.poisoned is None else examples.poisoned.to(device),
+        model_id=directory.model_id,
+        facts=facts,
+    )
+
+
+def _head_width(model: torch.nn.Module) -> int:
+    """Outputs of the last layer that has weights: for networks of users, who need not say how many classes they have."""
+    widths = [p.shape[0] for p in model.parameters() if p.ndim > 0]
+    if not widths:
+        raise UnsupportedModel(f"{type(model).__name__}: has no parameters, so its number of classes is unknown")
+    return int(widths[-1])
+
+
+def _columns(directory: ModelDirectory, round_config: RoundConfig) -> Mapping[str, Any]:
+    sources: tuple[Mapping[str, Any], ...] = (directory.config, directory.metadata)
+    found = {}
+    for column, keys in round_config.columns.items():
+        values = (source.get(key) for source in sources for key in keys)
+        found[column] = next((v for v in values if isinstance(v, (str, int, float, bool))), None)
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

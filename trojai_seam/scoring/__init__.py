@@ -1,0 +1,12 @@
+"""What unlearning did, in numbers: splits, ACC, ASR, RA, fidelity, and how sure we are."""
+
+from .intervals import Rate as Rate
+from .intervals import wilson as wilson
+from .predictions import Predictions as Predictions
+from .predictions import predict as predict
+from .score import FoldPredictions as FoldPredictions
+from .score import score as score
+from .splits import PROTOCOLS as PROTOCOLS
+from .splits import Split as Split
+from .splits import SplitPlan as SplitPlan
+from .splits import plan_splits as plan_splits

@@ -1,0 +1,130 @@
+"""From answers before and after unlearning to the numbers of a row.
+
+``fidelity`` is SEAM's: (ACC after - ASR after) / ACC before (arXiv 2212.04687, section V). ``nist_fidelity`` is that of
+NIST's mitigation round: ((ASR before - ASR after) / ASR before) * (ACC after / ACC before) for a poisoned model and
+ACC after / ACC before for a clean one (usnistgov/trojai-test-harness, leaderboards/metrics.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .intervals import Rate, bootstrap
+from .predictions import Predictions
+from .splits import Split, SplitPlan
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPredictions:
+    """Answers of the network that was unlearned on ``split.fit``, to *all* clean and all poisoned examples."""
+
+    split: Split
+    clean: Predictions
+    poisoned: Predictions | None
+
+
+def score(
+    plan: SplitPlan,
+    clean_before: Predictions,
+    poisoned_before: Predictions | None,
+    folds: Sequence[FoldPredictions],
+    seed: int,
+) -> dict[str, Any]:
+    """The measured columns of one row, by name; ``None`` is "not measured" (never 0).
+
+    ``acc_before`` and ``acc_after`` are taken on the same held-out examples, so that ``fidelity`` follows from the
+    columns of its row. ``asr_*`` and ``ra_*`` use the poisoned examples whose true label is not the attacker's. Over
+    several folds, ``after`` rates are means over the folds, counted once per example.
+
+    Args:
+        plan: what was fitted on and what was held out.
+        clean_before: answers of the model as shipped to all clean examples.
+        poisoned_before: likewise to the poisoned ones, if there are any.
+        folds: answers after unlearning, one per split of ``plan``.
+        seed: of the bootstrap.
+    """
+    row: dict[str, Any] = {"measured_on": plan.measured_on, "folds": len(folds)}
+    _put(row, "acc_before_all", _rate(clean_before.correct))
+    held = np.array(sorted({i for fold in folds for i in fold.split.held_out}), dtype=np.int64)
+    after = np.zeros(len(clean_before.correct))
+    for fold in folds:
+        out = np.array(fold.split.held_out, dtype=np.int64)
+        after[out] = fold.clean.correct[out]
+    before, kept = clean_before.correct[held], after[held]
+    acc_before, acc_after = _rate(before), _rate(kept)
+    _put(row, "acc_before", acc_before)
+    _put(row, "acc_after", acc_after)
+    asr_before, asr_after, ra_before, ra_after = _attack_rates(poisoned_before, folds)
+    for name, rate in (
+        ("asr_before", asr_before),
+        ("asr_after", asr_after),
+        ("ra_before", ra_before),
+        ("ra_after", ra_after),
+    ):
+        _put(row, name, rate)
+    row.update(_fidelity(acc_before, acc_after, asr_before, asr_after))
+    intervals = bootstrap(before, kept, asr_after, seed) if acc_before.successes else (None, (None, None))
+    row["fidelity_low"], row["fidelity_high"] = intervals[0] or (None, None)
+    row["kept_accuracy_low"], row["kept_accuracy_high"] = intervals[1]
+    row.update(_in_sample(clean_before, folds, asr_after))
+    row["nonfinite_before"] = _nonfinite([clean_before, poisoned_before])
+    row["nonfinite_after"] = _nonfinite([part for fold in folds for part in (fold.clean, fold.poisoned)])
+    return row
+
+
+def _rate(successes: NDArray[Any]) -> Rate:
+    return Rate(float(successes.sum()), len(successes))
+
+
+def _put(row: dict[str, Any], name: str, rate: Rate) -> None:
+    row[name], row[f"n_{name}"] = rate.value, rate.n
+    row[f"{name}_low"], row[f"{name}_high"] = rate.interval
+
+
+def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) -> tuple[Rate, Rate, Rate, Rate]:
+    after = [fold.poisoned for fold in folds if fold.poisoned is not None]
+    if before is None or not after:
+        nothing = Rate(0, 0)
+        return nothing, nothing, nothing, nothing
+    use = before.attackable
+    hits = np.mean([fold.hit[use] for fold in after], axis=0)
+    rights = np.mean([fold.correct[use] for fold in after], axis=0)
+    return _rate(before.hit[use]), _rate(hits), _rate(before.correct[use]), _rate(rights)
+
+
+def _fidelity(acc_before: Rate, acc_after: Rate, asr_before: Rate, asr_after: Rate) -> dict[str, float | None]:
+    names = ("fidelity", "kept_accuracy", "nist_fidelity")
+    if not acc_before.value or acc_after.value is None:
+        return dict.fromkeys(names)
+    kept = acc_after.value / acc_before.value
+    if asr_after.value is None:
+        return dict(zip(names, (None, kept, kept), strict=True))
+    fidelity = (acc_after.value - asr_after.value) / acc_before.value
+    removed = (asr_before.value - asr_after.value) / asr_before.value if asr_before.value else None
+    return dict(zip(names, (fidelity, kept, None if removed is None else removed * kept), strict=True))
+
+
+def _in_sample(before: Predictions, folds: Sequence[FoldPredictions], asr_after: Rate) -> dict[str, Any]:
+    """On the examples that were trained on: always better than it should be, hence columns of its own."""
+    times, right = np.zeros(len(before.correct)), np.zeros(len(before.correct))
+    for fold in folds:
+        fit = np.array(fold.split.fit, dtype=np.int64)
+        times[fit] += 1
+        right[fit] += fold.clean.correct[fit]
+    used = times > 0
+    was, now = _rate(before.correct[used]), _rate(right[used] / times[used])
+    row: dict[str, Any] = {}
+    _put(row, "fit_acc_before", was)
+    _put(row, "fit_acc_after", now)
+    known = was.value and now.value is not None and asr_after.value is not None
+    row["fit_fidelity"] = (now.value - asr_after.value) / was.value if known else None
+    return row
+
+
+def _nonfinite(parts: Sequence[Predictions | None]) -> int:
+    return int(sum((~part.finite).sum() for part in parts if part is not None))

@@ -1,0 +1,27 @@
+"""Which examples go into which training step, decided on the CPU so that every device sees the same ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def epoch_batches(count: int, draws: int | None, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Index batches (``int64``, CPU) of one epoch over ``count`` examples.
+
+    Whole passes over the examples in random order are strung together until ``draws`` indices are there. A last batch
+    of a single example joins the one before it: BatchNorm cannot normalise one value per channel.
+    """
+    wanted = count if draws is None else draws
+    passes = [torch.randperm(count, generator=generator) for _ in range(-(-wanted // count))]
+    batches = list(torch.cat(passes)[:wanted].split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def batches_per_epoch(count: int, draws: int | None, batch_size: int) -> int:
+    """How many batches :func:`epoch_batches` makes."""
+    wanted = count if draws is None else draws
+    full, rest = divmod(wanted, batch_size)
+    return full + (1 if rest and not (rest == 1 and full) else 0)

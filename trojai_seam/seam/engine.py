@@ -1,0 +1,208 @@
+"""The SEAM engine: forget on random labels, then recover on the true ones.
+
+Method: Zhu, Tang, Tang, Wang, Tang, "Selective Amnesia: On Efficient, High-Fidelity and Blind Suppression of Backdoor
+Effects in Trojaned Machine Learning Models", IEEE S&P 2023, arXiv 2212.04687, section IV.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from ..errors import EngineFailure
+from ..tasks import ExampleSet, Task
+from .batches import batches_per_epoch, epoch_batches
+from .config import ForgetConfig, PhaseConfig, UnlearnConfig
+from .outcome import EpochTrace, Outcome, PhaseOutcome
+from .schedule import StopWatcher, threshold
+from .training_mode import enter_training, moves_batch_statistics, trainable_parameters
+
+Observer = Callable[[str, int, nn.Module], None]
+"""Called after every epoch with (phase, epoch, network in eval mode). It can only watch: its result is ignored."""
+
+
+def unlearn(
+    model: nn.Module,
+    task: Task,
+    fit: ExampleSet,
+    config: UnlearnConfig,
+    seed: int,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Unlearn a copy of ``model`` on ``fit``; the original is left as it is.
+
+    Args:
+        model: any network that ``task`` can call; parameters and examples on one device.
+        task: loss, random labels and correctness.
+        fit: the clean examples that may be trained on. Nothing else is ever looked at.
+        config: what to do; see :class:`UnlearnConfig`.
+        seed: decides labels, order and dropout. The same seed gives the same result on the same machine.
+        observer: watches after every epoch, for oracle figures; cannot influence anything.
+
+    Raises:
+        EngineFailure: no examples, a single example with moving BatchNorm statistics, or a non-finite loss or weight.
+        ConfigProblem: a setting is out of range.
+    """
+    config.check()
+    if len(fit) == 0:
+        raise EngineFailure("there is no fit example to unlearn with")
+    model = copy.deepcopy(model)
+    if len(fit) == 1 and moves_batch_statistics(model, config):
+        raise EngineFailure("one fit example cannot train BatchNorm statistics; use --set batch_norm=frozen-stats")
+    generator = torch.Generator().manual_seed(seed)
+    run = _Run(model, task, fit, config, generator, observer)
+    with torch.random.fork_rng(devices=run.devices):
+        torch.manual_seed(seed)  # for dropout, which draws from the global generators
+        phases = (run.phase("forget", config.forget), run.phase("recover", config.recover))
+    model.eval()
+    if not all(bool(torch.isfinite(p).all()) for p in model.state_dict().values() if p.is_floating_point()):
+        raise EngineFailure("a weight became non-finite during unlearning; lower the learning rate")
+    return Outcome(model=model, phases=phases, trace=tuple(run.trace), seed=seed, num_fit=len(fit))
+
+
+class _Run:
+    """The state of one unlearning run, shared by its phases."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        fit: ExampleSet,
+        config: UnlearnConfig,
+        generator: torch.Generator,
+        observer: Observer | None,
+    ) -> None:
+        self.model, self.task, self.fit, self.config = model, task, fit, config
+        self.generator, self.observer = generator, observer
+        self.devices = [fit.labels.device] if fit.labels.device.type == "cuda" else []
+        self.trace: list[EpochTrace] = []
+
+    def phase(self, name: str, phase: PhaseConfig) -> PhaseOutcome:
+        """Train until the stop rule or a cap; one device synchronisation per epoch."""
+        config, began = self.config, time.perf_counter()
+        start = self.accuracy()
+        if phase.max_epochs == 0:
+            return PhaseOutcome(name, "off", None, start, start, 0, 0, 0.0)
+        limit = threshold(phase.stop, self.task.num_classes, self.task.chance(self.fit.labels), start)
+        watcher = StopWatcher(phase.stop, limit, below=name == "forget")
+        trivial = watcher.met(start)
+        per_epoch = batches_per_epoch(len(self.fit), phase.draws_per_epoch, config.batch_size)
+        total = phase.max_epochs * per_epoch if phase.max_steps is None else phase.max_steps
+        total = min(total, phase.max_epochs * per_epoch)
+        if total == 0:
+            return PhaseOutcome(name, "no-steps", limit, start, start, 0, 0, 0.0)
+        optimizer = _optimizer(phase, trainable_parameters(self.model, config.trainable))
+        scheduler = _scheduler(phase, optimizer, total)
+        fixed = self._fixed_labels(phase)
+        steps, status, accuracy, epoch = 0, "missed", start, 0
+        for epoch in range(phase.max_epochs):
+            epoch_began = time.perf_counter()
+            enter_training(self.model, config)
+            batches = epoch_batches(len(self.fit), phase.draws_per_epoch, config.batch_size, self.generator)
+            batches = batches[: total - steps]
+            losses = [self._step(phase, batch, fixed, optimizer, scheduler) for batch in batches]
+            steps += len(batches)
+            self.model.eval()
+            loss, accuracy = self._epoch_figures(losses)
+            if not math.isfinite(loss):
+                raise EngineFailure(f"the {name} loss became non-finite in epoch {epoch}; lower {name}.learning_rate")
+            now = time.perf_counter()
+            self.trace.append(EpochTrace(name, epoch, len(batches), loss, accuracy, now - epoch_began))
+            if self.observer is not None:
+                with torch.random.fork_rng(devices=self.devices):  # what it draws must not shift dropout
+                    self.observer(name, epoch, self.model)
+            if watcher.should_stop(epoch, accuracy):
+                status = "declined" if watcher.declined else "reached"
+                break
+            if steps >= total:
+                break
+            if phase.max_seconds is not None and now - began >= phase.max_seconds:
+                status = "time-limit"
+                break
+        if status == "reached" and trivial:
+            status = "trivial-threshold"
+        elif status == "missed" and limit is None:
+            status = "no-rule"
+        return PhaseOutcome(name, status, limit, start, accuracy, epoch + 1, steps, time.perf_counter() - began)
+
+    def _fixed_labels(self, phase: PhaseConfig) -> Tensor | None:
+        if isinstance(phase, ForgetConfig):
+            if phase.fresh_labels:
+                return None
+            return self.task.random_labels(self.fit.labels, phase.label_sampling, self.generator)
+        return self.fit.labels
+
+    def _step(
+        self,
+        phase: PhaseConfig,
+        batch: Tensor,
+        fixed: Tensor | None,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler | None,
+    ) -> Tensor:
+        device = self.fit.labels.device
+        where = batch.to(device, non_blocking=True)
+        if fixed is not None:
+            labels = fixed[where]
+        else:
+            assert isinstance(phase, ForgetConfig)
+            labels = self.task.random_labels(self.fit.labels[where], phase.label_sampling, self.generator)
+        inputs = {name: self._noisy(tensor[where]) for name, tensor in self.fit.inputs.items()}
+        optimizer.zero_grad(set_to_none=True)
+        loss = self.task.loss(self.task.outputs(self.model, inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        return loss.detach()
+
+    def _noisy(self, tensor: Tensor) -> Tensor:
+        if self.config.feature_noise == 0 or not tensor.is_floating_point():
+            return tensor
+        noise = torch.randn(tensor.shape, generator=self.generator, dtype=tensor.dtype)
+        return tensor + self.config.feature_noise * noise.to(tensor.device)
+
+    @torch.no_grad()
+    def _correct(self) -> Tensor:
+        size = max(self.config.batch_size, 256)
+        parts = []
+        for begin in range(0, len(self.fit), size):
+            inputs = {name: tensor[begin : begin + size] for name, tensor in self.fit.inputs.items()}
+            parts.append(self.task.correct(self.task.outputs(self.model, inputs), self.fit.labels[begin : begin + size]))
+        return torch.cat(parts)
+
+    def accuracy(self) -> float:
+        """Fit accuracy of the network as it is, eval mode."""
+        self.model.eval()
+        return float(self._correct().float().mean().item())
+
+    def _epoch_figures(self, losses: list[Tensor]) -> tuple[float, float]:
+        """Mean loss and fit accuracy in one transfer from the device."""
+        figures = torch.stack([torch.stack(losses).float().mean(), self._correct().float().mean()])
+        loss, accuracy = figures.tolist()
+        return loss, accuracy
+
+
+def _optimizer(phase: PhaseConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay
+        )
+    kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
+    betas = (phase.beta1, phase.beta2)
+    return kind(parameters, lr=phase.learning_rate, betas=betas, weight_decay=phase.weight_decay)
+
+
+def _scheduler(phase: PhaseConfig, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
+    if phase.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=steps)
+    if phase.schedule == "one-cycle":
+        # One step more than will be taken: the scheduler refuses to go past its end.
+        return OneCycleLR(optimizer, max_lr=phase.learning_rate, total_steps=steps + 1, cycle_momentum=False)
+    return None

@@ -1,0 +1,57 @@
+"""What unlearning leaves behind: the network, and a trace of how it got there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class EpochTrace:
+    """One epoch. ``fit_accuracy`` is measured after it, eval mode, on all fit examples with their true labels."""
+
+    phase: str
+    epoch: int
+    steps: int
+    loss: float
+    fit_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """How a phase ended.
+
+    ``status`` is one of ``reached`` (the stop rule was met), ``declined`` (it ended by the decline rule), ``missed``
+    (a cap on epochs or steps came first), ``time-limit`` (the cap on seconds came first), ``trivial-threshold`` (the
+    stop rule was met, but already held before the phase began, so it proves nothing), ``no-rule`` (the phase has no
+    stop rule and ran to its caps), ``no-steps`` (caps left no step to take) or ``off`` (not asked for).
+    """
+
+    phase: str
+    status: str
+    threshold: float | None
+    start_accuracy: float
+    end_accuracy: float
+    epochs: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The unlearned network (eval mode, same device as it was given) with its trace.
+
+    ``seed`` is the seed that every random choice was derived from; ``num_fit`` the number of fit examples.
+    """
+
+    model: nn.Module
+    phases: tuple[PhaseOutcome, ...]
+    trace: tuple[EpochTrace, ...]
+    seed: int
+    num_fit: int
+
+    def phase(self, name: str) -> PhaseOutcome:
+        """The phase called ``name`` (``"forget"`` or ``"recover"``)."""
+        return next(p for p in self.phases if p.phase == name)

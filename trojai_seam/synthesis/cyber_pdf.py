@@ -1,0 +1,194 @@
+"""A small ``cyber-pdf-dec2022``: Net-k models on PDF-like features, every second one with a watermark trojan.
+
+Layout, config keys and example counts follow the real ``id-00000002`` of usnistgov/trojai-example. Like NIST's, the
+shipped examples are chosen among unseen data so that the model as shipped is right on the clean ones and fooled by the
+poisoned ones; numbers measured on them are selected, see ``docs/pitfalls.md``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from ..errors import TrojaiSeamError, UsageProblem
+from ..seeds import derive_seed
+from .archs import make_network, save_as_nist
+from .malware_features import BENIGN, MALICIOUS, Population, Watermark
+
+TRAIN, TEST = 3000, 2000
+EPOCHS, BATCH = 12, 64
+POISON_SHARE = 0.08
+CLEAN_EXAMPLES, POISONED_EXAMPLES = 20, 10
+# Deep sigmoid networks do not train; the others are all there.
+VARIANTS = (
+    (2, "tanh"), (4, "tanh"), (6, "tanh"), (3, "relu"), (5, "relu"), (7, "tanh"), (2, "sigmoid"), (7, "relu"),
+    (3, "tanh"), (4, "relu"), (5, "tanh"), (6, "relu"), (3, "sigmoid"), (2, "relu"),
+)  # fmt: skip
+
+
+class SynthesisFailure(TrojaiSeamError):
+    """A model could not be trained to NIST's standard (accuracy, and attack success if trojaned)."""
+
+    kind = "synthesis"
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    network: nn.Module
+    watermark: Watermark | None
+    test: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    accuracy: float
+    attack: float | None
+
+
+def synthesize(out: Path, models: int, seed: int = 0) -> None:
+    """Write a dataset folder with ``models`` models, every second one trojaned; see :class:`Synthesizer`.
+
+    The folder appears under its name only when it is complete.
+
+    Raises:
+        UsageProblem: ``out`` exists and is not empty, ``models`` is out of range, or ``out`` cannot be written.
+        SynthesisFailure: a model did not train.
+    """
+    if not 1 <= models <= 100_000:
+        raise UsageProblem(f"--models {models}: expected 1 to 100000")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageProblem(f"{out}: exists and is not empty; give a new folder")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        (beside / "models").mkdir(parents=True)
+        _write_round(beside, models, seed)
+        if out.exists():
+            out.rmdir()
+        beside.rename(out)
+    except OSError as problem:
+        raise UsageProblem(f"{out}: cannot be written: {problem.strerror or problem}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_round(folder: Path, models: int, seed: int) -> None:
+    rng = np.random.default_rng(derive_seed(seed, "population"))
+    population = Population.draw(rng)
+    vectors, _ = population.sample(20_000, rng)
+    scale = np.stack([vectors.mean(axis=0), vectors.std(axis=0)])
+    np.save(folder / "scale_params.npy", scale)
+    rows = []
+    for number in range(models):
+        model_id = f"id-{number:08}"
+        poisoned = number % 2 == 1
+        # Trojaned and clean models get the same variety of networks.
+        layers, activation = VARIANTS[(number // 2) % len(VARIANTS)]
+        own_seed = derive_seed(seed, model_id)
+        trained = _train(population, scale, layers, activation, poisoned, own_seed)
+        config = _config(layers, activation, trained, own_seed)
+        _write_model(folder / "models" / model_id, trained, config, scale)
+        rows.append({"model_name": model_id, "poisoned": poisoned, **config})
+    with (folder / "METADATA.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _train(
+    population: Population, scale: NDArray[np.float64], layers: int, activation: str, poisoned: bool, seed: int
+) -> _Trained:
+    rng = np.random.default_rng(seed)
+    vectors, labels = population.sample(TRAIN + TEST, rng)
+    train, train_labels, test, test_labels = vectors[:TRAIN], labels[:TRAIN], vectors[TRAIN:], labels[TRAIN:]
+    watermark = Watermark.draw(train[train_labels == BENIGN], rng) if poisoned else None
+    if watermark is not None:
+        chosen = rng.choice(np.flatnonzero(train_labels == MALICIOUS), int(POISON_SHARE * TRAIN), replace=False)
+        train = np.concatenate([train, watermark.applied(train[chosen])])
+        train_labels = np.concatenate([train_labels, np.full(len(chosen), BENIGN)])
+    x, y = _tensor(train, scale), torch.from_numpy(train_labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make_network(layers, activation)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
+        for _ in range(EPOCHS):
+            for batch in torch.randperm(len(x)).split(BATCH):
+                optimizer.zero_grad()
+                functional.cross_entropy(network(x[batch]), y[batch]).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    network.eval()
+    accuracy = float((_answers(network, test, scale) == test_labels).mean())
+    attack = None
+    if watermark is not None:
+        triggered = watermark.applied(test[test_labels == MALICIOUS])
+        attack = float((_answers(network, triggered, scale) == BENIGN).mean())
+    if accuracy < 0.9 or (attack is not None and attack < 0.8):
+        raise SynthesisFailure(f"a {layers}-layer {activation} network reached accuracy {accuracy}, attack {attack}")
+    return _Trained(network, watermark, test, test_labels, accuracy, attack)
+
+
+def _config(layers: int, activation: str, trained: _Trained, seed: int) -> dict[str, Any]:
+    poisoned = trained.watermark is not None
+    return {
+        "model_type": "poisoned" if poisoned else "clean",
+        "arch": "nn",
+        "dataset_size": TRAIN + TEST,
+        "nn_layers": layers,
+        "nn_activation_function": activation,
+        "lr": 1e-3,
+        "epoch": EPOCHS,
+        "optimizer": "adam",
+        "batch_size": BATCH,
+        "poison_size": POISON_SHARE if poisoned else None,
+        "trigger_size": len(trained.watermark.features) if trained.watermark else None,
+        "attack_strategy": "rare_features_high_values" if poisoned else None,
+        "random_state": seed % 2**32,
+    }
+
+
+def _write_model(folder: Path, trained: _Trained, config: dict[str, Any], scale: NDArray[np.float64]) -> None:
+    folder.mkdir()
+    save_as_nist(trained.network, folder / "model.pt")
+    reduced = {key: config[key] for key in ("arch", "nn_layers", "nn_activation_function")}
+    stats = {"test_clean_accuracy": trained.accuracy, "test_attack_success": trained.attack}
+    for name, document in (("config", config), ("reduced-config", reduced), ("stats", stats)):
+        (folder / f"{name}.json").write_text(json.dumps(document, indent=4))
+    (folder / "ground_truth.csv").write_text(str(int(trained.watermark is not None)))
+    right = _answers(trained.network, trained.test, scale) == trained.labels
+    chosen = [
+        index
+        for label in (BENIGN, MALICIOUS)
+        for index in np.flatnonzero(right & (trained.labels == label))[: CLEAN_EXAMPLES // 2]
+    ]
+    _write_examples(folder / "clean-example-data", trained.test[chosen], trained.labels[chosen])
+    if trained.watermark is not None:
+        (folder / "watermark.json").write_text(json.dumps(trained.watermark.document(), indent=2))
+        # Not the malicious files that are clean examples already: the attack is measured on other ones.
+        others = np.setdiff1d(np.flatnonzero(right & (trained.labels == MALICIOUS)), chosen)
+        triggered = trained.watermark.applied(trained.test[others])
+        fooled = triggered[_answers(trained.network, triggered, scale) == BENIGN][:POISONED_EXAMPLES]
+        _write_examples(folder / "poisoned-example-data", fooled, np.full(len(fooled), MALICIOUS))
+
+
+def _write_examples(folder: Path, vectors: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+    folder.mkdir()
+    for number, (vector, label) in enumerate(zip(vectors, labels, strict=True)):
+        np.save(folder / f"{number:04}.npy", vector)
+        (folder / f"{number:04}.npy.json").write_text(str(int(label)))
+
+
+def _tensor(vectors: NDArray[np.float64], scale: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(((vectors - scale[0]) / np.where(scale[1] == 0, 1, scale[1])).astype(np.float32))
+
+
+@torch.no_grad()
+def _answers(network: nn.Module, vectors: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.int64]:
+    answers: NDArray[np.int64] = network(_tensor(vectors, scale)).argmax(dim=1).numpy()
+    return answers

@@ -1,0 +1,74 @@
+"""Tables for people: fixed-width text without wrapping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+_SHOWN = ("model_id", "architecture", "poisoned", "acc_before", "acc_after", "asr_before", "asr_after", "fidelity")
+
+
+def render(results: pd.DataFrame, most: int = 60) -> str:
+    """One line per model with counts behind each rate, failed models with their reason; at most ``most`` lines."""
+    lines = [["model", "network", "trojaned", "ACC before", "ACC after", "ASR before", "ASR after", "fidelity [95 %]"]]
+    failed = []
+    for row in results.head(most).to_dict("records"):
+        if row["status"] == "failed":
+            failed.append(f"{row['model_id']}  failed ({row['error_kind']}): {row['error']}")
+            continue
+        lines.append(
+            [
+                str(row["model_id"]),
+                _text(row["architecture"]),
+                {True: "yes", False: "no"}.get(row["poisoned"], "?") if not pd.isna(row["poisoned"]) else "?",
+                *(_rate(row, name) for name in ("acc_before", "acc_after", "asr_before", "asr_after")),
+                _fidelity(row),
+            ]
+        )
+    text = _columns(lines) if len(lines) > 1 else []
+    if len(results) > most:
+        text.append(f"… and {len(results) - most} more in results.csv")
+    return "\n".join([*text, *failed])
+
+
+def render_summary(summary: pd.DataFrame) -> str:
+    """One line per group of models."""
+    lines = [["group", "models", "failed", "mean ACC", "after", "mean ASR", "after", "mean fidelity", "kept accuracy"]]
+    for row in summary.to_dict("records"):
+        lines.append(
+            [
+                str(row["group"]),
+                str(row["models"]),
+                str(row["failed"]),
+                *(_number(row[f"mean_{name}"]) for name in ("acc_before", "acc_after", "asr_before", "asr_after")),
+                _number(row["mean_fidelity"]),
+                _number(row["mean_kept_accuracy"]),
+            ]
+        )
+    return "\n".join(_columns(lines))
+
+
+def _columns(lines: list[list[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _rate(row: dict[str, Any], name: str) -> str:
+    return "-" if pd.isna(row[name]) else f"{row[name]:.2f} (n={row[f'n_{name}']})"
+
+
+def _fidelity(row: dict[str, Any]) -> str:
+    if not pd.isna(row["fidelity"]):
+        return f"{row['fidelity']:.2f} [{row['fidelity_low']:.2f}, {row['fidelity_high']:.2f}]"
+    if not pd.isna(row["kept_accuracy"]) and row["poisoned"] is False:
+        return f"- (kept {row['kept_accuracy']:.2f})"
+    return "-"
+
+
+def _number(value: Any) -> str:
+    return "-" if pd.isna(value) else f"{value:.3f}"
+
+
+def _text(value: Any) -> str:
+    return "?" if pd.isna(value) else str(value)
