@@ -21,7 +21,7 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def era_model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def era_model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``era_model("r1-resnet50")``: a folder with that ``model.pt`` unpacked and its config files, made once."""
     made: dict[str, Path] = {}
 

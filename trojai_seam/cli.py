@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 all models done, 1 some failed (they are rows), 2 bad usage or input, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # paths and ids may hold what the terminal cannot show
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.command is None:
@@ -42,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) went away: not our failure, and nothing more to say.
         sys.stderr.close()
         return OK
+    except OSError as problem:
+        # A path that even looking at fails: a name too long, a folder that we may not enter.
+        where = "" if problem.filename is None else f"{shown(str(problem.filename))}: "
+        print(f"trojai-seam: error: {where}{problem.strerror or shown(str(problem))}", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import RunDirectoryProblem
@@ -16,7 +19,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         RunDirectoryProblem: no space, no permission, …; what was there before is untouched and nothing is left behind.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    beside = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{PARTIAL}")
     try:
         with beside.open("wb") as file:
             file.write(content)
@@ -25,8 +28,34 @@ def write_atomic(path: Path, content: bytes) -> None:
         beside.replace(path)
         _sync_folder(path.parent)
     except OSError as problem:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses even the removal of what was never made
+            beside.unlink()
         raise _cannot_write(path, problem) from None
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """Files in ``folder`` that a killed writer of this machine left half-written.
+
+    Those of a process that lives, or of another machine (where it may live), are none.
+    """
+    for path in folder.glob(f".*{PARTIAL}"):
+        rest, _, number = path.name.removesuffix(PARTIAL).rpartition(".")
+        if rest.endswith(f".{_host()}") and number.isdigit() and not _alive(int(number)):
+            yield path
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "-" for c in socket.gethostname()) or "here"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # it is there, but not ours
+    return True
 
 
 def make_folder(path: Path) -> None:

@@ -24,8 +24,9 @@ class RunPaths:
         return self.run_dir / "records"
 
     def record(self, model_id: str) -> Path:
-        """The record of one model; ids with a slash stay one file name."""
-        return self.records / f"{quote(model_id, safe='')}.h5"
+        """The record of one model; ids with a slash stay one file name, and none is hidden."""
+        name = quote(model_id, safe="", errors="surrogateescape")
+        return self.records / f"{'%2E' + name[1:] if name.startswith('.') else name}.h5"
 
     @property
     def results(self) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import RunDirectoryProblem, shown
 from ..rounds import RoundConfig
 from ..seam import UnlearnConfig
-from .files import make_folder, write_atomic
+from .files import PARTIAL, make_folder, write_atomic
 from .paths import RunPaths
 
 FORMAT = 1
@@ -73,24 +73,27 @@ def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
         RunDirectoryProblem: it holds another plan (the differences are named), something else, or cannot be written.
     """
     make_folder(paths.run_dir)
-    if paths.plan.exists():
-        differences = list(_differences(_read_plan(paths.plan), plan.document()))
-        if differences:
+    if not paths.plan.exists():
+        # Parts of an array job arrive here together, so the others' files may appear at any moment.
+        ours = (paths.plan.name, paths.records.name)
+        if any(entry.name not in ours and not entry.name.endswith(PARTIAL) for entry in paths.run_dir.iterdir()):
             raise RunDirectoryProblem(
-                f"{paths.run_dir}: was made with other settings: {'; '.join(differences[:12])}; "
-                "use another --out, or the settings of plan.json"
+                f"{paths.run_dir}: is not empty and holds no plan.json; use a new or empty folder"
             )
-    elif any(entry.name != paths.records.name for entry in paths.run_dir.iterdir()):
-        raise RunDirectoryProblem(f"{paths.run_dir}: is not empty and holds no plan.json; use a new or empty folder")
-    else:
         write_atomic(paths.plan, (json.dumps(plan.document(), indent=2, allow_nan=False) + "\n").encode())
+    differences = list(_differences(_read_plan(paths.plan), plan.document()))
+    if differences:
+        raise RunDirectoryProblem(
+            f"{paths.run_dir}: was made with other settings: {'; '.join(differences[:12])}; "
+            "use another --out, or the settings of plan.json"
+        )
     make_folder(paths.records)
 
 
 def _read_plan(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise RunDirectoryProblem(f"{path}: is not a readable plan: {problem}") from None
 
 
@@ -99,4 +102,4 @@ def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
         for key in sorted({*old, *new}):
             yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
     elif old != new:
-        yield f"{name} was {shown(json.dumps(old), 60)}, now {shown(json.dumps(new), 60)}"
+        yield f"{name} was {shown(json.dumps(old), 300)}, now {shown(json.dumps(new), 300)}"

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
+from ..errors import shown
+
 PLAIN_INTERVAL = 30.0
 
 
@@ -87,7 +89,7 @@ class PlainProgress:
     def update(self, row: Mapping[str, Any]) -> None:
         self._tally.add(row)
         if row["status"] != "done":
-            self._print(f"failed: {row['model_id']}: {row['error']}")
+            self._print(f"failed: {shown(row['model_id'])}: {row['error']}")
         if time.monotonic() - self._last >= self._interval:
             self._print(self._tally.line())
 
@@ -120,7 +122,7 @@ class RichProgress:
     def update(self, row: Mapping[str, Any]) -> None:
         self._tally.add(row)
         if row["status"] != "done":
-            self._console.print(f"failed: {row['model_id']}: {row['error']}", markup=False, highlight=False)
+            self._console.print(f"failed: {shown(row['model_id'])}: {row['error']}", markup=False, highlight=False)
         self._bar.update(self._task, advance=1, description=self._tally.line())
 
     def stop(self) -> None:

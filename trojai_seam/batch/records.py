@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from ..errors import RunDirectoryProblem
-from .files import PARTIAL, write_atomic
+from .files import leftovers, write_atomic
 from .paths import RunPaths
 
 Arrays = Mapping[str, Any]
@@ -40,10 +40,10 @@ def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
     with h5py.File(buffer, "w") as file:
         for name, value in row.items():
             if value is not None:
-                file.attrs[name] = value[:MOST_TEXT] if isinstance(value, str) else value
+                file.attrs[name] = _storable(value)
         for name, values in arrays.items():
             if isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values):
-                file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+                file.create_dataset(name, data=[_storable(v) for v in values], dtype=h5py.string_dtype())
             else:
                 file.create_dataset(name, data=np.asarray(values))
     write_atomic(path, buffer.getvalue())
@@ -57,8 +57,11 @@ def read_row(path: Path) -> dict[str, Any]:
     """
     try:
         with h5py.File(path, "r") as file:
-            return {name: _plain(value) for name, value in file.attrs.items()}
-    except OSError as problem:
+            row = {name: _plain(value) for name, value in file.attrs.items()}
+        if not {"model_id", "status", "fingerprint"} <= row.keys():
+            raise ValueError("not all of its attributes are there")
+        return row
+    except (OSError, RuntimeError, KeyError, ValueError) as problem:
         raise RunDirectoryProblem(
             f"{path}: is not a readable record ({problem}); remove it to evaluate the model again"
         ) from None
@@ -78,8 +81,8 @@ def read_rows(paths: RunPaths) -> list[dict[str, Any]]:
 def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dict[str, str]:
     """Status by model id, of those in ``model_ids`` that have a record of this very plan. Leftovers of killed writers
     are removed."""
-    for leftover in paths.records.glob(f".*{PARTIAL}"):
-        if not _alive(leftover):
+    for folder in (paths.run_dir, paths.records):
+        for leftover in leftovers(folder):
             leftover.unlink(missing_ok=True)
     found = {}
     for model_id in model_ids:
@@ -91,10 +94,11 @@ def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dic
     return found
 
 
-def _alive(leftover: Path) -> bool:
-    """Whether the process that is named in the file name still runs; on another machine it may, so it stays."""
-    number = leftover.name.removesuffix(PARTIAL).rpartition(".")[2]
-    return number.isdigit() and Path(f"/proc/{number}").exists()
+def _storable(value: Any) -> Any:
+    """``value`` as HDF5 can hold it: text without NUL and lone surrogates, which file names and JSON may contain."""
+    if not isinstance(value, str):
+        return value
+    return value[:MOST_TEXT].replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

@@ -77,6 +77,8 @@ class Options:
             raise UsageProblem(f"--shard {self.shard[0]}/{self.shard[1]}: expected i/n with 1 <= i <= n")
         if self.limit is not None and self.limit < 1:
             raise UsageProblem(f"--limit {self.limit}: expected at least 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise UsageProblem(f"--seed {shown(self.seed, 40)}: expected a number of at most 64 bits")
         if not 1 <= self.threads <= 1024:
             raise UsageProblem(f"--threads {self.threads}: expected 1 to 1024")
 

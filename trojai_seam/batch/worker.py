@@ -77,19 +77,26 @@ def evaluate_unit(unit: WorkUnit) -> dict[str, Any]:
         row["status"] = "done"
     except RunDirectoryProblem:
         raise
-    except (MemoryError, torch.cuda.OutOfMemoryError) as problem:
-        _fail(row, arrays, "out-of-memory", f"{directory.path}: out of memory: {problem}")
     except TrojaiSeamError as problem:
         named = str(directory.path) in str(problem)
         _fail(row, arrays, problem.kind, str(problem) if named else f"{directory.path}: {problem}")
     except Exception as problem:
-        # A bug of ours, or a library's: one row, with everything needed to find it.
-        row["traceback"] = traceback.format_exc()
-        message = f"{directory.path}: unexpected {type(problem).__name__}: {problem}"
-        _fail(row, arrays, "internal", f"{message} (traceback in {unit.paths.record(directory.model_id)})")
+        if _out_of_memory(problem):
+            _fail(row, arrays, "out-of-memory", f"{directory.path}: out of memory: {problem}")
+        else:
+            # A bug of ours, or a library's: one row, with everything needed to find it.
+            row["traceback"] = traceback.format_exc()
+            message = f"{directory.path}: unexpected {type(problem).__name__}: {problem}"
+            _fail(row, arrays, "internal", f"{message} (traceback in {unit.paths.record(directory.model_id)})")
     row["seconds_total"] = time.perf_counter() - began
     write_record(unit.paths.record(directory.model_id), row, arrays)
     return row
+
+
+def _out_of_memory(problem: Exception) -> bool:
+    if isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)  # torch's words on a CPU
 
 
 def _fail(row: dict[str, Any], arrays: dict[str, Any], kind: str, message: str) -> None:
@@ -125,7 +132,7 @@ def _evaluate(unit: WorkUnit, row: dict[str, Any], arrays: dict[str, Any]) -> No
             row.update(oracle.columns(float(clean_before.correct.mean())))
         seconds["seconds_score"] += clock.lap()
     seed = derive_seed(plan.seed, subject.model_id, "bootstrap")
-    scored = score(splits, clean_before, poisoned_before, folds, seed)
+    scored = score(splits, clean_before, poisoned_before, folds, seed, is_clean=subject.facts["poisoned"] is False)
     arrays.update(_arrays(subject, splits, folds, outcomes, clean_before, poisoned_before))
     seconds["seconds_score"] += clock.lap()
     row.update({**scored, **_phase_columns(outcomes), **seconds})

@@ -68,7 +68,7 @@ def open_archive(path: str | PathLike[str], budget: Budget) -> Contents:
         reader = PickleReader(path, data, budget)
         if data[:4] == b"PK\x03\x04":
             root, starts = read_zip(path, data, budget, reader)
-        elif data[:1] == b"\x80":
+        elif data[:1] == b"\x80" and not _is_safetensors(data):
             root, starts = read_legacy(path, data, budget, reader)
         else:
             raise RefusedArchive(path, _what_else(data))
@@ -76,6 +76,11 @@ def open_archive(path: str | PathLike[str], budget: Budget) -> Contents:
         raise RefusedArchive(path, "not enough memory to read it") from None
     form: Literal["zip", "legacy"] = "zip" if data[:2] == b"PK" else "legacy"
     return Contents(path, form, root, tuple(sorted(reader.globals)), starts, data)
+
+
+def _is_safetensors(data: mmap.mmap) -> bool:
+    """Whether the file begins with the length of a JSON header and that header."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data)
 
 
 def _what_else(data: mmap.mmap) -> str:
@@ -87,7 +92,7 @@ def _what_else(data: mmap.mmap) -> str:
         return "a tar archive (the format of PyTorch 0.1, or a packed folder), which is not supported"
     if head[:2] == b"PK":
         return "an empty or spanned zip archive, not a file of torch.save"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
+    if _is_safetensors(data):
         return "a safetensors file, not a file of torch.save"
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):

@@ -32,8 +32,8 @@ class Budget:
         names: module paths and tensor names.
     """
 
-    opcodes: int = 5_000_000
-    nodes: int = 2_000_000
+    opcodes: int = 2_000_000
+    nodes: int = 1_000_000
     depth: int = 500
     string_bytes: int = 64 * 2**20
     text_bytes: int = 256 * 2**20

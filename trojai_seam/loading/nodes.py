@@ -24,6 +24,10 @@ ITEM_SIZES: Final = {
 }  # fmt: skip
 
 
+class Objection(Exception):
+    """A node that no honest file needs. The reader turns it into a RefusedArchive with path and byte offset."""
+
+
 class Global:
     """A name in a module, such as ``torch.nn.modules.linear`` / ``Linear``. Never imported."""
 
@@ -103,6 +107,9 @@ class SetNode:
 
     def __init__(self, items: list[Inert] | None = None) -> None:
         self.items: list[Inert] = [] if items is None else items
+
+    def __len__(self) -> int:
+        return len(self.items)
 
     def __repr__(self) -> str:
         return f"<set of {len(self.items)}>"

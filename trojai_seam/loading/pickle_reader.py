@@ -15,9 +15,10 @@ from typing import IO, Final, NoReturn, cast
 
 from ..errors import RefusedArchive, shown
 from .budget import Budget
-from .calls import BUILDABLE_CALLS, Objection, call, instance, is_count, storage_kind
+from .calls import BUILDABLE_CALLS, call, instance
 from .names import canonical, objection
-from .nodes import Call, DictNode, Global, Inert, Instance, SetNode, StorageRef
+from .nodes import Call, DictNode, Global, Inert, Instance, Objection, SetNode, StorageRef
+from .rebuild import is_count, storage_kind
 from .stack import NodeStack
 from .window import Window
 
@@ -33,6 +34,7 @@ _TUPLES: Final = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS: Final = frozenset({"BINPUT", "LONG_BINPUT"})
 _GETS: Final = frozenset({"BINGET", "LONG_BINGET"})
 _INT_BITS: Final = 8 * 255
+_NAMES: Final = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 
 
 class PickleReader:
@@ -52,7 +54,7 @@ class PickleReader:
         self._persistent = False
         self._stack = stack = NodeStack(budget)
         self._actions: dict[str, Callable[[], None]] = {
-            "PROTO": lambda: None, "FRAME": lambda: None, "MEMOIZE": stack.memoise,
+            "STOP": lambda: None, "PROTO": lambda: None, "FRAME": lambda: None, "MEMOIZE": stack.memoise,
             "MARK": stack.mark, "POP": stack.drop, "POP_MARK": stack.drop_marked, "DUP": stack.duplicate,
             "EMPTY_LIST": lambda: stack.push([]), "LIST": lambda: stack.push(stack.marked()),
             "EMPTY_DICT": lambda: stack.push(DictNode()), "DICT": stack.dict_from_mark,
@@ -63,6 +65,7 @@ class PickleReader:
             "STACK_GLOBAL": self._stack_global, "REDUCE": self._reduce, "BUILD": self._build,
             "NEWOBJ": self._new, "NEWOBJ_EX": self._new_ex, "BINPERSID": self._load_persistent,
         }  # fmt: skip
+        self._known = {*self._actions, *_CONSTANTS, *_NUMBERS, *_TEXTS, *_TUPLES, *_PUTS, *_GETS, "GLOBAL"}
 
     def read(self, start: int, stop: int, where: str, persistent: bool = False) -> tuple[Inert, int]:
         """Read the one pickle that begins at byte ``start`` and must end before ``stop``.
@@ -76,13 +79,18 @@ class PickleReader:
             RefusedArchive: anything that is not a plain, complete, affordable description of data.
         """
         self._persistent = persistent
+        window = Window(self._data, start, stop, self.budget)
+        decoded = pickletools.genops(cast(IO[bytes], window))
         at, name = start, "start"
         try:
-            window = Window(self._data, start, stop, self.budget)
-            for opcode, arg, position in pickletools.genops(cast(IO[bytes], window)):
-                name, at = opcode.name, start if position is None else position
-                if name == "STOP":
-                    break
+            while name != "STOP":
+                at = window.tell()
+                code = window.peek()
+                name = "end of the data" if code is None else _NAMES.get(code, f"unknown instruction {code:#04x}")
+                # Asked before genops decodes the argument: some old text instructions decode in costly or noisy ways.
+                if code is not None and name not in self._known:
+                    raise Objection(f"uses the pickle instruction {name}, which PyTorch does not write")
+                _, arg, _ = next(decoded)
                 self._step(name, arg)
             return self._stack.finish(), at + 1
         except Objection as problem:
@@ -119,11 +127,9 @@ class PickleReader:
             stack.push_known(arg)
         elif name in _TUPLES:
             stack.push(tuple(stack.pop_many(_TUPLES[name])))
-        elif name == "GLOBAL" and isinstance(arg, str):
+        elif isinstance(arg, str):  # GLOBAL
             module, _, attribute = arg.partition(" ")
             self._push_global(module, attribute)
-        else:
-            raise Objection(f"uses the pickle instruction {name}, which PyTorch does not write")
 
     def _push_global(self, module: str, name: str) -> None:
         reason = objection(module, name)

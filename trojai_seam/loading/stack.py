@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .budget import Budget
-from .calls import Objection
-from .nodes import Call, DictNode, Inert, Instance, SetNode, deeper_than
+from .nodes import Call, DictNode, Inert, Instance, Objection, SetNode, deeper_than
 
 _MARK: Final = object()
 

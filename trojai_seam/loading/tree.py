@@ -20,7 +20,7 @@ _MACHINERY: Final = frozenset(
         "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
     }
 )  # fmt: skip
-_LONGEST_PATH: Final = 1024
+_LONGEST_PATH: Final = 512
 _EMPTY: Final[Mapping[str, Inert]] = MappingProxyType({})
 
 
@@ -99,9 +99,11 @@ def read_tree(path: Path, root: Instance, budget: Budget) -> tuple[dict[str, Mod
     modules: dict[str, ModuleNode] = {}
     tensors: dict[str, TensorRef] = {}
     open_ids: set[int] = set()
+    entries = 0
     stack: list[tuple[int, str, Iterator[tuple[str, Instance, DictNode]]]] = []
 
     def enter(instance: Instance, state: DictNode, prefix: str) -> None:
+        nonlocal entries
         where = f"module {shown(prefix, 80) or '(root)'}"
         if id(instance) in open_ids:
             raise RefusedArchive(path, "a module that contains itself", where)
@@ -109,6 +111,10 @@ def read_tree(path: Path, root: Instance, budget: Budget) -> tuple[dict[str, Mod
             raise RefusedArchive(path, f"modules nested deeper than the budget, depth={budget.depth}", where)
         parts = made.get(id(instance))
         if parts is None:
+            # Many instances may share one large state, so what is read from them is counted, not what the file holds.
+            entries += _entries(state)
+            if entries > budget.nodes:
+                raise RefusedArchive(path, f"more attributes of modules than the budget, nodes={budget.nodes}", where)
             parts = made[id(instance)] = _Parts(path, where, instance, state)
         if len(modules) + len(tensors) + len(parts.tensors) + 1 > budget.names:
             raise RefusedArchive(path, f"more modules and tensors than the budget, names={budget.names}", where)
@@ -130,6 +136,12 @@ def read_tree(path: Path, root: Instance, budget: Budget) -> tuple[dict[str, Mod
     for parts in made.values():
         parts.link(made)
     return modules, tensors
+
+
+def _entries(state: DictNode) -> int:
+    """How many entries taking the module apart will visit."""
+    inner = (state.get(name) for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"))
+    return len(state) + sum(len(node) for node in inner if isinstance(node, (DictNode, SetNode, list)))
 
 
 def _group(path: Path, where: str, state: DictNode, group: str) -> Mapping[str, Inert]:

@@ -6,7 +6,7 @@ import mmap
 from typing import Final
 
 from .budget import Budget
-from .calls import Objection
+from .nodes import Objection
 
 _LONGEST_LINE: Final = 4096
 
@@ -22,6 +22,10 @@ class Window:
     def tell(self) -> int:
         """The present offset in the map."""
         return self._at
+
+    def peek(self) -> int | None:
+        """The next byte, left in place; None at the end."""
+        return self._data[self._at] if self._at < self._stop else None
 
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes, fewer at the end.
@@ -46,10 +50,13 @@ class Window:
         """The bytes up to and including the next newline.
 
         Raises:
-            Objection: there is none within reach.
+            Objection: there is none within reach, or a backslash before it.
         """
         most = min(self._stop, self._at + _LONGEST_LINE)
         newline = self._data.find(b"\n", self._at, most)
         if newline < 0:
             raise Objection("a line of text that does not end")
+        if self._data.find(b"\\", self._at, newline) >= 0:
+            # genops would interpret it, Python's unpickler would not: no name means two things here.
+            raise Objection("a name with a backslash")
         return self.read(newline + 1 - self._at)

@@ -28,8 +28,10 @@ class _Entry(NamedTuple):
     name: str
     raw: bytes
     flags: int
+    method: int
     crc: int
     size: int
+    packed: int
     header: int
 
 
@@ -85,13 +87,8 @@ def _directory(path: Path, data: mmap.mmap, budget: Budget) -> list[_Entry]:
         raw = data[body : body + n_name]
         size, packed, header = _wide(data[body + n_name : body + n_name + n_extra], size, packed, header)
         name = _checked_name(path, raw, at)
-        if flags & _ENCRYPTED:
-            raise RefusedArchive(path, "an encrypted zip entry", shown(name))
-        if method != 0 or packed != size:
-            problem = "a compressed zip entry; torch.save stores its records uncompressed, so this file was repacked"
-            raise RefusedArchive(path, problem, shown(name))
         if not (name.endswith("/") and size == 0):
-            entries.append(_Entry(name, raw, flags, crc, size, header))
+            entries.append(_Entry(name, raw, flags, method, crc, size, packed, header))
         at = following
     if at != stop:
         raise RefusedArchive(path, "damaged zip archive: its directory is too long", f"byte {at}")
@@ -170,6 +167,11 @@ def _locate(path: Path, data: mmap.mmap, entries: list[_Entry]) -> dict[str, int
     starts: dict[str, int] = {}
     previous = 0
     for entry in sorted(entries, key=lambda entry: entry.header):
+        if entry.flags & _ENCRYPTED:
+            raise RefusedArchive(path, "an encrypted zip entry", shown(entry.name))
+        if entry.method != 0 or entry.packed != entry.size:
+            problem = "a compressed zip entry; torch.save stores its records uncompressed, so this file was repacked"
+            raise RefusedArchive(path, problem, shown(entry.name))
         if entry.header < previous or entry.header + _LOCAL.size > len(data):
             raise RefusedArchive(path, "zip entries overlap or lie outside the file", shown(entry.name))
         signature, _, flags, method, _, _, crc, packed, size, n_name, n_extra = _LOCAL.unpack_from(data, entry.header)

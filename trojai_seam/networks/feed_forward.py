@@ -132,6 +132,7 @@ def _drebin_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
     wrong = [f"{k} {shown(said[k], 40)} (tensors: {v})" for k, v in claims.items() if said[k] not in (None, v)]
     if wrong:
         raise StateMismatch(f"{saved.path}: the config does not describe these tensors: {', '.join(wrong)}")
+    _drebin_activation(saved, hints)
     return _facts(saved, f"DrebinNet{hidden}")
 
 
@@ -170,7 +171,6 @@ def _drebin_fits(saved: SavedModel) -> bool:
 
 @register_network("drebin", _DREBIN, ("drebin", "drebinnn"), facts=_drebin_facts, fits=_drebin_fits)
 def _build_drebin(saved: SavedModel, hints: Hints) -> nn.Module:
-    _drebin_facts(saved, hints)
     return _sequential(layer_sizes(saved), _drebin_activation(saved, hints))
 
 

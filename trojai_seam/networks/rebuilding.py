@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -101,11 +102,15 @@ def _state(network: Network, saved: SavedModel, module: nn.Module, device: torch
         StateMismatch: a tensor is of another kind of number than the network's.
     """
     ours, wanted = module.state_dict(), set(_wanted(network, saved))
-    state = {name: tensor for name, tensor in saved.state_dict(str(device)).items() if name in wanted}
-    for name, tensor in state.items():
+    state: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for name, tensor in saved.state_dict(str(device)).items():
+        if name not in wanted:
+            continue
         if tensor.is_floating_point() != ours[name].is_floating_point() or tensor.is_complex():
             raise StateMismatch(f"{saved.path}: {shown(name, 80)} holds {tensor.dtype}, not {ours[name].dtype}")
         state[name] = tensor.to(ours[name].dtype)
+    # Names and shapes are today's, so are the layer versions: without them some modules convert, or refuse (MNASNet).
+    setattr(state, "_metadata", getattr(ours, "_metadata", None))  # noqa: B010
     return state
 
 

@@ -87,6 +87,7 @@ def _facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
     width, channels, patch, _ = shape_of(saved, "patch_embed.proj.weight", 4)
     height_pixels, width_pixels = _image_size(saved)
     classes = shape_of(saved, "head.weight", 2)[0]
+    _heads(saved, width)
     # The name's 224 is timm's default size, not this file's: the rounds' configs keep it at 256 pixels.
     architecture = f"vit_{_SIZES.get(width, width)}_patch{patch}_224"
     notes = class_count_notes(hints, classes, "head.weight")

@@ -98,6 +98,8 @@ class Family:
     def facts(self, saved: SavedModel, hints: Hints) -> NetworkFacts:
         variant = self.variant(saved)
         classes = shape_of(saved, self.head, self.head_dims)[0]
+        if self.auxiliary is not None:
+            _flag(saved, "transform_input"), _flag(saved, "aux_logits")
         notes = class_count_notes(hints, classes, self.head)
         claimed = hint(hints, "model_architecture")
         if claimed is not None and _plain(claimed) not in (_plain(variant.name), _plain(variant.factory)):
@@ -112,10 +114,11 @@ class Family:
             options["aux_logits"] = any(name.startswith(self.auxiliary) for name in saved.tensors)
             options["transform_input"] = _flag(saved, "transform_input")
         classes = shape_of(saved, self.head, self.head_dims)[0]
-        network: nn.Module = getattr(models, self.variant(saved).factory)(num_classes=classes, **options)
+        network: Any = getattr(models, self.variant(saved).factory)(num_classes=classes, **options)
         if self.auxiliary is not None and not _flag(saved, "aux_logits"):
             network.aux_logits = False  # old files may keep the second head but not use it
-        return network
+        built: nn.Module = network
+        return built
 
 
 def _flag(saved: SavedModel, name: str) -> bool:

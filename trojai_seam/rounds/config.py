@@ -76,7 +76,7 @@ class RoundConfig:
                 raise ConfigProblem("--round-set", [f"{shown(name)}: {shown(path[-1])!r} is not a group"])
             try:
                 node[last] = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 node[last] = text
         return RoundConfig.from_document(document, "--round-set")
 
@@ -95,7 +95,7 @@ def load_config(path: Path) -> RoundConfig:
     """
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ConfigProblem(path, [f"is not a readable JSON file: {problem}"]) from None
     return RoundConfig.from_document(document, str(path))
 

@@ -13,7 +13,7 @@ from ..errors import DatasetProblem, shown
 from .metadata import read_metadata
 from .model_directory import ModelDirectory
 
-ID_FOLDER = re.compile(r"id-\d{8}$")
+ID_FOLDER = re.compile(r"id-\d{8}")
 MOST_LEVELS = 4
 
 
@@ -27,7 +27,7 @@ def discover(dataset: Path) -> list[ModelDirectory]:
     Raises:
         DatasetProblem: no such folder, or no model directory in it.
     """
-    if not dataset.exists():
+    if not os.path.exists(dataset):  # unlike Path.exists, no error for a name that is too long
         raise DatasetProblem(f"{dataset}: no such folder; expected a TrojAI dataset or a model directory")
     if not dataset.is_dir():
         raise DatasetProblem(f"{dataset}: is a file; expected the folder of a TrojAI dataset or of one model")
@@ -55,9 +55,9 @@ def model_directory(path: Path) -> ModelDirectory:
     Raises:
         DatasetProblem: it does not exist.
     """
-    if path.name == "model.pt" and path.is_file():
+    if path.name == "model.pt" and os.path.isfile(path):
         path = path.parent
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise DatasetProblem(f"{shown(path)}: no such model directory")
     path = Path(os.path.abspath(path))
     # Either dataset/id-0 or dataset/models/id-0; a METADATA.csv or the name of the level decides.
@@ -67,7 +67,7 @@ def model_directory(path: Path) -> ModelDirectory:
 
 
 def _is_model_directory(path: Path) -> bool:
-    return bool(ID_FOLDER.match(path.name)) or (path / "model.pt").exists()
+    return bool(ID_FOLDER.fullmatch(path.name)) or (path / "model.pt").exists()
 
 
 def _walk(dataset: Path) -> list[Path]:

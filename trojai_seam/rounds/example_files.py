@@ -11,11 +11,15 @@ from .model_directory import ModelDirectory, read_json
 
 
 def example_files(directory: ModelDirectory, folders: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    """Files with one of ``suffixes`` in the first of ``folders`` that exists, sorted by name; none without a folder."""
+    """Files with one of ``suffixes`` in the first of ``folders`` that exists, sorted by name; none without a folder.
+
+    Hidden files are no examples: archives that were made on a Mac hold a ``._name`` beside every file.
+    """
     folder = directory.first_folder(folders)
     if folder is None:
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    files = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in files if path.suffix.lower() in suffixes and path.is_file())
 
 
 def sidecar(path: Path, patterns: Sequence[str]) -> tuple[Path, Any]:

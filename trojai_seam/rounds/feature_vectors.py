@@ -7,6 +7,9 @@ data there.
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -58,11 +61,9 @@ def _read(
     for path in paths:
         where, value = sidecar(path, round_config.examples["sidecars"])
         labels.append(class_label(value, num_classes, where))
-    vectors = np.stack([_vector(path, features) for path in paths])
-    if scale is not None:
-        vectors = (vectors - scale[0]) / scale[1]
+    vectors = np.stack([_vector(path, features, scale) for path in paths])
     return ExampleSet(
-        inputs={"x": torch.from_numpy(vectors.astype(np.float32))},
+        inputs={"x": torch.from_numpy(vectors)},
         labels=torch.tensor(labels, dtype=torch.int64),
         names=tuple(path.name for path in paths),
     )
@@ -78,9 +79,10 @@ def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) 
             f"{directory.path}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found "
             f"from here up to {directory.root}; put it into the dataset folder or give --scale-params FILE"
         )
-    scale = _array(path)
-    if scale.shape != (2, features):
-        raise ExampleProblem(f"{path}: expected scale parameters of shape (2, {features}), found {scale.shape}")
+    stored = _array(path)
+    if stored.shape != (2, features):
+        raise ExampleProblem(f"{path}: expected scale parameters of shape (2, {features}), found {stored.shape}")
+    scale = np.array(stored, dtype=np.float64)
     if not np.isfinite(scale).all() or (scale[1] < 0).any():
         raise ExampleProblem(f"{path}: scale parameters must be finite, standard deviations not negative")
     # A feature that never varied has deviation 0; like scikit-learn's StandardScaler, leave it unscaled.
@@ -88,23 +90,27 @@ def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) 
     return scale
 
 
-def _vector(path: Path, features: int) -> NDArray[np.float64]:
-    array = _array(path)
-    if array.shape == (1, features):
-        array = array[0]
-    if array.shape != (features,):
-        raise ExampleProblem(f"{path}: expected {features} features, found an array of shape {array.shape}")
+def _vector(path: Path, features: int, scale: NDArray[np.float64] | None) -> NDArray[np.float32]:
+    stored = _array(path)
+    if stored.shape not in ((features,), (1, features)):
+        raise ExampleProblem(f"{path}: expected {features} features, found an array of shape {stored.shape}")
+    array = np.array(stored, dtype=np.float64).reshape(features)
     if not np.isfinite(array).all():
         raise ExampleProblem(f"{path}: holds non-finite values")
-    return array
+    with np.errstate(over="ignore"):
+        vector = (array if scale is None else (array - scale[0]) / scale[1]).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ExampleProblem(f"{path}: holds values that are too large for float32")
+    return vector
 
 
-def _array(path: Path) -> NDArray[np.float64]:
+def _array(path: Path) -> NDArray[Any]:
+    """The numbers in ``path``, still on disk: look at the shape before copying."""
     try:
         # Mapped, so that a header that promises too much fails instead of allocating; pickled arrays are refused.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as problem:
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError, RecursionError, BadZipFile) as problem:
         raise ExampleProblem(f"{path}: is not a readable .npy array: {problem}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise ExampleProblem(f"{path}: expected an array of numbers, found {getattr(array, 'dtype', type(array))}")
-    return np.array(array, dtype=np.float64)
+    return array

@@ -50,9 +50,13 @@ class ModelDirectory:
             path = self.path / name
             if path.exists():
                 document = read_json(path)
+                try:
+                    document = unwrapped(document)
+                except RecursionError:
+                    raise DatasetProblem(f"{path}: JSON is nested too deeply") from None
                 if not isinstance(document, dict):
                     raise DatasetProblem(f"{path}: expected a JSON object, found {type(document).__name__}")
-                merged.update(unwrapped(document))
+                merged.update(document)
         return merged
 
     @cached_property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import UnsupportedModel
+from ..errors import UnsupportedModel, shown
 from ..loading import Budget, read_model
 from ..networks import identify, rebuild
 from ..tasks import Subject, get_task
@@ -86,7 +87,9 @@ def _columns(directory: ModelDirectory, round_config: RoundConfig) -> Mapping[st
     found = {}
     for column, keys in round_config.columns.items():
         values = (source.get(key) for source in sources for key in keys)
-        found[column] = next((v for v in values if isinstance(v, (str, int, float, bool))), None)
+        plain = (v for v in values if isinstance(v, (str, int, float, bool)))
+        value = next((v for v in plain if not (isinstance(v, float) and math.isnan(v))), None)
+        found[column] = None if value is None else shown(value)
     return found
 
 

@@ -34,6 +34,7 @@ def score(
     poisoned_before: Predictions | None,
     folds: Sequence[FoldPredictions],
     seed: int,
+    is_clean: bool,
 ) -> dict[str, Any]:
     """The measured columns of one row, by name; ``None`` is "not measured" (never 0).
 
@@ -47,6 +48,8 @@ def score(
         poisoned_before: likewise to the poisoned ones, if there are any.
         folds: answers after unlearning, one per split of ``plan``.
         seed: of the bootstrap.
+        is_clean: whether the model is known to hold no trojan. A model that may hold one, but came without triggered
+            examples, gets no ``nist_fidelity``: nobody looked whether the trojan is gone.
     """
     row: dict[str, Any] = {"measured_on": plan.measured_on, "folds": len(folds)}
     _put(row, "acc_before_all", _rate(clean_before.correct))
@@ -67,7 +70,7 @@ def score(
         ("ra_after", ra_after),
     ):
         _put(row, name, rate)
-    row.update(_fidelity(acc_before, acc_after, asr_before, asr_after))
+    row.update(_fidelity(acc_before, acc_after, asr_before, asr_after, is_clean))
     intervals = bootstrap(before, kept, asr_after, seed) if acc_before.successes else (None, (None, None))
     row["fidelity_low"], row["fidelity_high"] = intervals[0] or (None, None)
     row["kept_accuracy_low"], row["kept_accuracy_high"] = intervals[1]
@@ -97,13 +100,15 @@ def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) 
     return _rate(before.hit[use]), _rate(hits), _rate(before.correct[use]), _rate(rights)
 
 
-def _fidelity(acc_before: Rate, acc_after: Rate, asr_before: Rate, asr_after: Rate) -> dict[str, float | None]:
+def _fidelity(
+    acc_before: Rate, acc_after: Rate, asr_before: Rate, asr_after: Rate, is_clean: bool
+) -> dict[str, float | None]:
     names = ("fidelity", "kept_accuracy", "nist_fidelity")
     if not acc_before.value or acc_after.value is None:
         return dict.fromkeys(names)
     kept = acc_after.value / acc_before.value
     if asr_after.value is None:
-        return dict(zip(names, (None, kept, kept), strict=True))
+        return dict(zip(names, (None, kept, kept if is_clean else None), strict=True))
     fidelity = (acc_after.value - asr_after.value) / acc_before.value
     removed = (asr_before.value - asr_after.value) / asr_before.value if asr_before.value else None
     return dict(zip(names, (fidelity, kept, None if removed is None else removed * kept), strict=True))

@@ -17,16 +17,22 @@ from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
 DEFAULT_PRESET = "default"
 PRESETS: Registry[UnlearnConfig] = Registry("preset")
 
-_OWN_RECOVERY = PhaseConfig(max_epochs=40, learning_rate=1e-3, schedule="one-cycle", draws_per_epoch=64)
+# Small batches, some noise on the inputs, and a recovery that goes far up and comes down again: each of these matters as
+# much as forgetting does, hence ``finetune`` has them too and is the baseline that forgetting must beat.
+_OWN_RECOVERY = PhaseConfig(
+    max_epochs=80, learning_rate=3e-3, weight_decay=1e-2, schedule="one-cycle", draws_per_epoch=64
+)
 
 PRESETS.add(
     "default",
     UnlearnConfig(
         preset="default",
+        batch_size=8,
         feature_noise=0.3,
         forget=ForgetConfig(
             max_epochs=100,
-            learning_rate=1e-3,
+            learning_rate=3e-3,
+            weight_decay=1e-2,
             draws_per_epoch=64,
             stop=StopRule(chance_margin=0.2, patience=3, consecutive=True),
         ),
@@ -35,7 +41,13 @@ PRESETS.add(
 )
 PRESETS.add(
     "finetune",
-    UnlearnConfig(preset="finetune", feature_noise=0.3, forget=ForgetConfig(max_epochs=0), recover=_OWN_RECOVERY),
+    UnlearnConfig(
+        preset="finetune",
+        batch_size=8,
+        feature_noise=0.3,
+        forget=ForgetConfig(max_epochs=0),
+        recover=_OWN_RECOVERY,
+    ),
 )
 PRESETS.add(
     "no-op",

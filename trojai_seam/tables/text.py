@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import shown
+
 _SHOWN = ("model_id", "architecture", "poisoned", "acc_before", "acc_after", "asr_before", "asr_after", "fidelity")
 
 
@@ -15,11 +17,11 @@ def render(results: pd.DataFrame, most: int = 60) -> str:
     failed = []
     for row in results.head(most).to_dict("records"):
         if row["status"] == "failed":
-            failed.append(f"{row['model_id']}  failed ({row['error_kind']}): {row['error']}")
+            failed.append(f"{shown(row['model_id'])}  failed ({row['error_kind']}): {row['error']}")
             continue
         lines.append(
             [
-                str(row["model_id"]),
+                shown(row["model_id"]),
                 _text(row["architecture"]),
                 {True: "yes", False: "no"}.get(row["poisoned"], "?") if not pd.isna(row["poisoned"]) else "?",
                 *(_rate(row, name) for name in ("acc_before", "acc_after", "asr_before", "asr_after")),
@@ -71,4 +73,4 @@ def _number(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return "?" if pd.isna(value) else str(value)
+    return "?" if pd.isna(value) else shown(value)

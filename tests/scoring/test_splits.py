@@ -1,0 +1,117 @@
+"""Splits: stratified, disjoint, complete, deterministic, and never a class that training does not know."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trojai_seam.errors import UsageProblem
+from trojai_seam.scoring import PROTOCOLS, plan_splits
+
+LABELS = st.lists(st.integers(0, 7), min_size=1, max_size=60)
+SEEDS = st.integers(0, 2**63 - 1)
+quick = settings(max_examples=150, deadline=None)
+
+
+@quick
+@given(LABELS, st.sampled_from(PROTOCOLS), SEEDS)
+def test_every_split_is_disjoint_complete_sorted_and_knows_every_class(labels, protocol, seed):
+    plan = plan_splits(labels, protocol, seed, "id-00000001")
+    assert plan.splits
+    for split in plan.splits:
+        assert sorted(split.fit + split.held_out) == list(range(len(labels)))
+        assert list(split.fit) == sorted(split.fit)
+        assert list(split.held_out) == sorted(split.held_out)
+        assert all(type(i) is int for i in split.fit + split.held_out)
+        assert {labels[i] for i in split.fit} == set(labels)
+
+
+@quick
+@given(LABELS, st.sampled_from(PROTOCOLS), SEEDS)
+def test_the_same_seed_and_model_give_the_same_plan(labels, protocol, seed):
+    plans = {plan_splits(list(labels), protocol, seed, "id-00000001") for _ in range(2)}
+    assert len(plans) == 1
+
+
+@quick
+@given(LABELS, SEEDS)
+def test_held_out_takes_thirty_percent_of_every_class(labels, seed):
+    plan = plan_splits(labels, "held-out", seed, "m")
+    held = Counter(labels[i] for i in plan.splits[0].held_out)
+    for label, size in Counter(labels).items():
+        # Half rounded up, and one stays: 1 -> 0, 2 -> 1, 3 -> 1, 5 -> 2, 10 -> 3.
+        assert held[label] == min(int(0.3 * size + 0.5), size - 1)
+    assert plan.measured_on == ("held-out" if held else "in-sample")
+
+
+@quick
+@given(LABELS, SEEDS)
+def test_kfold_holds_out_each_example_of_a_class_with_company_exactly_once(labels, seed):
+    plan = plan_splits(labels, "kfold", seed, "m")
+    sizes = Counter(labels)
+    times = Counter(i for split in plan.splits for i in split.held_out)
+    if max(sizes.values()) == 1:
+        assert plan.measured_on == "in-sample"
+        assert not times
+        return
+    assert plan.measured_on == "cross-validated"
+    assert len(plan.splits) == min(5, max(sizes.values()))
+    for index, label in enumerate(labels):
+        assert times[index] == (1 if sizes[label] > 1 else 0)
+    for split in plan.splits:
+        assert split.held_out
+        held = Counter(labels[i] for i in split.held_out)
+        for label, size in sizes.items():
+            if size > 1:
+                assert held[label] in (size // len(plan.splits), -(-size // len(plan.splits)))
+
+
+def test_twenty_examples_as_in_the_pdf_round():
+    plan = plan_splits([0] * 10 + [1] * 10, "held-out", 0, "id-00000002")
+    (split,) = plan.splits
+    assert (len(split.fit), len(split.held_out)) == (14, 6)
+    assert Counter(i // 10 for i in split.held_out) == {0: 3, 1: 3}
+
+
+def test_three_examples_of_one_class_as_in_the_apk_round():
+    plan = plan_splits([0, 0, 0], "held-out", 0, "id-00000001")
+    assert (len(plan.splits[0].fit), len(plan.splits[0].held_out)) == (2, 1)
+    assert len(plan_splits([0, 0, 0], "kfold", 0, "id-00000001").splits) == 3
+
+
+def test_nothing_to_hold_out_is_in_sample_and_says_so():
+    for protocol in ("held-out", "kfold"):
+        plan = plan_splits([0, 1, 2], protocol, 0, "m")
+        assert plan.measured_on == "in-sample"
+        assert plan.splits[0].fit == (0, 1, 2)
+        assert plan.splits[0].held_out == ()
+
+
+def test_the_paper_protocol_trains_on_everything():
+    plan = plan_splits([0] * 10 + [1] * 10, "paper", 0, "m")
+    assert (plan.measured_on, plan.splits[0].held_out) == ("in-sample", ())
+
+
+def test_seed_and_model_id_both_matter():
+    labels = [0] * 10 + [1] * 10
+    held = {
+        (seed, model): plan_splits(labels, "held-out", seed, model).splits[0].held_out
+        for seed in range(6)
+        for model in ("id-00000001", "id-00000002")
+    }
+    assert len(set(held.values())) >= 11
+
+
+def test_every_example_is_held_out_equally_often():
+    times = Counter(
+        i for seed in range(600) for i in plan_splits([0] * 10 + [1] * 10, "held-out", seed, "m").splits[0].held_out
+    )
+    assert all(130 < times[i] < 230 for i in range(20)), times  # 180 expected, deviation 11
+
+
+def test_unknown_protocol():
+    with pytest.raises(UsageProblem, match="held-out, kfold, paper"):
+        plan_splits([0, 1], "random", 0, "m")
