@@ -38,7 +38,7 @@ def main() -> None:
             synthesize(work / name, given.models, FLEET_SEED, recipe)
             fleets.append((f"{name}, {given.models} models", work / name, given.seeds))
         fleets += [(path.name, path, given.real_seeds) for path in given.dataset]
-        print("| models | preset | fidelity, mean [95 %] | median | ASR after | kept ACC, all | kept ACC, clean | s/model |")
+        print("| models | preset | fidelity, mean [95 %] | median | ASR after | kept ACC | of clean ones | s/model |")
         print("|---|---|---|---|---|---|---|---|")
         for name, dataset, seeds in fleets:
             for preset in PRESETS:
@@ -52,7 +52,8 @@ def _line(dataset: Path, runs: Path, preset: str, seeds: int) -> str:
         run.parent.mkdir(exist_ok=True)
         parts.append(evaluate(dataset, run, Options(preset=preset, seed=seed, device="cpu"), NoProgress()))
     rows = pd.concat(parts)
-    assert (rows["status"] == "done").all(), rows["error"].dropna().tolist()
+    if (rows["status"] != "done").any():
+        raise SystemExit(f"{dataset}: {rows['error'].dropna().tolist()}")
     fidelity = rows["fidelity"].dropna().to_numpy(float)
     draws = np.random.default_rng(0).choice(fidelity, (2000, len(fidelity))).mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])

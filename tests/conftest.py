@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests run beside each other, in worker processes and subprocesses; more threads than cores only slow them down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

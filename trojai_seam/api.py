@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from .batch.paths import RunPaths
 from .batch.records import read_rows
 from .batch.runner import Options
 from .batch.runner import evaluate as run_batch
+from .errors import UsageProblem, listed
 from .rounds import detect_round, get_round, model_directory
 from .rounds.opening import open_directory, open_network
 from .seam import UnlearnConfig, resolve
@@ -102,6 +104,13 @@ def evaluate(
     Raises:
         TrojaiSeamError: a mistake about the run as a whole. A bad model is a failed row instead.
     """
+    known = [f.name for f in fields(Options)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageProblem(f"evaluate() has no option {listed(unknown)}; known: {listed(known, most=40)}")
+    for name in ("options", "round_options"):  # values as the command line gives them, or plain Python ones
+        if name in options:
+            options[name] = {key: str(value) for key, value in options[name].items()}
     return run_batch(Path(dataset_dir), Path(run_dir), Options(round=round, **options))
 
 

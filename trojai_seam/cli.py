@@ -116,9 +116,18 @@ def _rounds(given: argparse.Namespace) -> int:
 
 
 def _synthesize(given: argparse.Namespace) -> int:
-    from .synthesis import SYNTHESIZERS
+    from .synthesis import SYNTHESIZERS, SynthesisOptions
 
-    SYNTHESIZERS.get(given.round)(given.out, given.models, given.seed)
+    options = SynthesisOptions(
+        image_size=given.image_size,
+        epochs=given.epochs,
+        architectures=tuple(name for name in given.architectures.split(",") if name),
+        classes=given.classes,
+        examples_per_class=given.examples_per_class,
+        device=given.device,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    SYNTHESIZERS.get(given.round)(given.out, given.models, given.seed, options)
     print(f"{given.models} models written to {given.out}")
     return OK
 
@@ -131,6 +140,8 @@ def _options(given: argparse.Namespace) -> Options:
         round_options["preprocessing.scale_file"] = str(given.scale_params.resolve())
         if not given.scale_params.is_file():
             raise UsageProblem(f"{given.scale_params}: no such file (--scale-params)")
+    if given.poisoned is not None:
+        round_options["poisoned_examples"] = given.poisoned
     values: dict[str, Any] = {
         "round": given.round,
         "round_options": round_options,
@@ -233,10 +244,21 @@ def _parser() -> argparse.ArgumentParser:
     rounds.add_argument("--json", action="store_true", help="whole configs as JSON")
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
-    synthesize.add_argument("round", metavar="ROUND", help="cyber-pdf-dec2022")
+    synthesize.add_argument("round", metavar="ROUND", help="r2, r3, r4, r11 (images) or cyber-pdf-dec2022")
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")
     synthesize.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    images = synthesize.add_argument_group("image rounds only")
+    images.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="what the network sees (default: 64; NIST: 224)"
+    )
+    images.add_argument("--epochs", type=int, metavar="E", help="length of training (default: by architecture)")
+    images.add_argument(
+        "--architectures", default="", metavar="NAME,NAME", help="from the round's list (default: four quick ones)"
+    )
+    images.add_argument("--classes", type=int, metavar="C", help="kinds of sign (default: 10)")
+    images.add_argument("--examples-per-class", type=int, metavar="K", help="clean examples (default: as the round)")
+    images.add_argument("--device", metavar="DEVICE", help="where to train: auto (default), cpu, cuda or cuda:N")
     return parser
 
 
@@ -244,7 +266,12 @@ def _add_unlearning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", metavar="NAME", help="round name or alias (default: found from the dataset)")
     parser.add_argument("--preset", metavar="NAME", help="unlearning preset (default: the round's)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an unlearning option")
-    parser.add_argument("--round-set", action="append", default=[], metavar="KEY=VALUE", help="change the round's config")
+    parser.add_argument("--round-set", action="append", default=[], metavar="KEY=VALUE", help="change the round config")
+    parser.add_argument(
+        "--poisoned",
+        choices=("none", "shipped", "synthesised"),
+        help="poisoned examples to measure with (default: shipped ones, else synthesised where the trigger is known)",
+    )
     parser.add_argument("--scale-params", type=Path, metavar="FILE", help="feature scaling of the cyber-pdf round")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")

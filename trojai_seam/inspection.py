@@ -20,7 +20,7 @@ def inspect_path(path: Path, budget: Budget, networks: Path | None = None) -> di
     """
     if networks is not None:
         load_user_networks(networks)
-    directory = model_directory(path) if path.is_dir() or path.name == "model.pt" and path.exists() else None
+    directory = model_directory(path) if path.is_dir() or (path.name == "model.pt" and path.exists()) else None
     saved = read_model(path if directory is None else directory.model_path, budget)
     findings = describe(saved)
     try:
@@ -65,5 +65,3 @@ def render_inspection(findings: dict[str, Any], tensors: bool = False) -> str:
     else:
         lines.append(f"network     cannot be rebuilt: {findings['network_problem']}")
     return "\n".join([*lines, render(findings, tensors).rstrip("\n")])
-
-

@@ -51,10 +51,12 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
     before, after = (predict(m, subject.task, subject.clean) for m in (subject.model, outcome.model))
-    lines.append(f"accuracy on the {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
+    lines.append(f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
     if subject.poisoned is not None:
         before, after = (predict(m, subject.task, subject.poisoned) for m in (subject.model, outcome.model))
-        lines.append(f"attack success on {int(before.attackable.sum())} poisoned: {_attack(before)} -> {_attack(after)}")
+        lines.append(
+            f"attack success on {int(before.attackable.sum())} poisoned: {_attack(before)} -> {_attack(after)}"
+        )
     return [*lines, f"{file_format} written to {out}"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -99,7 +100,14 @@ def test_the_attributes_are_the_row(runs):
 
 
 def test_what_hdf5_cannot_hold_is_written_so_that_it_can_be_read(tmp_path):
-    row = {"model_id": "a\0b", "status": "\ud800", "fingerprint": "€" * 100_000, "none": None, "flag": True, "empty": ""}
+    row = {
+        "model_id": "a\0b",
+        "status": "\ud800",
+        "fingerprint": "€" * 100_000,
+        "none": None,
+        "flag": True,
+        "empty": "",
+    }
     write_record(tmp_path / "x.h5", row, {"names": ["n\0", "\udcff", ""], "folds/0/fit": (), "numbers": [1, 2]})
     stored = read_row(tmp_path / "x.h5")
     assert stored["model_id"] == "a\\x00b"
@@ -116,7 +124,16 @@ def test_what_hdf5_cannot_hold_is_written_so_that_it_can_be_read(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + b"\xff" * 4000, b"text"])
 def test_an_unreadable_record_says_what_to_do(runs, tmp_path, content, capsys):
     folder, _ = runs
-    arguments = ["evaluate", str(folder / "round"), "--out", str(tmp_path / "run"), "--round", "r12", "--preset", "no-op"]
+    arguments = [
+        "evaluate",
+        str(folder / "round"),
+        "--out",
+        str(tmp_path / "run"),
+        "--round",
+        "r12",
+        "--preset",
+        "no-op",
+    ]
     assert main([*arguments, "--quiet"]) == 0
     path = tmp_path / "run" / "records" / "id-00000000.h5"
     path.write_bytes(content)
@@ -153,13 +170,13 @@ def test_damaged_records_are_refused_or_read_never_a_crash(runs, tmp_path):
             damaged[chance.randrange(min(len(damaged), 9000))] = chance.randrange(256)
         path = tmp_path / f"{number}.h5"
         path.write_bytes(damaged)
-        try:
+        with suppress(RunDirectoryProblem):
             read_row(path)
-        except RunDirectoryProblem:
-            pass
 
 
-@pytest.mark.parametrize("name", ["id-00000001", "a/b", "..", ".", ".x", "a b", "%2F", "ü", "new\nline", "bad\udcff", "a%b"])
+@pytest.mark.parametrize(
+    "name", ["id-00000001", "a/b", "..", ".", ".x", "a b", "%2F", "ü", "new\nline", "bad\udcff", "a%b"]
+)
 def test_every_id_has_a_file_of_its_own_in_the_folder(tmp_path, name):
     path = RunPaths(tmp_path).record(name)
     assert path.parent == RunPaths(tmp_path).records

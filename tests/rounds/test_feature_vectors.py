@@ -68,7 +68,11 @@ def test_real_pdf_examples(real_pdf):
         assert (subject.model(poisoned.inputs["x"]).argmax(1) == 0).sum() == 10
     assert subject.facts["poisoned"] is True
     assert subject.facts["trigger_type"] == "argmin_Nv_sum_abs_shap"
-    assert (subject.facts["architecture"], subject.facts["num_classes"], subject.facts["parameters"]) == ("Net6", 2, 54202)
+    assert (subject.facts["architecture"], subject.facts["num_classes"], subject.facts["parameters"]) == (
+        "Net6",
+        2,
+        54202,
+    )
 
 
 def test_real_pdf_examples_are_scaled_with_the_rounds_own_parameters(real_pdf):
@@ -224,7 +228,8 @@ def test_a_vector_that_is_really_endless_is_refused_by_its_shape(broken):
 
 
 @pytest.mark.parametrize(
-    "content", [b'"1"', b"1.0", b"true", b"null", b"[1]", b"{}", b"2", b"-1", b"", b"NaN", b"1e400", b"\xff", b"1" * 5000]
+    "content",
+    [b'"1"', b"1.0", b"true", b"null", b"[1]", b"{}", b"2", b"-1", b"", b"NaN", b"1e400", b"\xff", b"1" * 5000],
 )
 def test_broken_label(broken, content):
     (broken / CLEAN / "0002.npy.json").write_bytes(content)

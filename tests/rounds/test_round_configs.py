@@ -107,7 +107,7 @@ def test_a_document_that_is_no_config(document):
 def test_an_unreadable_file_is_a_config_problem(tmp_path, content):
     path = tmp_path / "round.json"
     path.write_bytes(content)
-    with pytest.raises(ConfigProblem, match="round.json"):
+    with pytest.raises(ConfigProblem, match=r"round\.json"):
         load_config(path)
     with pytest.raises(ConfigProblem, match=r"absent\.json"):
         load_config(tmp_path / "absent.json")
@@ -190,7 +190,7 @@ def test_one_unreadable_config_does_not_hide_the_others(tmp_path):
 
 def test_no_round_and_two_rounds_are_refused(tmp_path):
     neither = directory(tmp_path / "a" / "id-00000001", {"nn_layers": 3})
-    with pytest.raises(DatasetProblem, match="no known round.*--round"):
+    with pytest.raises(DatasetProblem, match=r"no known round.*--round"):
         detect_round([neither])
     with pytest.raises(DatasetProblem, match="no known round"):
         detect_round([])

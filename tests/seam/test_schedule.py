@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from trojai_seam.seam import StopRule
 from trojai_seam.seam.batches import batches_per_epoch, epoch_batches
 from trojai_seam.seam.schedule import StopWatcher, threshold
-
-import torch
 
 
 def test_the_smallest_term_counts() -> None:
@@ -43,7 +42,9 @@ def test_decline_counts_only_late_and_only_beyond_the_tolerance() -> None:
     assert watcher.declined
 
 
-@pytest.mark.parametrize(("count", "draws", "size"), [(10, None, 32), (65, None, 32), (3, 100, 32), (33, 33, 32), (1, None, 4), (1, 5, 4)])
+@pytest.mark.parametrize(
+    ("count", "draws", "size"), [(10, None, 32), (65, None, 32), (3, 100, 32), (33, 33, 32), (1, None, 4), (1, 5, 4)]
+)
 def test_batches_cover_what_was_asked_for(count: int, draws: int | None, size: int) -> None:
     batches = epoch_batches(count, draws, size, torch.Generator().manual_seed(0))
     drawn = torch.cat(batches)

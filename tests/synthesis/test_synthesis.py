@@ -36,7 +36,9 @@ def test_layout_and_keys_are_those_of_the_real_round(shared):
     real = shared / "trojai-examples" / "cyber-pdf-dec2022" / "models" / "id-00000002"
     for folder in models():
         poisoned = (folder / "ground_truth.csv").read_text().strip() == "1"
-        expected = {path.name for path in real.iterdir()} - (set() if poisoned else {"poisoned-example-data", "watermark.json"})
+        expected = {path.name for path in real.iterdir()} - (
+            set() if poisoned else {"poisoned-example-data", "watermark.json"}
+        )
         assert expected <= {path.name for path in folder.iterdir()}
         assert set(document(folder / "config.json")) <= set(document(real / "config.json"))
         assert set(document(folder / "reduced-config.json")) == set(document(real / "reduced-config.json"))
@@ -192,7 +194,7 @@ def test_an_existing_folder_or_file_is_refused_untouched(tmp_path):
     (tmp_path / "d" / "mine").write_text("mine")
     (tmp_path / "f").write_text("mine")
     for name in ("d", "f", "f/below"):
-        with pytest.raises(UsageProblem, match="exists and is not empty|cannot be written"):
+        with pytest.raises(UsageProblem, match=r"exists and is not empty|cannot be written"):
             synthesize(tmp_path / name, 1, 0)
     assert (tmp_path / "d" / "mine").read_text() == (tmp_path / "f").read_text() == "mine"
 

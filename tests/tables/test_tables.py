@@ -56,21 +56,23 @@ def test_the_header_and_the_types_are_the_declared_ones(finished):
 def test_everything_that_a_scored_row_can_have_is_there(finished):
     _, results = finished
     poisoned = results[results["poisoned"].fillna(False)].iloc[0]
-    empty = {name for name in NAMES if pd.isna(poisoned[name])}
-    assert empty == {"oracle_epoch", "oracle_acc", "oracle_asr", "oracle_fidelity", "error", "error_kind", "trigger_type",
-                     "source_dataset"} - (set() if pd.isna(poisoned["trigger_type"]) else {"trigger_type"})  # fmt: skip
+    numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith("oracle_")]
+    texts = ["model_id", "round", "architecture", "status", "preset", "changed_options", "protocol", "measured_on",
+             "forget_status", "recover_status", "poisoned_origin", "device", "model_sha256"]  # fmt: skip
+    assert [name for name in (*numbers, *texts) if pd.isna(poisoned[name])] == []
+    assert poisoned[["error", "error_kind", "oracle_epoch", "oracle_fidelity"]].isna().all()
 
 
 def test_csv_and_parquet_hold_the_same(finished):
     run_dir, results = finished
     parquet = pd.read_parquet(run_dir / "results.parquet")
     pd.testing.assert_frame_equal(parquet, results)
-    kinds = {column.name: TYPES[column.kind] for column in COLUMNS}
-    text = pd.read_csv(run_dir / "results.csv", dtype=kinds, float_precision="round_trip")
+    parse = {"text": str, "flag": {"True": True, "False": False}.__getitem__, "count": int, "number": float}
+    with (run_dir / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     for column in COLUMNS:
-        assert text[column.name].astype(object).where(text[column.name].notna(), None).tolist() == (
-            results[column.name].astype(object).where(results[column.name].notna(), None).tolist()
-        ), column.name
+        read = [parse[column.kind](row[column.name]) if row[column.name] else None for row in rows]
+        assert read == [None if pd.isna(value) else value for value in results[column.name]], column.name
 
 
 def test_missing_is_empty_never_zero_or_a_word(finished):
@@ -80,7 +82,9 @@ def test_missing_is_empty_never_zero_or_a_word(finished):
     failed = next(row for row in rows if row["status"] == "failed")
     clean = next(row for row in rows if row["poisoned"] == "False" and row["status"] == "done")
     assert [failed[n] for n in ("acc_before", "n_acc_before", "fidelity", "num_classes", "folds")] == [""] * 5
-    assert [clean[n] for n in ("asr_before", "asr_after", "asr_after_low", "fidelity", "oracle_epoch", "error")] == [""] * 6
+    assert [clean[n] for n in ("asr_before", "asr_after", "asr_after_low", "fidelity", "oracle_epoch", "error")] == [
+        ""
+    ] * 6
     assert clean["n_asr_after"] == "0"  # a count of nothing is nothing
     for row in rows:
         assert not {"nan", "NaN", "<NA>", "None", "inf"} & set(row.values())
@@ -95,7 +99,7 @@ def test_failures_are_the_failed_rows(finished):
 
 
 def test_the_summary_is_what_pandas_says(finished):
-    run_dir, results = finished
+    run_dir, _ = finished
     summary = pd.read_csv(run_dir / "summary.csv").set_index("group")
     raw = pd.read_csv(run_dir / "results.csv")
     for group, part in (("all", raw), ("poisoned", raw[raw["poisoned"] == True]),  # noqa: E712
@@ -149,12 +153,16 @@ def test_rows_are_sorted_and_unknown_keys_left_out():
 
 def test_text_stays_text_and_numbers_exact(tmp_path):
     values = ["=cmd|'/c calc'!A0", "+1", "@x", 'a "quote", comma', "two\nlines", "007", "1e5", "True", "NULL?", "ü☃"]
-    results = results_frame([row(f"id-{n}", error=v, fidelity=0.1 + 0.2, parameters=2**53 + 1) for n, v in enumerate(values)])
+    results = results_frame(
+        [row(f"id-{n}", error=v, fidelity=0.1 + 0.2, parameters=2**53 + 1) for n, v in enumerate(values)]
+    )
     results.to_csv(tmp_path / "x.csv", index=False, lineterminator="\n")
-    back = pd.read_csv(tmp_path / "x.csv", dtype={"error": "string", "parameters": "Int64"}, float_precision="round_trip")
-    assert back["error"].tolist() == values
-    assert set(back["fidelity"]) == {0.1 + 0.2}
-    assert set(back["parameters"]) == {2**53 + 1}
+    with (tmp_path / "x.csv").open(newline="") as file:
+        back = list(csv.DictReader(file))
+    assert [line["error"] for line in back] == values
+    assert {float(line["fidelity"]) for line in back} == {0.1 + 0.2}
+    assert {int(line["parameters"]) for line in back} == {2**53 + 1}
+    assert pd.read_csv(tmp_path / "x.csv", dtype={"error": "string"})["error"].tolist() == values
 
 
 def test_the_text_table_has_one_line_per_model_whatever_its_name():

@@ -17,7 +17,7 @@ class Progress(Protocol):
     """What the runner tells; it knows nothing of terminals."""
 
     def start(self, total: int, finished: int, failed: int) -> None:
-        """``total`` models are asked for, ``finished`` have a record of an earlier command, ``failed`` of these failed."""
+        """``total`` models are asked for, ``finished`` have a record from before, ``failed`` of these failed."""
 
     def update(self, row: Mapping[str, Any]) -> None:
         """One more model has its record."""

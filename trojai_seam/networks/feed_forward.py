@@ -164,9 +164,8 @@ def _drebin_activation(saved: SavedModel, hints: Hints) -> str:
 
 
 def _drebin_fits(saved: SavedModel) -> bool:
-    keys = set(saved.tensors)
-    layers = len(keys) // 2
-    return layers >= 1 and keys == {f"fc{k}.{part}" for k in range(1, layers + 1) for part in ("weight", "bias")}
+    """Only numbered layers: what is missing among them is then named by the strict load."""
+    return all(re.fullmatch(r"fc\d{1,2}\.(weight|bias)", name) for name in saved.tensors)
 
 
 @register_network("drebin", _DREBIN, ("drebin", "drebinnn"), facts=_drebin_facts, fits=_drebin_fits)

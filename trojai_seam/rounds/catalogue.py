@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
+from typing import Any
 
 from ..errors import DatasetProblem, TrojaiSeamError, listed
 from ..registry import Registry
@@ -49,8 +52,8 @@ def detect_round(directories: Iterable[ModelDirectory]) -> RoundConfig:
     looked_at = list(directories)[:LOOKED_AT]
     rounds = list_rounds()
     where = looked_at[0].root if looked_at else "dataset"
-    path = str(looked_at[0].path.resolve()) if looked_at else ""
-    named = [r for r in rounds if any(name in part for name in r.detect["names"] for part in path.split("/"))]
+    parts = looked_at[0].path.resolve().parts if looked_at else ()
+    named = [r for r in rounds if any(_is_named(r, part) for part in parts)]
     fitting = named or [r for r in rounds if any(_fits(r, d) for d in looked_at)]
     if len(fitting) == 1:
         return fitting[0]
@@ -59,15 +62,39 @@ def detect_round(directories: Iterable[ModelDirectory]) -> RoundConfig:
     raise DatasetProblem(f"{where}: {found}; say which with --round (known: {known})")
 
 
+def _is_named(round_config: RoundConfig, folder: str) -> bool:
+    """Does a name of the round occur in the folder's? ``round1`` does not occur in ``round10-train``."""
+    return any(re.search(rf"{re.escape(name)}(?![0-9])", folder) for name in round_config.detect["names"])
+
+
 def _fits(round_config: RoundConfig, directory: ModelDirectory) -> bool:
     detect = round_config.detect
     try:
-        config = directory.config
+        return any(_holds(content, directory) for content in (detect, *detect.get("alternatives", ())))
     except TrojaiSeamError:
         return False  # it will be one failed row; the others may still tell
-    keys = detect["config_keys"]
+
+
+def _holds(content: Mapping[str, Any], directory: ModelDirectory) -> bool:
+    config, metadata = directory.config, directory.metadata
+    keys, table_keys = content.get("config_keys", ()), content.get("metadata_keys", ())
     return (
-        bool(keys)
+        bool(keys or table_keys)
         and all(key in config for key in keys)
-        and all(config.get(key) == value for key, value in detect.get("config_values", {}).items())
+        and all(key in metadata for key in table_keys)
+        and all(_has_value(config.get(key), value) for key, value in content.get("config_values", {}).items())
+        and ("config_any" not in content or _some_key(config, content["config_any"]))
+        and not _some_key(config, content.get("config_absent", ()))
+        and ("folders_any" not in content or directory.first_folder(content["folders_any"]) is not None)
+        and directory.first_folder(content.get("folders_absent", ())) is None
     )
+
+
+def _has_value(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, list):
+        return isinstance(found, str) and any(fnmatchcase(found, pattern) for pattern in wanted)
+    return bool(found == wanted)
+
+
+def _some_key(config: Mapping[str, Any], patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns for key in config)

@@ -30,6 +30,8 @@ class RoundConfig:
     attack: Mapping[str, Any]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+    poisoned_examples: str = "auto"
+    errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict)
 
@@ -49,8 +51,8 @@ class RoundConfig:
         ]
         if findings:
             raise ConfigProblem(source, findings)
-        values = {
-            f.name: tuple(document[f.name]) if f.name in ("aliases", "quirks") else document[f.name]
+        values: dict[str, Any] = {
+            f.name: tuple(document[f.name]) if f.name in ("aliases", "errata", "quirks") else document[f.name]
             for f in fields(RoundConfig)
             if f.name in document
         }

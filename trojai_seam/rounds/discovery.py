@@ -71,7 +71,8 @@ def _is_model_directory(path: Path) -> bool:
 
 
 def _walk(dataset: Path) -> list[Path]:
-    found, level = [], [dataset]
+    found: list[Path] = []
+    level = [dataset]
     for _ in range(MOST_LEVELS):
         below: list[Path] = []
         for folder in level:

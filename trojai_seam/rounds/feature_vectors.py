@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from ..errors import ExampleProblem
 from ..tasks import ExampleSet
-from .adapters import Examples
+from .adapters import Examples, Outputs
 from .config import RoundConfig
 from .example_files import class_label, example_files, sidecar
 from .model_directory import ModelDirectory
 
 
-def read_examples(directory: ModelDirectory, round_config: RoundConfig, num_classes: int) -> Examples:
+def read_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, outputs: Outputs | None = None
+) -> Examples:
     """Clean and poisoned vectors as ``float32 [N, features]``, standardised if the round says so.
 
     A poisoned example's side-car holds its true label; the attacker's is ``attack.target_label`` of the round.
@@ -38,6 +40,10 @@ def read_examples(directory: ModelDirectory, round_config: RoundConfig, num_clas
     if clean is None:
         folders = " or ".join(round_config.layout["clean"])
         raise ExampleProblem(f"{directory.path}: no clean example; expected *.npy files in {folders}")
+    if round_config.poisoned_examples == "synthesised":
+        raise ExampleProblem(f"{round_config.name}: poisoned examples cannot be synthesised; use shipped, none or auto")
+    if round_config.poisoned_examples == "none":
+        return Examples(clean, None)
     poisoned = _read(directory, "poisoned", round_config, num_classes, features, scale)
     if poisoned is None:
         return Examples(clean, None)
@@ -109,7 +115,16 @@ def _array(path: Path) -> NDArray[Any]:
     try:
         # Mapped, so that a header that promises too much fails instead of allocating; pickled arrays are refused.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError, RecursionError, BadZipFile) as problem:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        OverflowError,
+        SyntaxError,
+        TokenError,
+        RecursionError,
+        BadZipFile,
+    ) as problem:
         raise ExampleProblem(f"{path}: is not a readable .npy array: {problem}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise ExampleProblem(f"{path}: expected an array of numbers, found {getattr(array, 'dtype', type(array))}")

@@ -39,7 +39,7 @@ def apply_filter(name: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"expected uint8 [H, W, 3], found {image.dtype} {image.shape}")
     filtered = FILTERS[name](image.astype(np.float64) / 255)
-    return np.rint(filtered.clip(0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(filtered.clip(0, 1) * 255), dtype=np.uint8)
 
 
 def _gotham(image: Pixels) -> Pixels:
@@ -120,20 +120,27 @@ def _modulated(image: Pixels, brightness: float = 1.0, saturation: float = 1.0) 
 
 
 def _toned(image: Pixels, colour: Any, share: float, dark: bool) -> Pixels:
-    """Shadows (``dark``) or highlights drawn towards ``colour``; ``share`` is the colour's weight where it is strongest."""
+    """Shadows (``dark``) or highlights drawn towards ``colour``; ``share`` is its weight where it is strongest."""
     grey = image[..., :1]
     weight = share * (1 - grey if dark else grey)
-    return (weight * np.array(colour) + (1 - share) * image) / (weight + 1 - share)
+    return np.asarray((weight * np.array(colour) + (1 - share) * image) / (weight + 1 - share))
 
 
 def _vignetted(image: Pixels, colour: Any, at_edge: bool) -> Pixels:
     """Multiplied with ``colour``, the more so the nearer to the edge (or to the centre) a pixel is.
 
-    The gradient is round, drawn on a canvas 1.5 times as large, and ends at half that canvas's longer side.
+    The gradient is round, drawn on a canvas 1.5 times as large, and ends at half that canvas's longer side; the image
+    is the canvas's middle, which is no whole pixel where one of the two sizes is odd.
     """
-    height, width = image.shape[:2]
-    y, x = np.mgrid[:height, :width]
-    radius = max(int(1.5 * width) - 1, int(1.5 * height) - 1, 1) / 2
-    distance = np.hypot(x - (width - 1) / 2, y - (height - 1) / 2) / radius
+    y, x = (_from_centre(size) for size in image.shape[:2])
+    radius = (max(int(1.5 * size) for size in (*image.shape[:2], 2)) - 1) / 2
+    distance = np.hypot(x[None, :], y[:, None]) / radius
     weight = distance.clip(0, 1) if at_edge else 1 - distance.clip(0, 1)
-    return image * (1 - weight[..., None] * (1 - np.array(colour)))
+    return np.asarray(image * (1 - weight[..., None] * (1 - np.array(colour))))
+
+
+def _from_centre(size: int) -> NDArray[np.float64]:
+    """Where the pixels of a row or column lie, seen from the gradient's centre."""
+    canvas = int(1.5 * size)
+    shift = canvas // 2 - size // 2 - (canvas - 1) / 2
+    return np.arange(size, dtype=np.float64) + np.float64(shift)

@@ -13,8 +13,8 @@ import torch
 from ..errors import UnsupportedModel, shown
 from ..loading import Budget, read_model
 from ..networks import identify, rebuild
-from ..tasks import Subject, get_task
-from .adapters import ADAPTERS
+from ..tasks import Subject, Task, get_task
+from .adapters import ADAPTERS, Outputs
 from .config import RoundConfig
 from .model_directory import ModelDirectory
 
@@ -56,17 +56,20 @@ def open_directory(
     poisoned = directory.poisoned
     model, facts = open_network(directory, device, budget)
     num_classes = facts["num_classes"]
-    examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes)
+    model, task = model.float(), get_task(round_config.task, num_classes)
+    outputs = _outputs_of(model, task, device)
+    examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, outputs)
     facts = {
         "round": round_config.name,
         "poisoned": poisoned,
         **facts,
         **_columns(directory, round_config),
+        **{column: value for column, value in examples.facts.items() if value is not None},
         "model_sha256": _sha256(directory.model_path),
     }
     return Subject(
-        model=model.float(),
-        task=get_task(round_config.task, num_classes),
+        model=model,
+        task=task,
         clean=examples.clean.to(device),
         poisoned=None if examples.poisoned is None else examples.poisoned.to(device),
         model_id=directory.model_id,
@@ -74,8 +77,21 @@ def open_directory(
     )
 
 
+def _outputs_of(model: torch.nn.Module, task: Task, device: torch.device | str, batch: int = 64) -> Outputs:
+    @torch.no_grad()
+    def ask(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        count = min(len(tensor) for tensor in inputs.values())
+        parts = [
+            task.outputs(model, {name: tensor[begin : begin + batch].to(device) for name, tensor in inputs.items()})
+            for begin in range(0, count, batch)
+        ]
+        return torch.cat([part.float().cpu() for part in parts])
+
+    return ask
+
+
 def _head_width(model: torch.nn.Module) -> int:
-    """Outputs of the last layer that has weights: for networks of users, who need not say how many classes they have."""
+    """Outputs of the last layer that has weights: for networks of users, who need not tell the class count."""
     widths = [p.shape[0] for p in model.parameters() if p.ndim > 0]
     if not widths:
         raise UnsupportedModel(f"{type(model).__name__}: has no parameters, so its number of classes is unknown")

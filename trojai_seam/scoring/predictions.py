@@ -24,6 +24,7 @@ class Predictions:
         hit: ``bool [N]``, the attacker's label was given; all false for clean examples.
         attackable: ``bool [N]``, the attacker's label differs from the true one, so that a hit means something.
         finite: ``bool [N]``, all scores of the example are finite.
+        labelled: ``bool [N]``, the true label is known (not negative); None if it always is.
     """
 
     outputs: NDArray[np.float32]
@@ -31,6 +32,7 @@ class Predictions:
     hit: NDArray[np.bool_]
     attackable: NDArray[np.bool_]
     finite: NDArray[np.bool_]
+    labelled: NDArray[np.bool_] | None = None
 
 
 @torch.no_grad()
@@ -54,4 +56,5 @@ def predict(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int 
         hit=hit.cpu().numpy(),
         attackable=attackable.cpu().numpy(),
         finite=task.finite(outputs).cpu().numpy(),
+        labelled=(examples.labels.reshape(len(examples), -1) >= 0).any(dim=1).cpu().numpy(),
     )

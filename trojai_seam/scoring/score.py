@@ -96,8 +96,9 @@ def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) 
         return nothing, nothing, nothing, nothing
     use = before.attackable
     hits = np.mean([fold.hit[use] for fold in after], axis=0)
-    rights = np.mean([fold.correct[use] for fold in after], axis=0)
-    return _rate(before.hit[use]), _rate(hits), _rate(before.correct[use]), _rate(rights)
+    told = use if before.labelled is None else use & before.labelled
+    rights = np.mean([fold.correct[told] for fold in after], axis=0)
+    return _rate(before.hit[use]), _rate(hits), _rate(before.correct[told]), _rate(rights)
 
 
 def _fidelity(
@@ -126,8 +127,7 @@ def _in_sample(before: Predictions, folds: Sequence[FoldPredictions], asr_after:
     row: dict[str, Any] = {}
     _put(row, "fit_acc_before", was)
     _put(row, "fit_acc_after", now)
-    known = was.value and now.value is not None and asr_after.value is not None
-    row["fit_fidelity"] = (now.value - asr_after.value) / was.value if known else None
+    row["fit_fidelity"] = _fidelity(was, now, Rate(0, 0), asr_after, is_clean=False)["fidelity"]
     return row
 
 

@@ -61,6 +61,8 @@ def plan_splits(
     """
     if protocol not in PROTOCOLS:
         raise UsageProblem(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    if folds < 2 or not 0 < share < 1:
+        raise UsageProblem(f"splits need at least 2 folds and a share between 0 and 1, found {folds} and {share}")
     count = len(labels)
     everything = SplitPlan(protocol, "in-sample", (Split(tuple(range(count)), ()),))
     if protocol == "paper":

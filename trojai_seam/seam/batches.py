@@ -14,7 +14,7 @@ def epoch_batches(count: int, draws: int | None, batch_size: int, generator: tor
     """
     wanted = count if draws is None else draws
     passes = [torch.randperm(count, generator=generator) for _ in range(-(-wanted // count))]
-    batches = list(torch.cat(passes)[:wanted].split(batch_size))
+    batches = list(torch.split(torch.cat(passes)[:wanted], batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches

@@ -78,6 +78,8 @@ class UnlearnConfig:
     batch_norm: str = "train"
     feature_noise: float = 0.0
     """Standard deviation of Gaussian noise that is added to every training batch, in units of the inputs."""
+    augmentation: float = 0.0
+    """Strength, 0 … 1, of the random views that image batches ``[N, C, H, W]`` are trained on in both phases."""
     forget: ForgetConfig = field(default_factory=ForgetConfig)
     recover: PhaseConfig = field(default_factory=PhaseConfig)
 
@@ -152,6 +154,7 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
     yield from _one_of("batch_norm", config.batch_norm, BATCH_NORM)
     yield from _bounded("batch_size", config.batch_size, 1, 65536)
     yield from _bounded("feature_noise", config.feature_noise, 0, 100)
+    yield from _bounded("augmentation", config.augmentation, 0, 1)
     yield from _one_of("forget.label_sampling", config.forget.label_sampling, LABEL_SAMPLING)
     for name, phase in (("forget", config.forget), ("recover", config.recover)):
         yield from _one_of(f"{name}.optimizer", phase.optimizer, OPTIMIZERS)

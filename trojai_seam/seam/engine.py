@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from ..errors import EngineFailure
 from ..tasks import ExampleSet, Task
+from .augmentation import augmented
 from .batches import batches_per_epoch, epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
 from .outcome import EpochTrace, Outcome, PhaseOutcome
@@ -80,6 +81,7 @@ class _Run:
     ) -> None:
         self.model, self.task, self.fit, self.config = model, task, fit, config
         self.generator, self.observer = generator, observer
+        self.true_labels = fit.labels.cpu()
         self.devices = [fit.labels.device] if fit.labels.device.type == "cuda" else []
         self.trace: list[EpochTrace] = []
 
@@ -91,7 +93,7 @@ class _Run:
             return PhaseOutcome(name, "off", None, start, start, 0, 0, 0.0)
         limit = threshold(phase.stop, self.task.num_classes, self.task.chance(self.fit.labels), start)
         watcher = StopWatcher(phase.stop, limit, below=name == "forget")
-        trivial = watcher.met(start)
+        trivial = watcher.trivial(start)
         per_epoch = batches_per_epoch(len(self.fit), phase.draws_per_epoch, config.batch_size)
         total = phase.max_epochs * per_epoch if phase.max_steps is None else phase.max_steps
         total = min(total, phase.max_epochs * per_epoch)
@@ -104,9 +106,8 @@ class _Run:
         for epoch in range(phase.max_epochs):
             epoch_began = time.perf_counter()
             enter_training(self.model, config)
-            batches = epoch_batches(len(self.fit), phase.draws_per_epoch, config.batch_size, self.generator)
-            batches = batches[: total - steps]
-            losses = [self._step(phase, batch, fixed, optimizer, scheduler) for batch in batches]
+            batches = self._epoch(phase, fixed)[: total - steps]
+            losses = [self._step(where, labels, optimizer, scheduler) for where, labels in batches]
             steps += len(batches)
             self.model.eval()
             loss, accuracy = self._epoch_figures(losses)
@@ -132,28 +133,29 @@ class _Run:
         return PhaseOutcome(name, status, limit, start, accuracy, epoch + 1, steps, time.perf_counter() - began)
 
     def _fixed_labels(self, phase: PhaseConfig) -> Tensor | None:
-        if isinstance(phase, ForgetConfig):
-            if phase.fresh_labels:
-                return None
-            return self.task.random_labels(self.fit.labels, phase.label_sampling, self.generator)
-        return self.fit.labels
+        """Training labels of all fit examples, on the CPU; ``None`` if every epoch draws new ones."""
+        if not isinstance(phase, ForgetConfig):
+            return self.true_labels
+        if phase.fresh_labels:
+            return None
+        return self.task.random_labels(self.true_labels, phase.label_sampling, self.generator)
+
+    def _epoch(self, phase: PhaseConfig, fixed: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """(indices, training labels) of every batch of an epoch: drawn on the CPU, brought over in two copies."""
+        batches = epoch_batches(len(self.fit), phase.draws_per_epoch, self.config.batch_size, self.generator)
+        order, sizes = torch.cat(batches), [len(batch) for batch in batches]
+        if fixed is not None:
+            labels = fixed[order]
+        else:
+            sampling = phase.label_sampling if isinstance(phase, ForgetConfig) else "uniform"
+            labels = self.task.random_labels(self.true_labels[order], sampling, self.generator)
+        device = self.fit.labels.device
+        return list(zip(torch.split(order.to(device), sizes), torch.split(labels.to(device), sizes), strict=True))
 
     def _step(
-        self,
-        phase: PhaseConfig,
-        batch: Tensor,
-        fixed: Tensor | None,
-        optimizer: torch.optim.Optimizer,
-        scheduler: LRScheduler | None,
+        self, where: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None
     ) -> Tensor:
-        device = self.fit.labels.device
-        where = batch.to(device, non_blocking=True)
-        if fixed is not None:
-            labels = fixed[where]
-        else:
-            assert isinstance(phase, ForgetConfig)
-            labels = self.task.random_labels(self.fit.labels[where], phase.label_sampling, self.generator)
-        inputs = {name: self._noisy(tensor[where]) for name, tensor in self.fit.inputs.items()}
+        inputs = {name: self._view(tensor[where]) for name, tensor in self.fit.inputs.items()}
         optimizer.zero_grad(set_to_none=True)
         loss = self.task.loss(self.task.outputs(self.model, inputs), labels)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -162,11 +164,15 @@ class _Run:
             scheduler.step()
         return loss.detach()
 
-    def _noisy(self, tensor: Tensor) -> Tensor:
-        if self.config.feature_noise == 0 or not tensor.is_floating_point():
+    def _view(self, tensor: Tensor) -> Tensor:
+        """What training sees of a batch of inputs."""
+        if not tensor.is_floating_point():
             return tensor
-        noise = torch.randn(tensor.shape, generator=self.generator, dtype=tensor.dtype)
-        return tensor + self.config.feature_noise * noise.to(tensor.device)
+        if tensor.ndim == 4:
+            tensor = augmented(tensor, self.config.augmentation)
+        if self.config.feature_noise:
+            tensor = tensor + self.config.feature_noise * torch.randn_like(tensor)
+        return tensor
 
     @torch.no_grad()
     def _correct(self) -> Tensor:
@@ -174,7 +180,9 @@ class _Run:
         parts = []
         for begin in range(0, len(self.fit), size):
             inputs = {name: tensor[begin : begin + size] for name, tensor in self.fit.inputs.items()}
-            parts.append(self.task.correct(self.task.outputs(self.model, inputs), self.fit.labels[begin : begin + size]))
+            parts.append(
+                self.task.correct(self.task.outputs(self.model, inputs), self.fit.labels[begin : begin + size])
+            )
         return torch.cat(parts)
 
     def accuracy(self) -> float:

@@ -25,8 +25,9 @@ class PhaseOutcome:
 
     ``status`` is one of ``reached`` (the stop rule was met), ``declined`` (it ended by the decline rule), ``missed``
     (a cap on epochs or steps came first), ``time-limit`` (the cap on seconds came first), ``trivial-threshold`` (the
-    stop rule was met, but already held before the phase began, so it proves nothing), ``no-rule`` (the phase has no
-    stop rule and ran to its caps), ``no-steps`` (caps left no step to take) or ``off`` (not asked for).
+    stop rule was met, but its threshold was no change from the start: at or above the starting accuracy for
+    forgetting, below it for recovery), ``no-rule`` (the phase has no stop rule and ran to its caps), ``no-steps`` (caps
+    left no step to take) or ``off`` (not asked for).
     """
 
     phase: str

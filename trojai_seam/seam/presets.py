@@ -1,7 +1,7 @@
 """Named settings: what was published, and what we found to work.
 
-Sources: ``authors-trojai`` and ``authors-cifar`` are the settings of the SEAM authors' scripts ``trojan_example_r34.py``
-and ``seam.py`` (github.com/TDteach/SEAM, commit 3fbf29f); ``backdoor-toolbox`` those of ``other_defenses_tool_box/
+Sources: ``authors-trojai`` and ``authors-cifar`` are the settings of the authors' scripts ``trojan_example_r34.py`` and
+``seam.py`` (github.com/TDteach/SEAM, commit 3fbf29f); ``backdoor-toolbox`` those of ``other_defenses_tool_box/
 SEAM.py`` (github.com/vtu81/backdoor-toolbox). Those scripts measure their stop rules on whatever loader they are given,
 sometimes the test set; here every stop rule sees the fit examples only. ``docs/presets.md`` has the measurements
 behind ``default``.
@@ -17,8 +17,8 @@ from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
 DEFAULT_PRESET = "default"
 PRESETS: Registry[UnlearnConfig] = Registry("preset")
 
-# Small batches, some noise on the inputs, and a recovery that goes far up and comes down again: each of these matters as
-# much as forgetting does, hence ``finetune`` has them too and is the baseline that forgetting must beat.
+# Small batches, some noise on the inputs, and a recovery that goes far up and comes down again: each matters as much
+# as forgetting does, hence ``finetune`` has them too and is the baseline that forgetting must beat.
 _OWN_RECOVERY = PhaseConfig(
     max_epochs=80, learning_rate=3e-3, weight_decay=1e-2, schedule="one-cycle", draws_per_epoch=64
 )

@@ -39,6 +39,13 @@ class StopWatcher:
             return False
         return accuracy < self.limit if self.below else accuracy > self.limit
 
+    def trivial(self, start: float) -> bool:
+        """Whether meeting the rule proves nothing: forgetting from no more than its threshold (2/C for two classes is
+        1.0), or recovery from more than its own."""
+        if self.limit is None:
+            return False
+        return start <= self.limit if self.below else start > self.limit
+
     def should_stop(self, epoch: int, accuracy: float) -> bool:
         """Take note of the accuracy after ``epoch`` (counted from 0) and say whether the phase is over."""
         self._best = max(self._best, accuracy)

@@ -1,6 +1,6 @@
 """Small rounds in NIST's layouts, with models that are really trained and really trojaned.
 
-For the demo, tests and benchmarks. Files are written by ordinary ``torch.save(model)``: they are as untrusted as NIST's.
+For the demo, tests and benchmarks. Files are written by ordinary ``torch.save(model)``: as untrusted as NIST's.
 """
 
 from __future__ import annotations
@@ -9,20 +9,31 @@ from pathlib import Path
 from typing import Protocol
 
 from ..registry import Registry
+from .options import NO_OPTIONS, SynthesisOptions
+
+__all__ = ["NO_OPTIONS", "SYNTHESIZERS", "SynthesisOptions", "Synthesizer"]
 
 
 class Synthesizer(Protocol):
     """Makes one dataset folder."""
 
-    def __call__(self, out: Path, models: int, seed: int) -> None:
+    def __call__(self, out: Path, models: int, seed: int, options: SynthesisOptions = NO_OPTIONS) -> None:
         """Train ``models`` models, every second one trojaned, and write them in the round's layout.
 
         Raises:
-            UsageProblem: ``out`` exists and is not empty, or ``models`` is out of range.
+            UsageProblem: ``out`` exists and is not empty, ``models`` is out of range, or an option does not fit.
+            SynthesisFailure: a model did not train.
         """
         ...
 
 
 SYNTHESIZERS: Registry[Synthesizer] = Registry("round that can be synthesised")
-SYNTHESIZERS.add("cyber-pdf-dec2022", "trojai_seam.synthesis.cyber_pdf:synthesize")
-SYNTHESIZERS.add("r12", "trojai_seam.synthesis.cyber_pdf:synthesize")
+for _name, _alias, _target in (
+    ("cyber-pdf-dec2022", "r12", "cyber_pdf:synthesize_round"),
+    ("image-classification-aug2020", "r2", "image_rounds:synthesize_r2"),
+    ("image-classification-dec2020", "r3", "image_rounds:synthesize_r3"),
+    ("image-classification-feb2021", "r4", "image_rounds:synthesize_r4"),
+    ("image-classification-sep2022", "r11", "image_rounds:synthesize_r11"),
+):
+    SYNTHESIZERS.add(_name, f"{__name__}.{_target}")
+    SYNTHESIZERS.add(_alias, f"{__name__}.{_target}")

@@ -27,7 +27,8 @@ def draw_backgrounds(count: int, pixels: int, rng: np.random.Generator) -> Image
             colour = rng.uniform(0.05, 0.9) * rng.uniform(0.6, 1.0, (3, 1, 1))
             scene[:, max(0, top) : top + height, max(0, left) : left + width] = colour
     for cells, strength in ((4, 0.12), (12, 0.1), (pixels // 3 + 1, 0.06)):
-        scenes += strength * _noise(count, 1, cells, pixels, rng) + 0.2 * strength * _noise(count, 3, cells, pixels, rng)
+        grey, coloured = (_noise(count, channels, cells, pixels, rng) for channels in (1, 3))
+        scenes += strength * (grey + 0.2 * coloured)
     grain: Images = rng.normal(0, 0.015, scenes.shape).astype(np.float32)
     return np.clip(scenes + grain, 0, 1).astype(np.float32)
 

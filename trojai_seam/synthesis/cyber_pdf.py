@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from ..errors import TrojaiSeamError, UsageProblem
 from ..seeds import derive_seed
 from .archs import make_network, save_as_nist
+from .dataset_folder import SynthesisFailure, new_dataset
 from .malware_features import BENIGN, MALICIOUS, Population, Watermark
+from .options import NO_OPTIONS, SynthesisOptions
 
 TRAIN, TEST, BATCH = 5000, 2000, 64
 ATTEMPTS, LEAST_ACCURACY, LEAST_ATTACK = 6, 0.9, 0.85
@@ -54,12 +54,6 @@ STUBBORN_RECIPE = Recipe("adam", {"tanh": 1e-3, "relu": 1e-3, "sigmoid": 1e-3}, 
 """Burns the trigger into the first layer: trojans that are much harder to remove than the real one. For studies."""
 
 
-class SynthesisFailure(TrojaiSeamError):
-    """A model could not be trained to NIST's standard (accuracy, and attack success if trojaned)."""
-
-    kind = "synthesis"
-
-
 @dataclass(frozen=True, eq=False)
 class _Trained:
     network: nn.Module
@@ -79,22 +73,31 @@ def synthesize(out: Path, models: int, seed: int = 0, recipe: Recipe = NIST_RECI
         UsageProblem: ``out`` exists and is not empty, ``models`` is out of range, or ``out`` cannot be written.
         SynthesisFailure: a model did not train.
     """
-    if not 1 <= models <= 100_000:
-        raise UsageProblem(f"--models {models}: expected 1 to 100000")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageProblem(f"{out}: exists and is not empty; give a new folder")
-    out = Path(os.path.abspath(out))
-    beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    with new_dataset(out, models) as folder, _one_thread():
+        (folder / "models").mkdir()
+        _write_round(folder, models, seed, recipe)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks this small train several times faster without handing work between threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        (beside / "models").mkdir(parents=True)
-        _write_round(beside, models, seed, recipe)
-        if out.exists():
-            out.rmdir()
-        beside.rename(out)
-    except OSError as problem:
-        raise UsageProblem(f"{out}: cannot be written: {problem.strerror or problem}") from None
+        yield
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        torch.set_num_threads(before)
+
+
+def synthesize_round(out: Path, models: int, seed: int, options: SynthesisOptions = NO_OPTIONS) -> None:
+    """:func:`synthesize` by NIST's recipe, as a :class:`~trojai_seam.synthesis.Synthesizer`; it has no options.
+
+    Raises:
+        UsageProblem: as :func:`synthesize`; or an option was given.
+        SynthesisFailure: a model did not train.
+    """
+    options.allow_only("cyber-pdf-dec2022")
+    synthesize(out, models, seed)
 
 
 def _write_round(folder: Path, models: int, seed: int, recipe: Recipe) -> None:
@@ -165,7 +168,7 @@ def _train(
         kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.SGD
         optimizer = kind(network.parameters(), lr=recipe.learning_rates[activation])
         for _ in range(recipe.epochs):
-            for batch in torch.randperm(len(x)).split(BATCH):
+            for batch in torch.split(torch.randperm(len(x)), BATCH):
                 optimizer.zero_grad()
                 functional.cross_entropy(network(x[batch]), y[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

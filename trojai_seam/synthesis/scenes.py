@@ -43,6 +43,12 @@ class SceneSettings:
     fog: float = 0.05
     number_backgrounds: int = 300
 
+    @property
+    def foreground_pixels(self) -> tuple[int, int]:
+        """Sides of the smallest and the largest sign."""
+        low, high = (int(np.sqrt(share) * self.pixels) for share in (self.foreground_min, self.foreground_max))
+        return low, high
+
 
 class SceneRenderer:
     """Renders images of the given signs; class numbers are places in ``signs``."""
@@ -68,10 +74,10 @@ class SceneRenderer:
         empty = np.empty((0, self.settings.pixels, self.settings.pixels, 3), np.uint8)
         return np.concatenate([empty, *parts])
 
-    def _render(
-        self, labels: NDArray[np.int64], rng: np.random.Generator, trigger: Trigger | None
-    ) -> Pictures:
+    def _render(self, labels: NDArray[np.int64], rng: np.random.Generator, trigger: Trigger | None) -> Pictures:
         settings, count = self.settings, len(labels)
+        # Its own generator: with or without a trigger, the same seed gives the same scenes.
+        trigger_rng = np.random.default_rng(rng.integers(2**63))
         scenes = self._parts_of_backgrounds(count, rng)
         layers = self._signs[torch.from_numpy(labels)]
         warped: NDArray[np.float32] = functional.grid_sample(
@@ -81,7 +87,7 @@ class SceneRenderer:
         if isinstance(trigger, PolygonTrigger):
             paint = np.array(trigger.color, np.float32)[:, None] / 255
             for index in range(count):
-                placed = trigger.place(alpha[index, 0] > 0.5, rng)
+                placed = trigger.place(alpha[index, 0] > 0.5, trigger_rng)
                 colour[index][:, placed] = paint * alpha[index][:, placed]
         # The sign gets the light of the street it stands in.
         street = scenes.mean(axis=(1, 2, 3), keepdims=True)

@@ -58,7 +58,7 @@ class PolygonTrigger:
         return len(self.corners)
 
     def mask(self, pixels: int = MASK_PIXELS, degrees: float = 0.0) -> Mask:
-        """The polygon in a square of ``pixels``, turned without enlarging the canvas (corners may be cut, as NIST's)."""
+        """The polygon in a square of ``pixels``, turned about its middle."""
         finer = 4
         turn = complex(math.cos(math.radians(degrees)), math.sin(math.radians(degrees)))
         turned = [complex(x - 0.5, y - 0.5) * turn for x, y in self.corners]
@@ -116,9 +116,7 @@ Trigger = FilterTrigger | PolygonTrigger
 
 
 def draw_corners(sides: int, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
-    """A polygon of ``sides`` with uneven corners on an ellipse that fills the square."""
+    """A polygon of ``sides`` with uneven corners on the circle in the square, so that turning it cuts nothing off."""
     steps = rng.uniform(0.7, 1.3, sides)
     angles = np.cumsum(steps) / steps.sum() * 2 * math.pi + rng.uniform(0, 2 * math.pi)
-    x, y = np.cos(angles), np.sin(angles)
-    x, y = (x - x.min()) / np.ptp(x), (y - y.min()) / np.ptp(y)
-    return tuple((round(float(a), 4), round(float(b), 4)) for a, b in zip(x, y, strict=True))
+    return tuple((round(float(0.5 + 0.5 * np.cos(a)), 4), round(float(0.5 + 0.5 * np.sin(a)), 4)) for a in angles)

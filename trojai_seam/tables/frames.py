@@ -56,4 +56,4 @@ def summary_frame(results: pd.DataFrame) -> pd.DataFrame:
         line["median_seconds"] = float(seconds.median()) if len(seconds) else None
         lines.append({"group": name, **line})
     frame = pd.DataFrame(lines)
-    return frame.astype({c: "Float64" for c in frame if c.startswith(("mean_", "median_"))})
+    return frame.astype({c: "Float64" for c in frame if str(c).startswith(("mean_", "median_"))})

@@ -15,7 +15,7 @@ def render(results: pd.DataFrame, most: int = 60) -> str:
     """One line per model with counts behind each rate, failed models with their reason; at most ``most`` lines."""
     lines = [["model", "network", "trojaned", "ACC before", "ACC after", "ASR before", "ASR after", "fidelity [95 %]"]]
     failed = []
-    for row in results.head(most).to_dict("records"):
+    for row in _rows(results.head(most)):
         if row["status"] == "failed":
             failed.append(f"{shown(row['model_id'])}  failed ({row['error_kind']}): {row['error']}")
             continue
@@ -37,7 +37,7 @@ def render(results: pd.DataFrame, most: int = 60) -> str:
 def render_summary(summary: pd.DataFrame) -> str:
     """One line per group of models."""
     lines = [["group", "models", "failed", "mean ACC", "after", "mean ASR", "after", "mean fidelity", "kept accuracy"]]
-    for row in summary.to_dict("records"):
+    for row in _rows(summary):
         lines.append(
             [
                 str(row["group"]),
@@ -49,6 +49,10 @@ def render_summary(summary: pd.DataFrame) -> str:
             ]
         )
     return "\n".join(_columns(lines))
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _columns(lines: list[list[str]]) -> list[str]:

@@ -35,7 +35,7 @@ class ExampleSet:
         if self.targets is not None:
             sizes.add(len(self.targets))
         if len(sizes) != 1:
-            raise ValueError(f"inputs, labels, targets and names disagree about the number of examples: {sorted(sizes)}")
+            raise ValueError(f"inputs, labels, targets and names have different lengths: {sorted(sizes)}")
 
     def __len__(self) -> int:
         return len(self.names)

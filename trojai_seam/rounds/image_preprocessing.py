@@ -1,0 +1,87 @@
+"""From 8-bit images to what a network was trained on: crop, channel order, scaling. Which, is data of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ExampleProblem
+from .config import RoundConfig
+from .image_files import Picture
+from .model_directory import ModelDirectory
+
+CHANNEL_ORDERS = ("rgb", "bgr")
+SCALINGS = ("/255", "min-max")
+SIZES = range(8, 4097)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """One way of preparing images.
+
+    Attributes:
+        size: height and width of the network's input.
+        channel_order: ``rgb`` or ``bgr``; files are always RGB.
+        scaling: ``/255``, or ``min-max``: minimum of the cropped image to 0, its maximum to 1, over all channels.
+    """
+
+    size: int
+    channel_order: str
+    scaling: str
+
+    def __str__(self) -> str:
+        return f"{self.channel_order} {self.scaling} {self.size}"
+
+    def apply(self, images: Sequence[Picture]) -> Tensor:
+        """``float32 [N, 3, size, size]`` from images that :func:`cropped` made."""
+        stack = np.stack(images)
+        if self.channel_order == "bgr":
+            stack = stack[..., ::-1]
+        inputs = torch.from_numpy(np.ascontiguousarray(stack.transpose(0, 3, 1, 2))).float()
+        if self.scaling == "/255":
+            return inputs.div_(255)
+        inputs -= inputs.amin(dim=(1, 2, 3), keepdim=True)
+        # An image of one colour has no range: it stays 0, where NIST's code would divide by zero.
+        return inputs.div_(inputs.amax(dim=(1, 2, 3), keepdim=True).clamp_(min=1))
+
+
+def cropped(image: Picture, size: int, path: Path) -> Picture:
+    """The central ``size`` × ``size`` pixels.
+
+    Raises:
+        ExampleProblem: the image is smaller; images are never enlarged.
+    """
+    height, width = image.shape[:2]
+    if height < size or width < size:
+        raise ExampleProblem(
+            f"{path}: {width}×{height} pixels, smaller than the {size}×{size} that the network takes "
+            "(--round-set preprocessing.size=N if it takes another size)"
+        )
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def input_size(directory: ModelDirectory, preprocessing: Mapping[str, Any]) -> int:
+    """The size in the model's config where it is sensible, else the round's."""
+    claims = (directory.config.get(key) for key in preprocessing.get("size_keys", ()))
+    sensible = (claim for claim in claims if type(claim) is int and claim in SIZES)
+    return next(sensible, int(preprocessing["size"]))
+
+
+def candidates(directory: ModelDirectory, round_config: RoundConfig) -> list[Preprocessing]:
+    """What the round leaves open, best guess first; one entry where it leaves nothing open."""
+    settings = round_config.preprocessing
+    size, listed = input_size(directory, settings), settings.get("candidates", {})
+
+    def open_to(key: str, default: Sequence[str]) -> Sequence[str]:
+        return listed.get(key, default) if settings[key] == "auto" else (settings[key],)
+
+    ways = product(open_to("channel_order", CHANNEL_ORDERS), open_to("scaling", SCALINGS))
+    return [Preprocessing(size, order, scaling) for order, scaling in ways]

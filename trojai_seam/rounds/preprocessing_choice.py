@@ -1,0 +1,93 @@
+"""Finding out how a network's images were prepared, where NIST's page, example and generator disagree.
+
+Only clean examples are looked at. Their labels are ground truth and say nothing of a trigger, so this is no peeking;
+but examples that are held out later take part, as they would in reading the documentation rightly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adapters import Outputs
+from .config import RoundConfig
+from .image_files import Picture
+from .image_preprocessing import Preprocessing, candidates
+from .model_directory import ModelDirectory
+from .shipped_logits import read_logits
+
+TOLERANCE = 0.02  # NIST computed logits in half precision
+MOST_ASKED = 200
+
+
+class Choice(NamedTuple):
+    """What was taken, and why (None where there was nothing to choose)."""
+
+    preprocessing: Preprocessing
+    evidence: str | None
+
+
+def choose_preprocessing(
+    directory: ModelDirectory,
+    round_config: RoundConfig,
+    images: Sequence[Picture],
+    names: Sequence[str],
+    labels: Sequence[int],
+    num_classes: int,
+    outputs: Outputs | None,
+) -> Choice:
+    """The candidate that reproduces the shipped logits; failing those, the one with the best clean accuracy.
+
+    Logits are reproduced if the median over examples of the largest error, relative to the largest logit, is at most
+    ``TOLERANCE``. Equals are settled by the order of the candidates in the round's config.
+
+    Args:
+        directory: the model directory, for the logits.
+        round_config: the round, for the candidates.
+        images: clean examples, cropped.
+        names: their file names.
+        labels: their true classes.
+        num_classes: outputs of the network.
+        outputs: asks the network; without it the first candidate is taken.
+    """
+    ways = candidates(directory, round_config)
+    if len(ways) == 1 or outputs is None:
+        return Choice(ways[0], None)
+    asked = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_ASKED)).round().astype(int)).tolist()
+    some = [images[i] for i in asked]
+    answers = {way: outputs({"x": way.apply(some)}).numpy().astype(np.float64) for way in ways}
+    shipped = _shipped(directory, round_config, num_classes)
+    known = [i for i, at in enumerate(asked) if names[at] in shipped]
+    told = ""
+    if known:
+        expected = np.stack([shipped[names[asked[i]]] for i in known])
+        errors = {way: _error(answers[way][known], expected) for way in ways}
+        told = f"error against {len(known)} shipped logits: {_listing(errors)}"
+        best = min(ways, key=errors.__getitem__)
+        if errors[best] <= TOLERANCE:
+            return Choice(best, told)
+    right = {way: float((answers[way].argmax(1) == np.array(labels)[asked]).mean()) for way in ways}
+    best = max(ways, key=right.__getitem__)
+    accuracies = f"accuracy on {len(asked)} clean examples: {_listing(right)}"
+    return Choice(best, f"{told} (none fits); {accuracies}" if told else accuracies)
+
+
+def _shipped(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int
+) -> Mapping[str, NDArray[np.float64]]:
+    paths = (directory.path / name for name in round_config.preprocessing.get("logits", ()))
+    path = next((path for path in paths if path.is_file()), None)
+    return {} if path is None else read_logits(path, num_classes)
+
+
+def _error(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    scale = np.abs(expected).max(axis=1).clip(min=1e-12)
+    relative = np.abs(found - expected).max(axis=1) / scale
+    return float(np.median(np.nan_to_num(relative, nan=np.inf)))
+
+
+def _listing(values: Mapping[Preprocessing, float]) -> str:
+    return ", ".join(f"{way.channel_order} {way.scaling} {value:.4g}" for way, value in values.items())
