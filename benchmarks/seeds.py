@@ -47,11 +47,11 @@ def main() -> None:
             "recover_status",
         ]
         print(rows[columns].to_string(index=False, float_format="{:.3f}".format))
+        fidelity, attack = rows["fidelity"], rows["asr_after"]
         print(
-            f"{given.seeds} seeds: fidelity median {rows['fidelity'].median():.3f}, "
-            f"mean {rows['fidelity'].mean():.3f}, min {rows['fidelity'].min():.3f}; "
-            f"ASR after mean {rows['asr_after'].mean():.3f}, max {rows['asr_after'].max():.3f}; ACC after mean {rows['acc_after'].mean():.3f}; "
-            f"failed {(rows['status'] == 'failed').sum()}"
+            f"{given.seeds} seeds: fidelity median {fidelity.median():.3f}, mean {fidelity.mean():.3f}, "
+            f"min {fidelity.min():.3f}; ASR after mean {attack.mean():.3f}, max {attack.max():.3f}; "
+            f"ACC after mean {rows['acc_after'].mean():.3f}; failed {(rows['status'] == 'failed').sum()}"
         )
     if given.csv:
         pd.concat(everything, ignore_index=True).to_csv(given.csv, index=False)

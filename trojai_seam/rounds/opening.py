@@ -39,6 +39,7 @@ def open_network(
         "class_path": saved.class_path,
         "model_format": saved.format,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "notes": "; ".join(facts.notes) or None,
     }
 
 
@@ -65,6 +66,7 @@ def open_directory(
         **facts,
         **_columns(directory, round_config),
         **{column: value for column, value in examples.facts.items() if value is not None},
+        "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,
         "model_sha256": _sha256(directory.model_path),
     }
     return Subject(

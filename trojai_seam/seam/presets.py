@@ -49,6 +49,31 @@ PRESETS.add(
         recover=_OWN_RECOVERY,
     ),
 )
+# For images the views matter more than the noise: random crops and light in both phases, every epoch 200 draws however
+# few images there are. Provisional: from one prototype (ResNet-18, 32 pixels), see docs/presets.md.
+_IMAGE_RECOVERY = PhaseConfig(max_epochs=40, learning_rate=1e-3, schedule="one-cycle", draws_per_epoch=200)
+
+PRESETS.add(
+    "images",
+    UnlearnConfig(
+        preset="images",
+        augmentation=1.0,
+        forget=ForgetConfig(
+            max_epochs=60,
+            learning_rate=5e-4,
+            weight_decay=5e-4,
+            draws_per_epoch=200,
+            stop=StopRule(chance_margin=0.45),
+        ),
+        recover=_IMAGE_RECOVERY,
+    ),
+)
+PRESETS.add(
+    "images-finetune",
+    UnlearnConfig(
+        preset="images-finetune", augmentation=1.0, forget=ForgetConfig(max_epochs=0), recover=_IMAGE_RECOVERY
+    ),
+)
 PRESETS.add(
     "no-op",
     UnlearnConfig(preset="no-op", forget=ForgetConfig(max_epochs=0), recover=PhaseConfig(max_epochs=0)),
