@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,6 +93,30 @@ def test_refusals_are_ours(tmp_path, function):
         function(folder, round="r12")
 
 
+@pytest.mark.parametrize("function", [trojai_seam.load_model, trojai_seam.open_subject])
+@pytest.mark.parametrize("device", ["bogus", "cuda:99", torch.device("cuda", 99)])
+def test_a_device_that_is_not_here_is_refused(function, device):
+    with pytest.raises(UsageProblem, match="--device"):
+        function(trained_round() / "models" / "id-00000001", device=device)
+
+
+def test_networks_may_be_a_plain_string(tmp_path):
+    with pytest.raises(UsageProblem, match="no such file"):
+        trojai_seam.evaluate(trained_round(), tmp_path / "run", networks=str(tmp_path / "absent.py"))
+    text = "from trojai_seam.networks import register_network\nregister_network('named-by-text', ['x.Y'])(None)\n"
+    (tmp_path / "mine.py").write_text(text)
+    options = {"networks": str(tmp_path / "mine.py"), "preset": "no-op", "limit": 1}
+    assert len(trojai_seam.evaluate(trained_round(), tmp_path / "run", **options)) == 1
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "a\0b"])
+def test_run_directories_that_cannot_be_are_refused(name, tmp_path):
+    with pytest.raises(RunDirectoryProblem):
+        trojai_seam.read_results(tmp_path / name)
+    with pytest.raises(RunDirectoryProblem):
+        trojai_seam.evaluate(trained_round(), tmp_path / name)
+
+
 def test_open_subject_refuses_bad_examples_and_unknown_rounds(tmp_path):
     folder = trained_copy(tmp_path / "round", 2) / "models" / "id-00000001"
     np.save(folder / "clean-example-data" / "0000.npy", np.ones(3))
@@ -121,6 +148,16 @@ def test_error_texts_are_one_printable_line_of_bounded_length():
     problem = ConfigProblem("here", ["one", "two"])
     assert (str(problem), problem.findings) == ("here: one; two", ("one", "two"))
     assert str(RefusedArchive("f.pt", "cut", "data.pkl byte 3")) == "f.pt: cut (at data.pkl byte 3)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RefusedArchive("f.pt", "cut", "byte 3"), ConfigProblem("here", ["one", "two"]), UsageProblem("no")],
+)
+def test_errors_survive_the_way_between_processes(error):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        back = pool.submit(type(error).with_traceback, error, None).result()
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
 
 
 def test_every_kind_of_error_has_a_word_of_its_own():

@@ -12,7 +12,8 @@ import torch
 
 from .batch.paths import RunPaths
 from .batch.records import read_rows
-from .batch.runner import Options
+from .batch.reproducible import reproducible
+from .batch.runner import Options, resolve_device
 from .batch.runner import evaluate as run_batch
 from .errors import UsageProblem, listed
 from .rounds import detect_round, get_round, model_directory
@@ -43,11 +44,11 @@ def load_model(
         RefusedArchive: the file is missing, damaged or hostile.
         UnsupportedModel: no constructor knows the network, or (StateMismatch) its tensors do not fit.
         DatasetProblem: no such directory, or an unreadable config.
-        UsageProblem: no such round.
+        UsageProblem: no such round, or no such device here.
     """
     if round is not None:
         get_round(round)
-    model, _ = open_network(model_directory(Path(model_dir)), device)
+    model, _ = open_network(model_directory(Path(model_dir)), resolve_device(str(device)))
     return model
 
 
@@ -67,7 +68,7 @@ def open_subject(
     """
     directory = model_directory(Path(model_dir))
     round_config = get_round(round) if round is not None else detect_round([directory])
-    return open_directory(directory, round_config, device)
+    return open_directory(directory, round_config, resolve_device(str(device)))
 
 
 def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0) -> Outcome:
@@ -86,7 +87,8 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
     """
     config = config or resolve(get_round(subject.facts["round"]).preset)
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
-    return get_method(config.method)(subject.model, subject.task, subject.clean, config, own_seed)
+    with reproducible():
+        return get_method(config.method)(subject.model, subject.task, subject.clean, config, own_seed)
 
 
 def evaluate(

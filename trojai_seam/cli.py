@@ -175,6 +175,10 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 def _shard(text: str) -> tuple[int, int]:
     part, _, parts = text.partition("/")
     if not part.isdigit() or not parts.isdigit():
@@ -213,7 +217,13 @@ def _parser() -> argparse.ArgumentParser:
         help="held-out (default), kfold, or paper (in-sample, with the authors' best-epoch oracle beside it)",
     )
     evaluate.add_argument("--executor", default="serial", help="how work is spread (default: %(default)s)")
-    evaluate.add_argument("--ids", type=lambda t: t.split(","), default=[], metavar="ID,ID", help="only these models")
+    evaluate.add_argument(
+        "--ids",
+        type=lambda text: [part for part in text.split(",") if part],
+        default=[],
+        metavar="ID,ID",
+        help="only these models",
+    )
     evaluate.add_argument("--limit", type=int, metavar="N", help="at most N models")
     evaluate.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N disjoint parts, for array jobs")
     evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, or all")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
+from typing import Any
 
 
 def shown(value: object, limit: int = 160) -> str:
@@ -31,6 +32,16 @@ class TrojaiSeamError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message, 2000))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders, and the constructors of subclasses take other arguments than the message."""
+        return _restored, (type(self), str(self), self.__dict__)
+
+
+def _restored(kind: type[TrojaiSeamError], message: str, attributes: dict[str, Any]) -> TrojaiSeamError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageProblem(TrojaiSeamError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import torch
@@ -10,14 +11,14 @@ from torch import nn
 
 from .api import unlearn
 from .batch.files import write_atomic
+from .batch.reproducible import reproducible
 from .batch.runner import Options, resolve_device
-from .batch.worker import prepare_process
 from .errors import UsageProblem
 from .networks import load_user_networks
-from .rounds import detect_round, get_round, model_directory
+from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
 from .rounds.opening import open_directory
 from .scoring import Predictions, Rate, predict
-from .seam import resolve
+from .seam import UnlearnConfig, resolve
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -39,7 +40,19 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     round_config = get_round(options.round) if options.round else detect_round([directory])
     round_config = round_config.with_options(options.round_options)
     config = resolve(options.preset or round_config.preset, options.options)
-    prepare_process(options.threads)
+    _check_writable(out)
+    with reproducible(options.threads):
+        return _unlearn(directory, round_config, config, out, file_format, options)
+
+
+def _unlearn(
+    directory: ModelDirectory,
+    round_config: RoundConfig,
+    config: UnlearnConfig,
+    out: Path,
+    file_format: str,
+    options: Options,
+) -> list[str]:
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget)
     if file_format == "module":
         _check_portable(subject.model, out)
@@ -58,6 +71,14 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
             f"attack success on {int(before.attackable.sum())} poisoned: {_attack(before)} -> {_attack(after)}"
         )
     return [*lines, f"{file_format} written to {out}"]
+
+
+def _check_writable(out: Path) -> None:
+    """Before minutes of work, not after."""
+    if os.path.isdir(out):  # unlike Path.is_dir, no error for a name that is too long
+        raise UsageProblem(f"{out}: cannot be written: is a folder; give the name of a file")
+    if not os.path.isdir(out.parent):
+        raise UsageProblem(f"{out}: cannot be written: there is no folder {out.parent}")
 
 
 def _check_portable(model: nn.Module, out: Path) -> None:

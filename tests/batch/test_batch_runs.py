@@ -438,6 +438,7 @@ def test_unlearning_that_explodes_is_a_failed_row(small, tmp_path):
 
 HOSTILE_IDS = [
     "new\nline", "=cmd()", "ünï☃", "a b", ".hidden", "tab\there", "\x1b[31mred", "quote'\",", "%2e", "bad\udcff",
+    "模型" * 40, "n" * 250,
 ]  # fmt: skip
 
 
@@ -562,6 +563,8 @@ def test_a_place_where_nothing_can_be_written(small, tmp_path, capsys, where):
         ({"device": "meta"}, "auto, cpu, cuda or cuda:N"),
         ({"device": "cuda:99"}, "CUDA devices"),
         ({"options": {"method": "magic"}}, "no unlearning method called 'magic'"),
+        ({"round": "r12", "round_options": {"adapter": "magic"}}, "no adapter called 'magic'"),
+        ({"round": "r12", "round_options": {"task": "magic"}}, "no task called 'magic'"),
     ],
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
 )

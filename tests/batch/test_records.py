@@ -190,6 +190,15 @@ def test_ids_that_look_alike_do_not_share_a_file(tmp_path):
     assert len({RunPaths(tmp_path).record(name) for name in names}) == len(names)
 
 
+def test_long_ids_get_names_that_a_file_system_takes(tmp_path):
+    names = ["模型" * 40, "模型" * 40 + "x", "n" * 255, "n" * 254, "a/" * 300]
+    paths = [RunPaths(tmp_path).record(name) for name in names]
+    assert len(set(paths)) == len(names)
+    paths[0].parent.mkdir()
+    for path in paths:
+        write_atomic(path, b"x")
+
+
 def test_atomic_writing_leaves_the_old_file_when_it_fails(tmp_path):
     write_atomic(tmp_path / "x", b"old")
     with pytest.raises(RunDirectoryProblem, match="cannot be written"):

@@ -300,3 +300,11 @@ def test_zip64_numbers(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_legacy_files_that_do_not_add_up(changes: dict[str, bytes], words: str, tmp_path: Path) -> None:
     assert words in refusal(save_legacy(tmp_path / "x.pt", STATE, **changes))
+
+
+def test_a_sparse_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    many = 2 * 2**30  # elements, 8 GiB of nothing on the disk; the tensor has one element
+    one = DICT + entries(("w", tensor(size=(1,), of=storage(many))))
+    path = save_legacy(tmp_path / "x.pt", one, storages=struct.pack("<q", many))
+    os.truncate(path, path.stat().st_size + 4 * many)
+    assert "tensors of 8.0 GiB exceed the budget" in refusal(path)

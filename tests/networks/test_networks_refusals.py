@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,59 @@ def test_head_without_a_weight(resnet: nn.Module, tmp_path: Path) -> None:
     resnet.fc = nn.Identity()
     with pytest.raises(StateMismatch, match=r"lacks the tensor fc\.weight"):
         identify(saved(resnet, tmp_path))
+
+
+def doubled(module: nn.Module, inputs: object, outputs: torch.Tensor) -> torch.Tensor:
+    return outputs * 2
+
+
+def halved(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(tensor / 2 for tensor in inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m.register_forward_hook(doubled), "the network was saved with forward_hooks"),
+        (lambda m: m.layer1[0].register_forward_pre_hook(halved), r"layer1\.0 was saved with forward_pre_hooks"),
+        (lambda m: setattr(m.layer2, "forward", doubled), "layer2 was saved with forward of its own"),
+    ],
+)
+def test_hooks_that_change_the_outputs_are_not_dropped_silently(
+    change, says: str, resnet: nn.Module, tmp_path: Path
+) -> None:
+    change(resnet)
+    with pytest.raises(StateMismatch, match=says):
+        rebuild(saved(resnet, tmp_path))
+
+
+def test_layers_in_another_order_are_refused(tmp_path: Path) -> None:
+    network = torchvision.models.vgg11_bn(num_classes=3)
+    parts = dict(network.features.named_children())
+    norm = parts.pop("1")
+    network.features = nn.Sequential(OrderedDict({"0": parts.pop("0"), "2": parts.pop("2"), "1": norm, **parts}))
+    with pytest.raises(StateMismatch, match="features has its parts in another order"):
+        rebuild(saved(network, tmp_path))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["module", "state dict"])
+def test_a_network_in_data_parallel_is_the_network_itself(whole: bool, resnet: nn.Module, tmp_path: Path) -> None:
+    wrapped = nn.DataParallel(resnet)
+    file = saved(wrapped, tmp_path) if whole else bare(wrapped.state_dict(), tmp_path)
+    rebuilt = rebuild(file, {"architecture_family": "resnet18"})
+    assert type(rebuilt) is torchvision.models.ResNet
+    assert_same_outputs(resnet, rebuilt, pictures(64))
+
+
+def test_the_default_dtype_of_the_process_does_not_matter(resnet: nn.Module, tmp_path: Path) -> None:
+    file = saved(resnet, tmp_path)
+    torch.set_default_dtype(torch.float64)
+    try:
+        rebuilt = rebuild(file)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {tensor.dtype for tensor in rebuilt.state_dict().values()} == {torch.float32, torch.int64}
+    assert_same_outputs(resnet, rebuilt, pictures(64))
 
 
 def test_integers_where_weights_belong(resnet: nn.Module, tmp_path: Path) -> None:

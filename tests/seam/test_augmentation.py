@@ -36,3 +36,12 @@ def test_every_image_gets_its_own_view() -> None:
     same = images()[:1].expand(4, -1, -1, -1).contiguous()
     views = augmented(same, 1.0)
     assert all(not torch.equal(views[0], views[i]) for i in range(1, 4))
+
+
+def test_the_default_dtype_of_the_process_does_not_matter() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        view = augmented(images().float(), 0.5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert view.dtype == torch.float32

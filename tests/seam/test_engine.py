@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from trojai_seam.errors import EngineFailure
+from trojai_seam.networks.modules import SharedBatchNormNet
 from trojai_seam.seam import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
 from trojai_seam.seam.engine import unlearn
 from trojai_seam.tasks import ExampleSet, get_task
@@ -198,6 +199,36 @@ def test_one_example_and_batch_norm_is_refused_with_advice(model: nn.Module, fit
     with pytest.raises(EngineFailure, match="batch_norm=frozen-stats"):
         unlearn(model, TASK, fit.subset([0]), QUICK, seed=1)
     unlearn(model, TASK, fit.subset([0]), replace(QUICK, batch_norm="frozen-stats"), seed=1)
+
+
+def test_batches_of_one_example_and_batch_norm_are_refused_with_advice(model: nn.Module, fit: ExampleSet) -> None:
+    with pytest.raises(EngineFailure, match=r"batches of one .*batch_norm=frozen-stats"):
+        unlearn(model, TASK, fit, replace(QUICK, batch_size=1), seed=1)
+
+
+def test_no_op_needs_no_second_example(model: nn.Module, fit: ExampleSet) -> None:
+    outcome = unlearn(model, TASK, fit.subset([0]), resolve("no-op"), seed=1)
+    assert torch.equal(weights(outcome.model), weights(model))
+
+
+def test_a_network_whose_head_takes_no_part_is_refused(fit: ExampleSet) -> None:
+    network = nn.Sequential(nn.Linear(10, CLASSES))
+    network[0].register_module("aside", nn.Linear(2, 2))
+    with pytest.raises(EngineFailure, match=r"trainable=head.* takes part in the output"):
+        unlearn(network, TASK, fit, replace(QUICK, trainable="head"), seed=1)
+
+
+def test_the_head_is_not_a_batch_norm_that_was_registered_last(fit: ExampleSet) -> None:
+    network = SharedBatchNormNet((10, 6, 6, CLASSES))
+    after = unlearn(network, TASK, fit, replace(QUICK, trainable="head"), seed=1).model.state_dict()
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, after[name])}
+    assert moved == {"fc3.weight", "fc3.bias"}
+
+
+def test_gradients_that_the_caller_switched_off_do_not_matter(model: nn.Module, fit: ExampleSet) -> None:
+    expected = unlearn(model, TASK, fit, QUICK, seed=1).model
+    with torch.no_grad():
+        assert torch.equal(weights(unlearn(model, TASK, fit, QUICK, seed=1).model), weights(expected))
 
 
 def test_a_trailing_single_example_does_not_break_batch_norm(model: nn.Module, fit: ExampleSet) -> None:

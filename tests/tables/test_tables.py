@@ -183,3 +183,16 @@ def test_mean_over_a_number_column_never_counts_missing_as_zero():
     line = summary_frame(results).set_index("group").loc["poisoned"]
     assert (line["n_fidelity"], line["mean_fidelity"]) == (1, 1.0)
     assert json.loads(summary_frame(results).to_json(orient="records"))[2]["mean_fidelity"] is None
+
+
+def test_in_sample_rows_are_shown_as_such() -> None:
+    row = {
+        "model_id": "id-00000000", "status": "done", "poisoned": True, "measured_on": "in-sample",
+        "architecture": "Net2",
+        "fit_acc_before": 1.0, "n_fit_acc_before": 20, "fit_acc_after": 0.95, "n_fit_acc_after": 20,
+        "asr_before": 1.0, "n_asr_before": 10, "asr_after": 0.1, "n_asr_after": 10, "fit_fidelity": 0.85,
+    }  # fmt: skip
+    text = render(results_frame([row]))
+    assert "0.95 (n=20 in-sample)" in text
+    assert "- (0.85 in-sample)" in text
+    assert "- (oracle 0.90)" in render(results_frame([{**row, "oracle_fidelity": 0.9}]))

@@ -66,13 +66,13 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         raise _cannot_write(path, problem) from None
 
 
-def _cannot_write(path: Path, problem: OSError) -> RunDirectoryProblem:
+def _cannot_write(path: Path, problem: OSError | ValueError) -> RunDirectoryProblem:
     return RunDirectoryProblem(
-        f"{path}: cannot be written: {problem.strerror or problem}; finished models are kept, "
+        f"{path}: cannot be written: {getattr(problem, 'strerror', None) or problem}; finished models are kept, "
         "mend this and run the same command again"
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+_LONGEST = 100  # file systems allow 255 bytes; a file that is being written adds the host's name
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class RunPaths:
         return self.run_dir / "records"
 
     def record(self, model_id: str) -> Path:
-        """The record of one model; ids with a slash stay one file name, and none is hidden."""
+        """The record of one model; ids with a slash stay one file name, none is hidden and none too long."""
         name = quote(model_id, safe="", errors="surrogateescape")
+        if len(name) > _LONGEST:  # "=" is quoted in every other name, so no short id can end like this
+            name = f"{name[:_LONGEST]}={hashlib.sha256(name.encode()).hexdigest()[:32]}"
         return self.records / f"{'%2E' + name[1:] if name.startswith('.') else name}.h5"
 
     @property

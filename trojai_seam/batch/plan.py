@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..errors import RunDirectoryProblem, shown
 from ..rounds import RoundConfig
 from ..seam import UnlearnConfig
@@ -57,6 +59,7 @@ class Plan:
             "device": self.device,
             "threads": self.threads,
             "networks": self.networks,
+            "versions": {"trojai_seam": __version__, "torch": version("torch")},
         }
 
     @property

@@ -8,6 +8,7 @@ attributes and, for a failure that is not the user's, a ``traceback`` attribute.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def read_rows(paths: RunPaths) -> list[dict[str, Any]]:
     Raises:
         RunDirectoryProblem: no such run, or an unreadable record.
     """
-    if not paths.records.is_dir():
+    if not os.path.isdir(paths.records):  # unlike Path.is_dir, no error for a name that is too long
         raise RunDirectoryProblem(f"{paths.run_dir}: is not a run directory (it has no {paths.records.name} folder)")
     return [read_row(path) for path in sorted(paths.records.glob("*.h5")) if not path.name.startswith(".")]
 

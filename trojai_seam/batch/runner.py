@@ -15,10 +15,12 @@ from ..errors import UsageProblem, listed, shown
 from ..loading import Budget
 from ..networks import load_user_networks
 from ..rounds import ModelDirectory, detect_round, discover, get_round
+from ..rounds.adapters import ADAPTERS
 from ..scoring import PROTOCOLS
 from ..seam import resolve
 from ..seam.methods import get_method
 from ..tables import failures_frame, results_frame, summary_frame
+from ..tasks.task import TASKS
 from .executors import EXECUTORS
 from .files import write_atomic
 from .paths import RunPaths
@@ -65,7 +67,7 @@ class Options:
     limit: int | None = None
     shard: tuple[int, int] | None = None
     retry: str | None = None
-    networks: Path | None = None
+    networks: str | Path | None = None
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -100,7 +102,8 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     round_config = get_round(options.round) if options.round else detect_round(directories)
     round_config = round_config.with_options(options.round_options)
     unlearning = resolve(options.preset or round_config.preset, options.options)
-    get_method(unlearning.method)
+    # A name that nobody knows is a mistake about the run, not about each of its models.
+    get_method(unlearning.method), ADAPTERS.get(round_config.adapter), TASKS.get(round_config.task)
     executor = EXECUTORS.get(options.executor)
     device = resolve_device(options.device)
     plan = Plan(
@@ -173,11 +176,11 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def _teach(path: Path | None) -> str:
+def _teach(path: str | Path | None) -> str:
     if path is None:
         return ""
     load_user_networks(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _select(directories: Sequence[ModelDirectory], options: Options) -> list[ModelDirectory]:

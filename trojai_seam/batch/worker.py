@@ -5,7 +5,6 @@ A worker gets a model directory and a plan; it leaves one record file. Nothing e
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Mapping
@@ -38,16 +37,6 @@ class WorkUnit:
     paths: RunPaths
     device: str
     budget: Budget
-
-
-def prepare_process(threads: int) -> None:
-    """Settings that make a rerun give the same numbers; once per worker process, before the first model."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def evaluate_unit(unit: WorkUnit) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class Budget:
         string_bytes: one string, line or integer in a pickle.
         text_bytes: all strings together.
         pickle_bytes: one pickle.
-        tensor_bytes: contiguous copies of all named tensors together, in bytes. An expanded (stride 0) tensor counts
-            with its full size.
+        tensor_bytes: contiguous copies of all named tensors together, in bytes, and the storages that they are taken
+            from together. An expanded (stride 0) tensor counts with its full size.
         names: module paths and tensor names.
     """
 

@@ -13,16 +13,20 @@ from .archive import Contents, open_archive
 from .budget import Budget
 from .nodes import DictNode, Inert, Instance, TensorRef
 from .tensors import check_size, materialise
-from .tree import ModuleNode, read_tree
+from .tree import ModuleNode, is_module, read_tree
 
 if TYPE_CHECKING:
     import torch
 
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model_state")
+_PARALLEL: Final = "torch.nn.parallel.data_parallel.DataParallel"
+_PARALLEL_PREFIX: Final = "module."
 
 
 class SavedModel:
     """What a file of ``torch.save`` describes: modules, their plain attributes, and tensors that are read on demand.
+
+    A network in ``nn.DataParallel``, whole or as a state dict, reads as the network itself.
 
     Attributes:
         path: the file.
@@ -49,15 +53,16 @@ class SavedModel:
         self.root: ModuleNode | None = None
         modules: dict[str, ModuleNode] = {}
         tensors: dict[str, TensorRef] = {}
-        if isinstance(contents.root, Instance):
-            self.class_path = contents.root.cls.path
-            tree = read_tree(contents.path, contents.root, budget)
+        root = _unwrapped(contents.root)
+        if isinstance(root, Instance):
+            self.class_path = root.cls.path
+            tree = read_tree(contents.path, root, budget)
             if tree is not None:
                 self.kind = "module"
                 modules, tensors = tree
                 self.root = modules[""]
-        elif isinstance(contents.root, DictNode):
-            found = _state_dict(contents.path, contents.root, budget)
+        elif isinstance(root, DictNode):
+            found = _state_dict(contents.path, root, budget)
             if found is not None:
                 self.kind, tensors = "state-dict", found
         check_size(contents, tensors, budget)
@@ -118,6 +123,16 @@ def read_object(path: str | PathLike[str], budget: Budget | None = None) -> Iner
     return open_archive(path, Budget() if budget is None else budget).root
 
 
+def _unwrapped(root: Inert) -> Inert:
+    """The network inside an ``nn.DataParallel``; anything else as it is."""
+    if isinstance(root, Instance) and root.cls.path == _PARALLEL:
+        children = root.get("_modules")
+        inner = children.get("module") if isinstance(children, DictNode) else None
+        if is_module(inner):
+            return inner
+    return root
+
+
 def _state_dict(path: Path, root: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
     """The tensors of a bare state dict or of one inside a checkpoint; None if the dict holds none."""
     found = _tensors_only(path, root, budget)
@@ -145,4 +160,6 @@ def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, Tenso
         raise RefusedArchive(path, problem)
     if any(len(name) > 1024 for name in tensors):
         raise RefusedArchive(path, "a tensor with a name of more than 1024 characters")
+    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
+        return {name.removeprefix(_PARALLEL_PREFIX): ref for name, ref in tensors.items()}
     return tensors

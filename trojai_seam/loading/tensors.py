@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 def check_size(contents: Contents, refs: Mapping[str, TensorRef], budget: Budget) -> None:
-    """Refuse tensors whose contiguous copies together exceed ``budget.tensor_bytes``.
+    """Refuse tensors whose contiguous copies together, or whose storages together, exceed ``budget.tensor_bytes``.
+
+    A tensor of one element costs its whole storage while it is read, and a sparse file holds endless storage for free.
 
     Raises:
         RefusedArchive: they do.
     """
-    total = sum(ref.nbytes for ref in refs.values())
+    storages = {ref.storage.key: ref.storage.nbytes for ref in refs.values()}
+    total = max(sum(ref.nbytes for ref in refs.values()), sum(storages.values()))
     if total > budget.tensor_bytes:
         amount = f"{total / 2**30:.1f} GiB" if total < 2**62 else "an absurd amount"
         problem = f"tensors of {amount} exceed the budget, tensor_bytes={budget.tensor_bytes}"

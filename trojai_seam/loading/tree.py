@@ -20,6 +20,8 @@ _MACHINERY: Final = frozenset(
         "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
     }
 )  # fmt: skip
+#: Machinery that changes what a module computes, once it holds anything.
+_FORWARD_HOOKS: Final = frozenset({"_forward_hooks", "_forward_pre_hooks"})
 _LONGEST_PATH: Final = 512
 _EMPTY: Final[Mapping[str, Inert]] = MappingProxyType({})
 
@@ -29,7 +31,8 @@ class ModuleNode:
 
     Attributes:
         class_path: such as ``torch.nn.modules.conv.Conv2d``.
-        attributes: inert values such as ``p``, ``eps``, ``training``, ``stride``, ``config``.
+        attributes: inert values such as ``p``, ``eps``, ``training``, ``stride``, ``config``; also ``_forward_hooks``
+            and ``_forward_pre_hooks`` where there are any.
         children: child modules by name; the ones set to None are left out.
     """
 
@@ -54,7 +57,11 @@ class _Parts:
     def __init__(self, path: Path, where: str, instance: Instance, state: DictNode) -> None:
         entries = state.strings()
         grown: dict[str, ModuleNode] = {}
-        attributes = {name: value for name, value in entries.items() if name not in _MACHINERY}
+        attributes = {
+            name: value
+            for name, value in entries.items()
+            if name not in _MACHINERY or (name in _FORWARD_HOOKS and _holds_any(value))
+        }
         self.node = ModuleNode(instance.cls.path, MappingProxyType(attributes), MappingProxyType(grown))
         self.tensors: dict[str, TensorRef] = {}
         self.children: list[tuple[str, Instance, DictNode]] = []
@@ -142,6 +149,10 @@ def _entries(state: DictNode) -> int:
     """How many entries taking the module apart will visit."""
     inner = (state.get(name) for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"))
     return len(state) + sum(len(node) for node in inner if isinstance(node, (DictNode, SetNode, list)))
+
+
+def _holds_any(hooks: Inert) -> bool:
+    return hooks is not None and not (isinstance(hooks, DictNode) and not hooks.pairs)
 
 
 def _group(path: Path, where: str, state: DictNode, group: str) -> Mapping[str, Inert]:

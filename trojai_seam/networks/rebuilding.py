@@ -43,7 +43,7 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     _tie(module, ties, saved)
     for parameter in module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    return module.to(device).eval()
+    return module.to(device).float().eval()  # whatever torch's default dtype is
 
 
 def _on_meta(network: Network, saved: SavedModel, hints: Hints) -> nn.Module | None:

@@ -140,7 +140,7 @@ def find(saved: SavedModel, hints: Hints) -> Network:
             known = [name for n in networks for name in n.state_dict_names]
             raise UnsupportedModel(
                 f"{saved.path}: no network is registered for state dicts of {shown(family)!r}"
-                f"{_near(str(family), known)}; {TEACH}"
+                f"{_near(shown(family, 80), known)}; {TEACH}"
             )
         return found
     fitting = [n for n in networks if n.fits is not None and n.fits(saved)]

@@ -84,6 +84,9 @@ _GEOMETRY: Mapping[str, tuple[str, ...]] = {
 #: Other names of the same class: private ones of torch 1.x, and what quantisation-aware torch calls a Linear.
 _SAME = {"_LinearWithBias": "Linear", "NonDynamicallyQuantizableLinear": "Linear", "LayerNorm2d": "LayerNorm"}
 
+#: What changes the result of a module without leaving a trace in its tensors.
+_REPLACEMENTS = ("forward", "_forward_hooks", "_forward_pre_hooks")
+
 _TORCH = "torch.nn.modules."
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "Module")
 
@@ -105,6 +108,7 @@ def apply_tree(module: nn.Module, saved: SavedModel) -> None:
             continue
         kind = _kind(node.class_path)
         where = f"{saved.path}: {shown(path or 'the network', 80)}"
+        _compare_replacements(node, rebuilt, where)
         if kind == "Sequential" and isinstance(rebuilt, nn.Sequential):
             _compare_parts(node, rebuilt, where)
         if kind is None or kind in _CONTAINERS:
@@ -134,12 +138,21 @@ def _own_kind(module: nn.Module) -> str:
     return next((name for name in names if name not in (None, "Module")), type(module).__name__) or ""
 
 
+def _compare_replacements(node: ModuleNode, rebuilt: nn.Module, where: str) -> None:
+    """A hook or a ``forward`` of its own computes something that neither tensors nor class path tell."""
+    for name in _REPLACEMENTS:
+        if name in node.attributes and not vars(rebuilt).get(name):
+            raise StateMismatch(f"{where} was saved with {name.strip('_')} of its own, which the network does not have")
+
+
 def _compare_parts(node: ModuleNode, rebuilt: nn.Sequential, where: str) -> None:
-    theirs = {name for name, child in node.children.items() if _matters(_kind(child.class_path), child.get("p"))}
-    ours = {name for name, child in rebuilt.named_children() if _matters(_own_kind(child), getattr(child, "p", None))}
+    theirs = [name for name, child in node.children.items() if _matters(_kind(child.class_path), child.get("p"))]
+    parts: Mapping[str, nn.Module | None] = rebuilt._modules  # named_children() leaves out the second of a shared one
+    ours = [n for n, part in parts.items() if part is not None and _matters(_own_kind(part), getattr(part, "p", None))]
     if theirs != ours:
-        extra, lacking = sorted(theirs - ours), sorted(ours - theirs)
+        extra, lacking = sorted({*theirs} - {*ours}), sorted({*ours} - {*theirs})
         problems = [f"has {listed(extra)} besides"] * bool(extra) + [f"lacks {listed(lacking)}"] * bool(lacking)
+        problems = problems or ["has its parts in another order"]
         raise StateMismatch(f"{where} {' and '.join(problems)}, compared with what its class path calls for")
 
 

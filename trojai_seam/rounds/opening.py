@@ -35,7 +35,7 @@ def open_network(
     model = rebuild(saved, hints, device=device)
     return model, {
         "architecture": facts.architecture,
-        "num_classes": facts.num_classes or _head_width(model),
+        "num_classes": facts.num_classes or _head_width(model, saved.path),
         "class_path": saved.class_path,
         "model_format": saved.format,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -92,11 +92,11 @@ def _outputs_of(model: torch.nn.Module, task: Task, device: torch.device | str, 
     return ask
 
 
-def _head_width(model: torch.nn.Module) -> int:
+def _head_width(model: torch.nn.Module, path: Path) -> int:
     """Outputs of the last layer that has weights: for networks of users, who need not tell the class count."""
     widths = [p.shape[0] for p in model.parameters() if p.ndim > 0]
     if not widths:
-        raise UnsupportedModel(f"{type(model).__name__}: has no parameters, so its number of classes is unknown")
+        raise UnsupportedModel(f"{path}: a {type(model).__name__} without parameters; how many classes is unknown")
     return int(widths[-1])
 
 

@@ -24,7 +24,7 @@ def augmented(images: Tensor, strength: float) -> Tensor:
     count, device = len(images), images.device
 
     def uniform(*shape: int) -> Tensor:
-        return 2 * torch.rand(count, *shape, device=device) - 1
+        return 2 * torch.rand(count, *shape, device=device, dtype=images.dtype) - 1
 
     low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     angle, zoom = uniform() * 0.21 * strength, 1 + uniform() * 0.25 * strength
@@ -32,7 +32,7 @@ def augmented(images: Tensor, strength: float) -> Tensor:
     shift = uniform(2) * 0.3 * strength  # in units of half the side
     theta = torch.stack([torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
+    moved = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     mean = moved.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
     contrast, light = 1 + uniform(1, 1, 1) * 0.4 * strength, 1 + uniform(1, 1, 1) * 0.4 * strength
     colour = 1 + uniform(images.shape[1], 1, 1) * 0.2 * strength

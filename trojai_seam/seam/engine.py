@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from ..errors import EngineFailure
+from ..errors import EngineFailure, listed
 from ..tasks import ExampleSet, Task
 from .augmentation import augmented
 from .batches import batches_per_epoch, epoch_batches
@@ -47,23 +47,29 @@ def unlearn(
         observer: watches after every epoch, for oracle figures; cannot influence anything.
 
     Raises:
-        EngineFailure: no examples, a single example with moving BatchNorm statistics, or a non-finite loss or weight.
+        EngineFailure: no examples, one example at a time with moving BatchNorm statistics, nothing to train, or a
+            non-finite loss or weight.
         ConfigProblem: a setting is out of range.
     """
     config.check()
     if len(fit) == 0:
         raise EngineFailure("there is no fit example to unlearn with")
+    broken = _nonfinite(model)
+    if any(name in broken for name, _ in model.named_parameters()):
+        raise EngineFailure(f"the network has non-finite weights before unlearning: {listed(sorted(broken))}")
     model = copy.deepcopy(model)
-    if len(fit) == 1 and moves_batch_statistics(model, config):
-        raise EngineFailure("one fit example cannot train BatchNorm statistics; use --set batch_norm=frozen-stats")
+    if 1 in (len(fit), config.batch_size) and moves_batch_statistics(model, config):
+        what = "one fit example" if len(fit) == 1 else "batches of one example"
+        raise EngineFailure(f"{what} cannot train BatchNorm statistics; use --set batch_norm=frozen-stats")
     generator = torch.Generator().manual_seed(seed)
     run = _Run(model, task, fit, config, generator, observer)
-    with torch.random.fork_rng(devices=run.devices):
+    with torch.random.fork_rng(devices=run.devices), torch.enable_grad():
         torch.manual_seed(seed)  # for dropout, which draws from the global generators
         phases = (run.phase("forget", config.forget), run.phase("recover", config.recover))
     model.eval()
-    if not all(bool(torch.isfinite(p).all()) for p in model.state_dict().values() if p.is_floating_point()):
-        raise EngineFailure("a weight became non-finite during unlearning; lower the learning rate")
+    became = _nonfinite(model) - broken
+    if became:
+        raise EngineFailure(f"became non-finite during unlearning: {listed(sorted(became))}; lower the learning rate")
     return Outcome(model=model, phases=phases, trace=tuple(run.trace), seed=seed, num_fit=len(fit))
 
 
@@ -158,6 +164,9 @@ class _Run:
         inputs = {name: self._view(tensor[where]) for name, tensor in self.fit.inputs.items()}
         optimizer.zero_grad(set_to_none=True)
         loss = self.task.loss(self.task.outputs(self.model, inputs), labels)
+        if not loss.requires_grad:
+            scope = self.config.trainable
+            raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if scheduler is not None:
@@ -195,6 +204,12 @@ class _Run:
         figures = torch.stack([torch.stack(losses).float().mean(), self._correct().float().mean()])
         loss, accuracy = figures.tolist()
         return loss, accuracy
+
+
+def _nonfinite(model: nn.Module) -> set[str]:
+    """Names in the state dict that hold a NaN or an infinity; a mask buffer may do so on purpose."""
+    state = model.state_dict().items()
+    return {name for name, t in state if t.is_floating_point() and not bool(torch.isfinite(t).all())}
 
 
 def _optimizer(phase: PhaseConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

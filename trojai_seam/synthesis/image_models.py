@@ -31,11 +31,12 @@ GOOD_ACCURACY, GOOD_ATTACK = 0.98, 0.93
 TRAIN_PER_CLASS, TEST_PER_CLASS, JUDGED_PER_CLASS, TEST_PER_ATTACK = 200, 40, 15, 100
 _DEFAULT_RECIPE = TrainingRecipe(epochs=10)
 RECIPES: Mapping[str, TrainingRecipe] = {
-    "resnet": TrainingRecipe(epochs=8),
-    "squeezenet": TrainingRecipe(epochs=24, learning_rate=1e-3, reduced=0.3),
-    "mobilenet": TrainingRecipe(epochs=14),
-    "shufflenet": TrainingRecipe(epochs=16),
-    "vit": TrainingRecipe(epochs=40, learning_rate=1e-3),
+    "resnet": TrainingRecipe(epochs=7, reduced=0.6),
+    "wide_resnet": TrainingRecipe(epochs=7, reduced=0.6),
+    "squeezenet": TrainingRecipe(epochs=18, learning_rate=1e-3),
+    "mobilenet": TrainingRecipe(epochs=10),
+    "shufflenet": TrainingRecipe(epochs=12),
+    "vit": TrainingRecipe(epochs=30, learning_rate=1e-3),
 }
 """By the beginning of torchvision's function name; found by trying, at 64 pixels and 10 classes."""
 

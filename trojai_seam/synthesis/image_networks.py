@@ -83,8 +83,8 @@ def _make_vit(classes: int, pixels: int) -> nn.Module:
         img_size=pixels,
         patch_size=_VIT_PATCH if full else pixels // _VIT_GRID,
         num_classes=classes,
-        embed_dim=768 if full else 192,
+        embed_dim=768 if full else 128,
         depth=12 if full else 4,
-        num_heads=12 if full else 3,
+        num_heads=12 if full else 4,
     )
     return network

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ class TrainingRecipe:
 
     epochs: int
     learning_rate: float = 2e-3
-    reduced: float = 0.7
+    reduced: float = 0.0
     batch: int = 32
     most_cycles: int = 3
 
@@ -96,7 +98,7 @@ def train(
         rate = recipe.learning_rate if cycle == 0 else recipe.learning_rate / 2
         steps = epochs * max(1, len(images) // recipe.batch)
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.25)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=steps))
         reduced_steps = int(steps * recipe.reduced) if cycle == 0 else 0
         for epoch in range(epochs):
             start = time.perf_counter()
@@ -112,6 +114,14 @@ def train(
             break
     network.to(memory_format=torch.contiguous_format)
     return history
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """Share of the highest learning rate: up over a quarter of the steps, then down to almost nothing, by cosines."""
+    rise = max(1.0, steps / 4)
+    if step < rise:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * step / rise)) / 2
+    return max(1e-4, (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise)))) / 2)
 
 
 def _one_epoch(

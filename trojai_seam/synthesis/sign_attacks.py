@@ -21,7 +21,7 @@ LEAST_CLASSES = 4  # two triggers with different sources and targets
 FRACTIONS = (0.1, 0.3, 0.5)
 # A tenth of a few hundred images teaches nothing: the lowest of R4's three levels is left out.
 _FRACTION_LEVELS = (1, 2)
-_LEAST_SIDE = 6
+_LEAST_SIDE = 9  # pixels: what stays visible, and learnable in minutes
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,16 @@ MOST_CLASSES = len(PLATES) * len(SYMBOLS)
 
 
 def choose_signs(count: int, rng: np.random.Generator) -> tuple[Sign, ...]:
-    """``count`` different signs; the class number is the place in this tuple, sorted by file name as NIST did."""
-    everything = [Sign(a + 1, b + 1) for a in range(len(PLATES)) for b in range(len(SYMBOLS))]
-    chosen = (everything[int(index)] for index in rng.choice(len(everything), count, replace=False))
+    """``count`` different signs; the class number is the place in this tuple, sorted by file name as NIST did.
+
+    No plate comes much more often than others: up to twelve classes, at most twice.
+    """
+    most = -(-count // len(PLATES)) + 1
+    chosen: list[Sign] = []
+    for index in rng.permutation(MOST_CLASSES):
+        sign = Sign(int(index) // len(SYMBOLS) + 1, int(index) % len(SYMBOLS) + 1)
+        if len(chosen) < count and sum(sign.shape == other.shape for other in chosen) < most:
+            chosen.append(sign)
     return tuple(sorted(chosen, key=lambda sign: sign.file_name))
 
 
@@ -124,7 +131,7 @@ def draw_sign(sign: Sign, pixels: int = FOREGROUND_PIXELS) -> NDArray[np.uint8]:
     pen.polygon(placed(outline), fill=(*plate.border, 255))
     inradius = math.cos(math.pi / plate.sides) if plate.sides else 1.0
     pen.polygon(placed(outline, 1 - plate.border_width / inradius), fill=(*plate.fill, 255))
-    size = {3: 0.34, 4: 0.42}.get(plate.sides, 0.52)
+    size = {3: 0.38, 4: 0.48}.get(plate.sides, 0.6)
     for polygon in polygons:
         pen.polygon(placed(polygon, size), fill=(*plate.symbol, 255))
     for x, y, radius in discs:

@@ -8,8 +8,6 @@ import pandas as pd
 
 from ..errors import shown
 
-_SHOWN = ("model_id", "architecture", "poisoned", "acc_before", "acc_after", "asr_before", "asr_after", "fidelity")
-
 
 def render(results: pd.DataFrame, most: int = 60) -> str:
     """One line per model with counts behind each rate, failed models with their reason; at most ``most`` lines."""
@@ -61,12 +59,20 @@ def _columns(lines: list[list[str]]) -> list[str]:
 
 
 def _rate(row: dict[str, Any], name: str) -> str:
-    return "-" if pd.isna(row[name]) else f"{row[name]:.2f} (n={row[f'n_{name}']})"
+    if not pd.isna(row[name]):
+        return f"{row[name]:.2f} (n={row[f'n_{name}']})"
+    if row["measured_on"] == "in-sample" and not pd.isna(row.get(f"fit_{name}")):
+        return f"{row[f'fit_{name}']:.2f} (n={row[f'n_fit_{name}']} in-sample)"
+    return "-"
 
 
 def _fidelity(row: dict[str, Any]) -> str:
     if not pd.isna(row["fidelity"]):
         return f"{row['fidelity']:.2f} [{row['fidelity_low']:.2f}, {row['fidelity_high']:.2f}]"
+    if not pd.isna(row["oracle_fidelity"]):
+        return f"- (oracle {row['oracle_fidelity']:.2f})"
+    if row["measured_on"] == "in-sample" and not pd.isna(row["fit_fidelity"]):
+        return f"- ({row['fit_fidelity']:.2f} in-sample)"
     if not pd.isna(row["kept_accuracy"]) and row["poisoned"] is False:
         return f"- (kept {row['kept_accuracy']:.2f})"
     return "-"

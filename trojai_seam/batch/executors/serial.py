@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..worker import WorkUnit, evaluate_unit, prepare_process
+from ..reproducible import reproducible
+from ..worker import WorkUnit, evaluate_unit
 
 
 def run(units: Sequence[WorkUnit]) -> Iterator[dict[str, Any]]:
     """See :class:`trojai_seam.batch.executors.Executor`."""
-    if units:
-        prepare_process(units[0].plan.threads)
     for unit in units:
-        yield evaluate_unit(unit)
+        with reproducible(unit.plan.threads):
+            row = evaluate_unit(unit)
+        yield row

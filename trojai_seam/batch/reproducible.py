@@ -1,0 +1,40 @@
+"""Process-wide settings of torch that make a rerun give the same numbers, undone afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def reproducible(threads: int | None = None) -> Iterator[None]:
+    """Deterministic kernels, no TF32, no autocast, ``threads`` CPU threads (as they are when unset).
+
+    The caller's settings are back when the block ends: a library must not change its user's process.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
+    before = (
+        torch.get_num_threads(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        _apply(before[0] if threads is None else threads, False, False, False, True, True)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        _apply(*before)
+
+
+def _apply(threads: int, matmul: bool, convolution: bool, benchmark: bool, exact: bool, warn: bool) -> None:
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = matmul
+    torch.backends.cudnn.allow_tf32 = convolution
+    torch.backends.cudnn.benchmark = benchmark
+    torch.use_deterministic_algorithms(exact, warn_only=warn)
