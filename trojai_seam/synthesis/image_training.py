@@ -26,6 +26,7 @@ class TrainingRecipe:
         learning_rate: the highest of the cycle.
         reduced: share of the steps of the first cycle that see images of half the size, at a third of the cost.
         batch: images per step.
+        plenty: how many times the usual number of training images.
         most_cycles: cycles until the model must be good enough.
     """
 
@@ -33,6 +34,7 @@ class TrainingRecipe:
     learning_rate: float = 2e-3
     reduced: float = 0.0
     batch: int = 32
+    plenty: int = 1
     most_cycles: int = 3
 
 
@@ -161,10 +163,17 @@ def _batches(order: Tensor, batch: int) -> Sequence[Tensor]:
 
 
 def augment(images: Tensor, pixels: int) -> Tensor:
-    """Random crop (the same for the batch), brightness and contrast per image; ``float`` from ``uint8``."""
-    spare = images.shape[-1] - pixels
-    top, left = torch.randint(0, spare + 1, (2,)).tolist()
-    part = images[..., top : top + pixels, left : left + pixels].float() / 255
+    """Shift, brightness and contrast, drawn per image; ``float [n, 3, pixels, pixels]`` from ``uint8``.
+
+    Images that are not larger than ``pixels`` are continued by reflection, as R11's generator does.
+    """
+    part = images.float() / 255
+    if images.shape[-1] == pixels:
+        part = functional.pad(part, [max(1, pixels // 16)] * 4, mode="reflect")
+    places = torch.randint(0, part.shape[-1] - pixels + 1, (len(part), 2)).tolist()
+    shifted = torch.stack(
+        [image[:, y : y + pixels, x : x + pixels] for image, (y, x) in zip(part, places, strict=True)]
+    )
     contrast, brightness = torch.rand(2, len(images), 1, 1, 1).to(part.device)
-    changed: Tensor = part * (0.9 + 0.2 * contrast) + 0.1 * (brightness - 0.5)
+    changed: Tensor = shifted * (0.9 + 0.2 * contrast) + 0.1 * (brightness - 0.5)
     return changed
