@@ -82,9 +82,11 @@ def trained(tmp_path_factory) -> Path:
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trained") / "set"
     options = SynthesisOptions(
-        image_size=40, architectures=("shufflenet1_0",), classes=4, examples_per_class=8, device="cpu"
+        image_size=40, architectures=("squeezenetv1_1",), classes=4, examples_per_class=8, device="cpu"
     )
-    synthesize("r4", out, 2, options, seed=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_models, "TRAIN_PER_CLASS", 120)
+        synthesize("r4", out, 2, options, seed=2)
     return out
 
 

@@ -99,14 +99,9 @@ class MadeModel:
         labels = np.repeat(np.array(classes, np.int64), candidates)
         pictures = self.renderer.render(labels, np.random.default_rng(derive_seed(self.seed, purpose)), trigger)
         logits = self.answers(pictures)
-        right = logits.argmax(axis=1) == np.repeat(np.array(expected, np.int64), candidates)
-        chosen = np.concatenate(
-            [
-                np.sort(place * candidates + np.argsort(~right[labels_of], kind="stable")[:each])
-                for place in range(len(classes))
-                for labels_of in [slice(place * candidates, (place + 1) * candidates)]
-            ]
-        )
+        wrong = logits.argmax(axis=1) != np.repeat(np.array(expected, np.int64), candidates)
+        ranked = np.argsort(wrong.reshape(len(classes), candidates), axis=1, kind="stable")[:, :each]
+        chosen = (np.sort(ranked, axis=1) + candidates * np.arange(len(classes))[:, None]).ravel()
         return pictures[chosen], logits[chosen]
 
 
