@@ -110,7 +110,10 @@ def _rounds(given: argparse.Namespace) -> int:
     for one in list_rounds():
         print(f"{one.name} ({', '.join(one.aliases)}): {one.title}")
         if given.verbose:
-            print(f"    adapter {one.adapter}, task {one.task}, preset {one.preset}; source: {one.source}")
+            for value, case in one.cases.items():
+                which = f"{one.variants['key']} {value}: " if value else ""
+                print(f"    {which}adapter {case.adapter}, task {case.task}")
+            print(f"    preset {one.preset}; source: {one.source}")
             print("\n".join(f"    - {quirk}" for quirk in one.quirks))
     return OK
 

@@ -37,8 +37,9 @@ def test_that_the_number_of_rounds_is_known():
 def test_shipped_config_loads_and_names_only_what_exists(path):
     config = load_config(path)
     assert config.name == path.stem
-    assert config.adapter in ADAPTERS
-    assert config.task in TASKS
+    for case in config.cases.values():
+        assert case.adapter in ADAPTERS
+        assert case.task in TASKS
     assert config.preset in PRESETS
     assert config.source.startswith("http")
     assert resolve(config.preset).preset == config.preset

@@ -103,7 +103,9 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     round_config = round_config.with_options(options.round_options)
     unlearning = resolve(options.preset or round_config.preset, options.options)
     # A name that nobody knows is a mistake about the run, not about each of its models.
-    get_method(unlearning.method), ADAPTERS.get(round_config.adapter), TASKS.get(round_config.task)
+    get_method(unlearning.method)
+    for case in round_config.cases.values():
+        ADAPTERS.get(case.adapter), TASKS.get(case.task)
     executor = EXECUTORS.get(options.executor)
     device = resolve_device(options.device)
     plan = Plan(

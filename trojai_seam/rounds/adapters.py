@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from ..loading import Budget
 from ..registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..tasks import ExampleSet
     from .config import RoundConfig
@@ -18,6 +21,38 @@ if TYPE_CHECKING:
 
 Outputs: TypeAlias = "Callable[[Mapping[str, Tensor]], Tensor]"
 """Asks the model as shipped: from inputs by argument name, on the CPU, to raw scores ``float32 [N, …]``, on the CPU."""
+
+
+@dataclass(frozen=True, eq=False)
+class Workplace:
+    """Where a model is opened, and what may be used for it. Nothing in here may change a number of the row.
+
+    Attributes:
+        device: where networks compute.
+        budget: bounds on reading ``.pt`` files.
+        cache: folder for what many models share, such as embeddings of texts; ``None`` works without.
+    """
+
+    device: str = "cpu"
+    budget: Budget = field(default_factory=Budget)
+    cache: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ShippedNetwork:
+    """The network as shipped, for adapters that must ask it, or fit the inputs to it. Not to be changed.
+
+    Attributes:
+        model: the rebuilt network, eval mode, on ``workplace.device``.
+        class_path: the pickled class; of a bare state dict, that of the dictionary.
+        outputs: asks it.
+        workplace: where it was opened.
+    """
+
+    model: nn.Module
+    class_path: str
+    outputs: Outputs
+    workplace: Workplace
 
 
 class Examples(NamedTuple):
@@ -35,9 +70,9 @@ class Adapter(Protocol):
     """Turns the example files of one family of rounds into tensors."""
 
     def __call__(
-        self, directory: ModelDirectory, round_config: RoundConfig, num_classes: int, outputs: Outputs
+        self, directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
     ) -> Examples:
-        """Read all examples of ``directory``, on the CPU. ``outputs`` asks the rebuilt network, if an adapter must.
+        """Read all examples of ``directory``, on the CPU.
 
         Raises:
             ExampleProblem: no clean example, or one that cannot be used; names the file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,29 @@ from ..errors import ConfigProblem, shown
 
 @dataclass(frozen=True)
 class RoundConfig:
-    """One TrojAI round as data. ``document`` is the whole JSON; the other fields are its top-level keys."""
+    """One TrojAI round as data. ``document`` is the whole JSON; the other fields are its top-level keys.
+
+    A round whose models do several things has ``variants`` instead of an adapter and a task; :meth:`cases` are whole
+    configs again.
+    """
 
     name: str
     aliases: tuple[str, ...]
     title: str
     source: str
-    adapter: str
-    task: str
     preset: str
     detect: Mapping[str, Any]
     layout: Mapping[str, Any]
-    examples: Mapping[str, Any]
-    attack: Mapping[str, Any]
+    adapter: str = ""
+    task: str = ""
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    attack: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
     poisoned_examples: str = "auto"
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
+    variants: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -42,13 +47,10 @@ class RoundConfig:
         Raises:
             ConfigProblem: with every finding.
         """
-        import jsonschema
-
-        validator = jsonschema.Draft7Validator(_schema())
-        findings = [
-            f"{'.'.join(str(p) for p in error.absolute_path) or 'top level'}: {shown(error.message)}"
-            for error in sorted(validator.iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path])
-        ]
+        findings = _findings(document)
+        if not findings:
+            for value, case in _cases(document).items():
+                findings += [f"variants.cases.{value}: {finding}" for finding in _findings(case)]
         if findings:
             raise ConfigProblem(source, findings)
         values: dict[str, Any] = {
@@ -58,10 +60,18 @@ class RoundConfig:
         }
         return RoundConfig(**values, document=document)
 
+    @cached_property
+    def cases(self) -> Mapping[str, RoundConfig]:
+        """Whole configs by the value that selects them; the config itself under ``""`` if it has no variants."""
+        if not self.variants:
+            return {"": self}
+        cases = _cases(self.document)
+        return {value: RoundConfig.from_document(case, f"{self.name} ({value})") for value, case in cases.items()}
+
     def with_options(self, options: Mapping[str, str]) -> RoundConfig:
         """This config with ``{"preprocessing.scale_file": "/data/scale.npy"}`` applied and checked again.
 
-        Values are JSON where they parse as JSON, else plain strings.
+        Values are JSON where they parse as JSON, else plain strings. They also replace what variants have to say.
 
         Raises:
             ConfigProblem: the result does not fit the schema.
@@ -77,9 +87,13 @@ class RoundConfig:
             if not isinstance(node, dict):
                 raise ConfigProblem("--round-set", [f"{shown(name)}: {shown(path[-1])!r} is not a group"])
             try:
-                node[last] = json.loads(text)
+                value = json.loads(text)
             except (ValueError, RecursionError):
-                node[last] = text
+                value = text
+            node[last] = value
+            if path and "variants" in self.document:
+                for case in self.document["variants"]["cases"]:
+                    _replace(document, ["variants", "cases", case, *path], last, value)
         return RoundConfig.from_document(document, "--round-set")
 
 
@@ -100,6 +114,36 @@ def load_config(path: Path) -> RoundConfig:
     except (OSError, ValueError, RecursionError) as problem:
         raise ConfigProblem(path, [f"is not a readable JSON file: {problem}"]) from None
     return RoundConfig.from_document(document, str(path))
+
+
+def _findings(document: Any) -> list[str]:
+    import jsonschema
+
+    errors = jsonschema.Draft7Validator(_schema()).iter_errors(document)
+    return [
+        f"{'.'.join(str(p) for p in error.absolute_path) or 'top level'}: {shown(error.message)}"
+        for error in sorted(errors, key=lambda e: [str(p) for p in e.absolute_path])
+    ]
+
+
+def _cases(document: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The document once per variant: the variant's keys replace those of the round, in groups key by key."""
+    shared = {key: value for key, value in document.items() if key != "variants"}
+    cases = {}
+    for value, variant in document.get("variants", {}).get("cases", {}).items():
+        case = dict(shared)
+        for key, item in variant.items():
+            if key != "class_paths":
+                case[key] = {**case.get(key, {}), **item} if isinstance(item, dict) else item
+        cases[value] = case
+    return cases
+
+
+def _replace(node: Any, path: list[str], last: str, value: Any) -> None:
+    for part in path:
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict) and last in node:
+        node[last] = value
 
 
 @cache

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from ..errors import ExampleProblem
 from ..tasks import ExampleSet
-from .adapters import Examples, Outputs
+from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .example_files import class_label, example_files, sidecar
 from .model_directory import ModelDirectory
 
 
 def read_examples(
-    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, outputs: Outputs | None = None
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork | None = None
 ) -> Examples:
     """Clean and poisoned vectors as ``float32 [N, features]``, standardised if the round says so.
 

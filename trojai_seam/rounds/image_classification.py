@@ -13,7 +13,7 @@ import torch
 
 from ..errors import ExampleProblem, listed
 from ..tasks import ExampleSet
-from .adapters import Examples, Outputs
+from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
@@ -37,7 +37,7 @@ class _Poisoned(NamedTuple):
 
 
 def read_examples(
-    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, outputs: Outputs | None = None
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork | None = None
 ) -> Examples:
     """Clean and poisoned images as ``float32 [N, 3, size, size]``, prepared as the round (or its evidence) says.
 
@@ -54,6 +54,7 @@ def read_examples(
     size = input_size(directory, round_config.preprocessing)
     crops = [cropped(image, size, example.path) for image, example in zip(images, found.clean, strict=True)]
     names, labels = [e.path.name for e in found.clean], [e.label for e in found.clean]
+    outputs = None if network is None else network.outputs
     choice = choose_preprocessing(directory, round_config, crops, names, labels, num_classes, outputs)
     clean = ExampleSet({"x": choice.preprocessing.apply(crops)}, torch.tensor(labels), tuple(names))
     wrong = erratum(directory, round_config)

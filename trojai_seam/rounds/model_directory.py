@@ -109,9 +109,14 @@ def as_truth(value: Any) -> bool | None:
 
 
 def unwrapped(document: Any) -> Any:
-    """A jsonpickle document without its ``py/state`` levels and ``py/object`` marks, as one would have written it."""
+    """A jsonpickle document without its ``py/state`` levels and ``py/object`` marks, as one would have written it.
+
+    A design factor (``dex.Factor``, QA round of 2023) is the value that was used.
+    """
     if isinstance(document, dict):
         inner = document.get("py/state", document)
+        if str(document.get("py/object", "")).endswith(".Factor") and isinstance(inner, dict) and "value" in inner:
+            return unwrapped(inner["value"])
         if inner is not document:
             return unwrapped(inner)
         return {key: unwrapped(value) for key, value in document.items() if key != "py/object"}

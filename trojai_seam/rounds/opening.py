@@ -14,9 +14,10 @@ from ..errors import UnsupportedModel, shown
 from ..loading import Budget, read_model
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
-from .adapters import ADAPTERS, Outputs
+from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
 from .config import RoundConfig
 from .model_directory import ModelDirectory
+from .variants import variant_of
 
 
 def open_network(
@@ -48,20 +49,26 @@ def open_directory(
     round_config: RoundConfig,
     device: torch.device | str = "cpu",
     budget: Budget | None = None,
+    cache: Path | None = None,
 ) -> Subject:
     """Everything needed to unlearn and score one model, on ``device``, weights as float32.
+
+    ``cache`` is a folder for what many models share (embeddings of texts); without one, all is computed.
 
     Raises:
         TrojaiSeamError: whatever is wrong with the directory; see :func:`open_network` and :class:`Adapter`.
     """
     poisoned = directory.poisoned
     model, facts = open_network(directory, device, budget)
+    round_config = variant_of(round_config, directory, facts["class_path"])
     num_classes = facts["num_classes"]
     model, task = model.float(), get_task(round_config.task, num_classes)
-    outputs = _outputs_of(model, task, device)
-    examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, outputs)
+    workplace = Workplace(str(device), budget or Budget(), cache)
+    network = ShippedNetwork(model, facts["class_path"], _outputs_of(model, task, device), workplace)
+    examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     facts = {
         "round": round_config.name,
+        "task": round_config.task,
         "poisoned": poisoned,
         **facts,
         **_columns(directory, round_config),
@@ -104,11 +111,24 @@ def _columns(directory: ModelDirectory, round_config: RoundConfig) -> Mapping[st
     sources: tuple[Mapping[str, Any], ...] = (directory.config, directory.metadata)
     found = {}
     for column, keys in round_config.columns.items():
-        values = (source.get(key) for source in sources for key in keys)
+        values = (_at(source, key) for source in sources for key in keys)
         plain = (v for v in values if isinstance(v, (str, int, float, bool)))
         value = next((v for v in plain if not (isinstance(v, float) and math.isnan(v))), None)
         found[column] = None if value is None else shown(value)
     return found
+
+
+def _at(source: Mapping[str, Any], key: str) -> Any:
+    """The value of ``key``; where there is none, ``trigger.type`` and ``triggers.0.type`` go down level by level."""
+    if key in source:
+        return source[key]
+    node: Any = source
+    for part in key.split("."):
+        if isinstance(node, list):
+            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
+        else:
+            node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def _sha256(path: Path) -> str:

@@ -35,6 +35,7 @@ def _ratio(name: str, meaning: str) -> tuple[Column, ...]:
 COLUMNS: tuple[Column, ...] = (
     Column("model_id", "text", "name of the model directory"),
     Column("round", "text", "NIST's name of the round"),
+    Column("task", "text", "what the network does; rounds with several tasks are read row by row"),
     Column("architecture", "text", "network, as read from the file's tensors and class path"),
     Column("poisoned", "flag", "whether NIST says that the model holds a trojan; empty if unknown"),
     Column("status", "text", "done, or failed (then error_kind and error say why, and nothing is scored)"),
