@@ -114,3 +114,43 @@ def save_legacy(
 def touching(marker: Path) -> bytes:
     """A call that creates ``marker`` if anything runs it."""
     return call(name("os", "mkdir"), text(os.fspath(marker)))
+
+
+class Thing:
+    """An object for :func:`dump`: class path, state, and the arguments of ``__new__``."""
+
+    def __init__(self, class_path: str, state: object, args: tuple[object, ...] = ()) -> None:
+        self.class_path, self.state, self.args = class_path, state, args
+
+
+class Called:
+    """A call for :func:`dump`."""
+
+    def __init__(self, path: str, args: tuple[object, ...]) -> None:
+        self.path, self.args = path, args
+
+
+def dump(value: object) -> bytes:
+    """What protocol 2 writes for plain values, :class:`Thing` and :class:`Called`; no class need exist."""
+    if value is None or isinstance(value, bool):
+        return {None: NONE, True: TRUE, False: FALSE}[value]
+    if isinstance(value, int):
+        return number(value)
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bytes):
+        return dump(Called("_codecs.encode", (value.decode("latin-1"), "latin1")))
+    if isinstance(value, tuple):
+        return group(*map(dump, value))
+    if isinstance(value, list):
+        return LIST + MARK + b"".join(map(dump, value)) + APPENDS
+    if isinstance(value, set):
+        return dump(Called("__builtin__.set", (sorted(value),)))
+    if isinstance(value, dict):
+        return DICT + MARK + b"".join(dump(k) + dump(v) for k, v in value.items()) + SETITEMS
+    if isinstance(value, Called):
+        return name(*value.path.rsplit(".", 1)) + dump(value.args) + REDUCE
+    assert isinstance(value, Thing)
+    return name(*value.class_path.rsplit(".", 1)) + dump(value.args) + NEWOBJ + dump(value.state) + BUILD

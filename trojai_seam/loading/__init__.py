@@ -3,6 +3,17 @@
 from .budget import Budget
 from .description import describe, render
 from .state import SavedModel, read_model, read_object
+from .tokenizer import TextTokenizer, read_tokenizer
 from .tree import ModuleNode
 
-__all__ = ["Budget", "ModuleNode", "SavedModel", "describe", "read_model", "read_object", "render"]
+__all__ = [
+    "Budget",
+    "ModuleNode",
+    "SavedModel",
+    "TextTokenizer",
+    "describe",
+    "read_model",
+    "read_object",
+    "read_tokenizer",
+    "render",
+]
