@@ -94,8 +94,12 @@ def _inspect(given: argparse.Namespace) -> int:
 def _tables(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
     from .batch.runner import write_tables
+    from .reporting import summary_text
     from .tables import render, render_summary, summary_frame
 
+    if given.by or given.format != "text":
+        print(summary_text(given.run, given.by, given.format))
+        return OK
     results = write_tables(RunPaths(given.run))
     print(render(results), render_summary(summary_frame(results)), sep="\n\n")
     return OK
@@ -222,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--executor", default="serial", help="how work is spread (default: %(default)s)")
     evaluate.add_argument(
         "--ids",
-        type=lambda text: [part for part in text.split(",") if part],
+        type=_names,
         default=[],
         metavar="ID,ID",
         help="only these models",
@@ -251,6 +255,19 @@ def _parser() -> argparse.ArgumentParser:
 
     tables = add("tables", _tables, "rebuild the tables of a run directory from its records, and print them")
     tables.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    tables.add_argument(
+        "--by",
+        type=_names,
+        default=[],
+        metavar="COLUMN,COLUMN",
+        help="print distributions per group: any column of results.csv, config.KEY or metadata.KEY",
+    )
+    tables.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "csv", "markdown", "latex"),
+        help="of the distributions (default: %(default)s); csv has every figure",
+    )
 
     rounds = add("rounds", _rounds, "list the rounds that can be evaluated")
     rounds.add_argument("--verbose", action="store_true", help="with sources and quirks")

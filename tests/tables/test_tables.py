@@ -11,7 +11,7 @@ import pytest
 
 from tests.made_rounds import write_round
 from trojai_seam.batch.runner import Options, evaluate
-from trojai_seam.tables import COLUMNS, failures_frame, render, render_summary, results_frame, summary_frame
+from trojai_seam.tables import COLUMNS, csv_bytes, failures_frame, render, render_summary, results_frame, summary_frame
 from trojai_seam.tables.columns import NAMES, TIMINGS
 
 TYPES = {"text": "string", "flag": "boolean", "count": "Int64", "number": "Float64"}
@@ -56,7 +56,7 @@ def test_the_header_and_the_types_are_the_declared_ones(finished):
 def test_everything_that_a_scored_row_can_have_is_there(finished):
     _, results = finished
     poisoned = results[results["poisoned"].fillna(False)].iloc[0]
-    numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith("oracle_")]
+    numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith(("oracle_", "trigger_"))]
     texts = ["model_id", "round", "architecture", "status", "preset", "changed_options", "protocol", "measured_on",
              "forget_status", "recover_status", "poisoned_origin", "device", "model_sha256"]  # fmt: skip
     assert [name for name in (*numbers, *texts) if pd.isna(poisoned[name])] == []
@@ -116,7 +116,7 @@ def test_the_summary_is_what_pandas_says(finished):
                 assert line[f"median_{name}"] == pytest.approx(values.median())
             else:
                 assert pd.isna(line[f"mean_{name}"])
-        assert line["median_seconds"] == pytest.approx(part["seconds_total"].median())
+        assert line["median_seconds_total"] == pytest.approx(part["seconds_total"].median())
     assert summary.loc["clean", "n_fidelity"] == 0
 
 
@@ -138,7 +138,8 @@ def test_no_rows():
 def test_failures_only():
     results = results_frame([row(status="failed", error_kind="x", error="why", seconds_total=1.0)])
     assert len(failures_frame(results)) == 1
-    assert summary_frame(results)["failed"].tolist() == [1, 0, 0]  # neither poisoned nor clean: nobody said
+    assert summary_frame(results)["failed"].tolist() == [1, 0, 0, 1]  # neither poisoned nor clean: nobody said
+    assert summary_frame(results)["group"].tolist() == ["all", "poisoned", "clean", "unknown"]
     assert render(results) == "id-1  failed (x): why"
     assert results["acc_before"].isna().all()
     render_summary(summary_frame(results))
@@ -156,13 +157,16 @@ def test_text_stays_text_and_numbers_exact(tmp_path):
     results = results_frame(
         [row(f"id-{n}", error=v, fidelity=0.1 + 0.2, parameters=2**53 + 1) for n, v in enumerate(values)]
     )
-    results.to_csv(tmp_path / "x.csv", index=False, lineterminator="\n")
+    (tmp_path / "x.csv").write_bytes(csv_bytes(results))
     with (tmp_path / "x.csv").open(newline="") as file:
         back = list(csv.DictReader(file))
-    assert [line["error"] for line in back] == values
+    harmless = [f"'{v}" if v[0] in "=+@" else v for v in values]
+    assert [line["error"] for line in back] == harmless
     assert {float(line["fidelity"]) for line in back} == {0.1 + 0.2}
     assert {int(line["parameters"]) for line in back} == {2**53 + 1}
-    assert pd.read_csv(tmp_path / "x.csv", dtype={"error": "string"})["error"].tolist() == values
+    assert pd.read_csv(tmp_path / "x.csv", dtype={"error": "string"})["error"].tolist() == harmless
+    results.to_parquet(tmp_path / "x.parquet")
+    assert pd.read_parquet(tmp_path / "x.parquet")["error"].tolist() == values
 
 
 def test_the_text_table_has_one_line_per_model_whatever_its_name():

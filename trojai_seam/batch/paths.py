@@ -34,6 +34,16 @@ class RunPaths:
         return self.records / f"{'%2E' + name[1:] if name.startswith('.') else name}.h5"
 
     @property
+    def expected(self) -> Path:
+        """The models that should have a record, one JSON object per line."""
+        return self.run_dir / "expected.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The report for people."""
+        return self.run_dir / "report.html"
+
+    @property
     def results(self) -> Path:
         """One row per model."""
         return self.run_dir / "results.csv"
@@ -50,5 +60,5 @@ class RunPaths:
 
     @property
     def summary(self) -> Path:
-        """Means over all, poisoned and clean models."""
+        """Distributions over all, poisoned and clean models."""
         return self.run_dir / "summary.csv"

@@ -19,9 +19,11 @@ from ..rounds.adapters import ADAPTERS
 from ..scoring import PROTOCOLS
 from ..seam import resolve
 from ..seam.methods import get_method
-from ..tables import failures_frame, results_frame, summary_frame
+from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
+from ..tables.frames import with_expected
 from ..tasks.task import TASKS
 from .executors import EXECUTORS
+from .expected import expect, read_expected
 from .files import write_atomic
 from .paths import RunPaths
 from .plan import Plan, claim_run_directory
@@ -119,9 +121,11 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         networks=_teach(options.networks),
         changed_options=options.options,
     )
-    selected = _select(directories, options)
+    wanted = _select(directories, options)
+    selected = _part_of(wanted, options.shard)
     paths = RunPaths(run_dir)
     claim_run_directory(plan, paths)
+    expect(paths, wanted, round_config)
     known = finished(paths, [d.model_id for d in selected], plan.fingerprint)
     again = {"failed": {"failed"}, "all": {"failed", "done"}}.get(options.retry or "", set())
     units = [
@@ -146,16 +150,18 @@ def write_tables(paths: RunPaths) -> pd.DataFrame:
     Raises:
         RunDirectoryProblem: no such run, an unreadable record, or the tables cannot be written.
     """
-    results = results_frame(read_rows(paths))
+    rows = read_rows(paths)
+    results = results_frame(rows)
     buffer = io.BytesIO()
     results.to_parquet(buffer, index=False)
     write_atomic(paths.results_parquet, buffer.getvalue())
+    whole = results_frame(with_expected(rows, read_expected(paths)))
     for path, frame in (
         (paths.results, results),
         (paths.failures, failures_frame(results)),
-        (paths.summary, summary_frame(results)),
+        (paths.summary, summary_frame(whole)),
     ):
-        write_atomic(path, frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace"))
+        write_atomic(path, csv_bytes(frame))
     return results
 
 
@@ -193,8 +199,11 @@ def _select(directories: Sequence[ModelDirectory], options: Options) -> list[Mod
         if missing:
             raise UsageProblem(f"--ids: {listed(sorted(missing))} not in the dataset ({len(chosen)} models)")
         chosen = [d for d in chosen if d.model_id in wanted]
-    chosen = chosen[: options.limit]
-    if options.shard is not None:
-        part, parts = options.shard
-        chosen = chosen[part - 1 :: parts]
-    return chosen
+    return chosen[: options.limit]
+
+
+def _part_of(wanted: list[ModelDirectory], shard: tuple[int, int] | None) -> list[ModelDirectory]:
+    if shard is None:
+        return wanted
+    part, parts = shard
+    return wanted[part - 1 :: parts]

@@ -16,6 +16,7 @@ import torch
 from ..errors import RunDirectoryProblem, TrojaiSeamError, shown
 from ..loading import Budget
 from ..rounds.model_directory import ModelDirectory
+from ..rounds.model_facts import readable_facts
 from ..rounds.opening import open_directory
 from ..scoring import FoldPredictions, SplitPlan, plan_splits, predict, score
 from ..scoring.oracle import OracleWatcher
@@ -58,6 +59,7 @@ def evaluate_unit(unit: WorkUnit) -> dict[str, Any]:
         "seed": plan.seed,
         "device": plan.device,
         "fingerprint": plan.fingerprint,
+        **readable_facts(directory, plan.round_config),
     }
     arrays: dict[str, Any] = {}
     try:

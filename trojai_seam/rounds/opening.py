@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import UnsupportedModel, shown
+from ..errors import UnsupportedModel
 from ..loading import Budget, read_model
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
 from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
 from .config import RoundConfig
 from .model_directory import ModelDirectory
+from .model_facts import model_facts
 from .variants import variant_of
 
 
@@ -71,7 +71,8 @@ def open_directory(
         "task": round_config.task,
         "poisoned": poisoned,
         **facts,
-        **_columns(directory, round_config),
+        **model_facts(directory, round_config),
+        "clean_per_class": _fewest_per_class(examples.clean.labels),
         **{column: value for column, value in examples.facts.items() if value is not None},
         "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,
         "model_sha256": _sha256(directory.model_path),
@@ -107,28 +108,12 @@ def _head_width(model: torch.nn.Module, path: Path) -> int:
     return int(widths[-1])
 
 
-def _columns(directory: ModelDirectory, round_config: RoundConfig) -> Mapping[str, Any]:
-    sources: tuple[Mapping[str, Any], ...] = (directory.config, directory.metadata)
-    found = {}
-    for column, keys in round_config.columns.items():
-        values = (_at(source, key) for source in sources for key in keys)
-        plain = (v for v in values if isinstance(v, (str, int, float, bool)))
-        value = next((v for v in plain if not (isinstance(v, float) and math.isnan(v))), None)
-        found[column] = None if value is None else shown(value)
-    return found
-
-
-def _at(source: Mapping[str, Any], key: str) -> Any:
-    """The value of ``key``; where there is none, ``trigger.type`` and ``triggers.0.type`` go down level by level."""
-    if key in source:
-        return source[key]
-    node: Any = source
-    for part in key.split("."):
-        if isinstance(node, list):
-            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
-        else:
-            node = node.get(part) if isinstance(node, Mapping) else None
-    return node
+def _fewest_per_class(labels: torch.Tensor) -> int | None:
+    """Clean examples of the class that has fewest, of those that have any; None where labels are no classes."""
+    if labels.ndim != 1 or labels.is_floating_point():
+        return None
+    known = labels[labels >= 0]
+    return int(torch.bincount(known)[torch.unique(known)].min()) if len(known) else None
 
 
 def _sha256(path: Path) -> str:

@@ -6,61 +6,123 @@ from typing import Literal, NamedTuple
 
 
 class Column(NamedTuple):
-    """One column. ``better`` says in which direction a method improves, where that makes sense."""
+    """One column of ``results.csv``.
+
+    Attributes:
+        name: as in the files.
+        kind: decides the type in pandas.
+        meaning: one line for people.
+        better: the direction in which a method improves, where that makes sense.
+        unit: ``share`` (0 … 1), ``s``, ``epochs``, …; empty for texts and pure numbers.
+        made_from: datasets of the record that the value was computed from; ``*`` stands for every fold.
+        timing: differs from run to run.
+        summarised: summaries, comparisons and the report show its distribution over models.
+    """
 
     name: str
     kind: Literal["text", "flag", "count", "number"]
     meaning: str
     better: Literal["higher", "lower", ""] = ""
+    unit: str = ""
+    made_from: tuple[str, ...] = ()
     timing: bool = False
+    summarised: bool = False
+
+    @property
+    def source(self) -> str:
+        """Where the value is in a record: an attribute of its root (``@name``), and what that was made from."""
+        return f"@{self.name}" + (f" from {', '.join(self.made_from)}" if self.made_from else "")
 
 
-def _rate(name: str, meaning: str, better: Literal["higher", "lower", ""] = "") -> tuple[Column, ...]:
+_CLEAN, _POISONED = ("clean/labels", "clean/outputs_before"), ("poisoned/targets", "poisoned/outputs_before")
+_CLEAN_AFTER = ("clean/labels", "folds/*/held_out", "folds/*/clean_outputs_after")
+_FIT_AFTER = ("clean/labels", "folds/*/fit", "folds/*/clean_outputs_after")
+_HIT_AFTER = ("poisoned/targets", "folds/*/poisoned_outputs_after")
+_TRUE_AFTER = ("poisoned/labels", "folds/*/poisoned_outputs_after")
+
+
+def _rate(
+    name: str,
+    meaning: str,
+    better: Literal["higher", "lower", ""] = "",
+    made_from: tuple[str, ...] = (),
+    summarised: bool = False,
+) -> tuple[Column, ...]:
+    """A share with its count and interval; ``summarised`` is all that a new metric needs to be in every summary."""
+    interval = "of the 95 % Wilson interval of"
     return (
-        Column(name, "number", f"{meaning}; a share in 0 … 1", better),
-        Column(f"n_{name}", "count", f"examples that {name} was measured on"),
-        Column(f"{name}_low", "number", f"lower end of the 95 % Wilson interval of {name}"),
-        Column(f"{name}_high", "number", f"upper end of the 95 % Wilson interval of {name}"),
+        Column(name, "number", meaning, better, "share", made_from, summarised=summarised),
+        Column(f"n_{name}", "count", f"examples that {name} was measured on", "", "examples", made_from),
+        Column(f"{name}_low", "number", f"lower end {interval} {name}", "", "share", made_from),
+        Column(f"{name}_high", "number", f"upper end {interval} {name}", "", "share", made_from),
     )
 
 
-def _ratio(name: str, meaning: str) -> tuple[Column, ...]:
+def _ratio(name: str, meaning: str, made_from: tuple[str, ...]) -> tuple[Column, ...]:
+    interval = "of the 95 % bootstrap interval of"
     return (
-        Column(name, "number", meaning, "higher"),
-        Column(f"{name}_low", "number", f"lower end of the 95 % bootstrap interval of {name}"),
-        Column(f"{name}_high", "number", f"upper end of the 95 % bootstrap interval of {name}"),
+        Column(name, "number", meaning, "higher", "", made_from, summarised=True),
+        Column(f"{name}_low", "number", f"lower end {interval} {name}", "", "", made_from),
+        Column(f"{name}_high", "number", f"upper end {interval} {name}", "", "", made_from),
     )
+
+
+def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
+    return Column(f"seconds_{name}", "number", meaning, "lower", "s", timing=True, summarised=summarised)
 
 
 COLUMNS: tuple[Column, ...] = (
     Column("model_id", "text", "name of the model directory"),
     Column("round", "text", "NIST's name of the round"),
     Column("task", "text", "what the network does; rounds with several tasks are read row by row"),
-    Column("architecture", "text", "network, as read from the file's tensors and class path"),
+    Column(
+        "architecture",
+        "text",
+        "network, as read from the file's tensors and class path; of a model that cannot be read: as NIST says",
+    ),
     Column("poisoned", "flag", "whether NIST says that the model holds a trojan; empty if unknown"),
     Column("status", "text", "done, or failed (then error_kind and error say why, and nothing is scored)"),
-    *_rate("acc_before", "accuracy before unlearning on the held-out clean examples", "higher"),
-    *_rate("acc_after", "accuracy after unlearning on the same held-out clean examples", "higher"),
-    *_rate("asr_before", "share of poisoned examples that get the attacker's label, before"),
-    *_rate("asr_after", "share of poisoned examples that get the attacker's label, after", "lower"),
-    *_rate("ra_before", "share of poisoned examples that get their true label, before"),
-    *_rate("ra_after", "share of poisoned examples that get their true label, after", "higher"),
-    *_ratio("fidelity", "(acc_after - asr_after) / acc_before; empty for clean models"),
+    *_rate(
+        "acc_before",
+        "accuracy before unlearning on the held-out clean examples",
+        "higher",
+        (*_CLEAN, "folds/*/held_out"),
+        True,
+    ),
+    *_rate("acc_after", "accuracy after unlearning on the same held-out clean examples", "higher", _CLEAN_AFTER, True),
+    *_rate("asr_before", "poisoned examples that get the attacker's label, before", "", _POISONED, True),
+    *_rate("asr_after", "poisoned examples that get the attacker's label, after", "lower", _HIT_AFTER, True),
+    *_rate(
+        "ra_before",
+        "poisoned examples that get their true label, before",
+        "",
+        ("poisoned/labels", "poisoned/outputs_before"),
+        True,
+    ),
+    *_rate("ra_after", "poisoned examples that get their true label, after", "higher", _TRUE_AFTER, True),
+    *_ratio("fidelity", "(acc_after - asr_after) / acc_before; empty for clean models", (*_CLEAN_AFTER, *_HIT_AFTER)),
     Column(
         "nist_fidelity",
         "number",
         "NIST's mitigation fidelity: ((asr_before - asr_after) / asr_before) * (acc_after / acc_before); for a clean "
         "model acc_after / acc_before",
         "higher",
+        made_from=(*_CLEAN_AFTER, *_HIT_AFTER),
+        summarised=True,
     ),
-    *_ratio("kept_accuracy", "acc_after / acc_before"),
-    *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples"),
-    *_rate("fit_acc_before", "accuracy before unlearning on the examples that were trained on (in-sample)"),
-    *_rate("fit_acc_after", "accuracy after unlearning on the examples that were trained on (in-sample)"),
+    *_ratio("kept_accuracy", "acc_after / acc_before", _CLEAN_AFTER),
+    *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
+    *_rate(
+        "fit_acc_before",
+        "accuracy before unlearning on the examples trained on (in-sample)",
+        "",
+        (*_CLEAN, "folds/*/fit"),
+    ),
+    *_rate("fit_acc_after", "accuracy after unlearning on the examples trained on (in-sample)", "", _FIT_AFTER),
     Column("fit_fidelity", "number", "fidelity with in-sample accuracies: flatters, for comparison with papers only"),
     Column("oracle_epoch", "count", "protocol paper only: recovery epoch with the largest acc - asr"),
-    Column("oracle_acc", "number", "protocol paper only: in-sample accuracy at that epoch (oracle)"),
-    Column("oracle_asr", "number", "protocol paper only: attack success at that epoch (oracle)"),
+    Column("oracle_acc", "number", "protocol paper only: in-sample accuracy at that epoch (oracle)", unit="share"),
+    Column("oracle_asr", "number", "protocol paper only: attack success at that epoch (oracle)", unit="share"),
     Column("oracle_fidelity", "number", "protocol paper only: fidelity at that epoch (oracle)"),
     Column("nonfinite_before", "count", "examples with non-finite outputs before; they count as wrong"),
     Column("nonfinite_after", "count", "examples with non-finite outputs after, over all folds; they count as wrong"),
@@ -71,15 +133,62 @@ COLUMNS: tuple[Column, ...] = (
     Column("folds", "count", "unlearning runs of this model"),
     Column("seed", "count", "seed of the run; the model's own seed derives from it and model_id"),
     Column("forget_status", "text", "how forgetting ended (of the first fold)"),
-    Column("forget_epochs", "number", "epochs of forgetting, mean over folds"),
-    Column("forget_threshold", "number", "fit accuracy below which forgetting counts as done (first fold)"),
-    Column("forget_end_accuracy", "number", "fit accuracy when forgetting ended, mean over folds"),
+    Column(
+        "forget_epochs",
+        "number",
+        "epochs of forgetting, mean over folds",
+        unit="epochs",
+        made_from=("folds/*/phases/forget/epochs",),
+    ),
+    Column(
+        "forget_threshold", "number", "fit accuracy below which forgetting counts as done (first fold)", unit="share"
+    ),
+    Column(
+        "forget_end_accuracy",
+        "number",
+        "fit accuracy when forgetting ended, mean over folds",
+        unit="share",
+        made_from=("folds/*/phases/forget/end_accuracy",),
+    ),
     Column("recover_status", "text", "how recovery ended (of the first fold)"),
-    Column("recover_epochs", "number", "epochs of recovery, mean over folds"),
-    Column("recover_end_accuracy", "number", "fit accuracy when recovery ended, mean over folds"),
-    Column("trigger_type", "text", "trigger or attack strategy, as the round's config says"),
-    Column("source_dataset", "text", "data that the model was trained on, as the round's config says"),
-    Column("num_classes", "count", "outputs of the network"),
+    Column(
+        "recover_epochs",
+        "number",
+        "epochs of recovery, mean over folds",
+        unit="epochs",
+        made_from=("folds/*/phases/recover/epochs",),
+    ),
+    Column(
+        "recover_end_accuracy",
+        "number",
+        "fit accuracy when recovery ended, mean over folds",
+        unit="share",
+        made_from=("folds/*/phases/recover/end_accuracy",),
+    ),
+    Column(
+        "model_architecture",
+        "text",
+        "NIST's name of the network, without its task; `architecture` where NIST gives none",
+    ),
+    Column("embedding", "text", "text rounds: family of the embedding, as NIST says"),
+    Column("embedding_flavor", "text", "text rounds: which embedding of that family, as NIST says"),
+    Column("source_dataset", "text", "data that the model was trained on, as NIST says"),
+    Column("adversarial_training", "text", "how the model was trained adversarially, as NIST says; none if it was not"),
+    Column("trigger_type", "text", "kinds of trigger or attack strategy, as NIST says; empty for clean models"),
+    Column("trigger_option", "text", "what NIST says further: sides of a polygon, name of a filter, attack of a text"),
+    Column(
+        "trigger_condition", "text", "when the trigger works (spatial, spectral, class), as NIST says; none if always"
+    ),
+    Column("trigger_count", "count", "triggers of the model, as NIST says", unit="triggers"),
+    Column("trigger_organization", "text", "how several triggers map sources to targets, as NIST says"),
+    Column("num_classes", "count", "outputs of the network", unit="classes"),
+    Column(
+        "clean_per_class",
+        "count",
+        "clean examples of the class that has fewest, before any are held out",
+        unit="examples",
+        made_from=("clean/labels",),
+    ),
     Column("parameters", "count", "parameters of the network"),
     Column(
         "poisoned_origin",
@@ -100,11 +209,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("error_kind", "text", "failed rows: a stable word for the kind of failure"),
     Column("error", "text", "failed rows: one line that says what was expected, what was found"),
     Column("model_sha256", "text", "SHA-256 of model.pt"),
-    Column("seconds_load", "number", "reading the model and its examples", "lower", timing=True),
-    Column("seconds_forget", "number", "forgetting, all folds", "lower", timing=True),
-    Column("seconds_recover", "number", "recovery, all folds", "lower", timing=True),
-    Column("seconds_score", "number", "predictions and intervals", "lower", timing=True),
-    Column("seconds_total", "number", "wall-clock time of the model", "lower", timing=True),
+    _seconds("load", "reading the model and its examples"),
+    _seconds("forget", "forgetting, all folds"),
+    _seconds("recover", "recovery, all folds"),
+    _seconds("score", "predictions and intervals"),
+    _seconds("total", "wall-clock time of the model", summarised=True),
 )
 NAMES = tuple(column.name for column in COLUMNS)
+BY_NAME = {column.name: column for column in COLUMNS}
 TIMINGS = tuple(column.name for column in COLUMNS if column.timing)
+SUMMARISED = tuple(column.name for column in COLUMNS if column.summarised)

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import shown
+from .formats import aligned
+from .layout import number
 
 
 def render(results: pd.DataFrame, most: int = 60) -> str:
@@ -14,8 +16,11 @@ def render(results: pd.DataFrame, most: int = 60) -> str:
     lines = [["model", "network", "trojaned", "ACC before", "ACC after", "ASR before", "ASR after", "fidelity [95 %]"]]
     failed = []
     for row in _rows(results.head(most)):
+        if row["status"] == "missing":
+            failed.append(f"{shown(row['model_id'])}  not evaluated yet")
+            continue
         if row["status"] == "failed":
-            failed.append(f"{shown(row['model_id'])}  failed ({row['error_kind']}): {row['error']}")
+            failed.append(f"{shown(row['model_id'])}  failed ({_text(row['error_kind'])}): {shown(row['error'], 2000)}")
             continue
         lines.append(
             [
@@ -26,14 +31,14 @@ def render(results: pd.DataFrame, most: int = 60) -> str:
                 _fidelity(row),
             ]
         )
-    text = _columns(lines) if len(lines) > 1 else []
+    text = aligned(lines) if len(lines) > 1 else []
     if len(results) > most:
         text.append(f"… and {len(results) - most} more in results.csv")
     return "\n".join([*text, *failed])
 
 
 def render_summary(summary: pd.DataFrame) -> str:
-    """One line per group of models."""
+    """One short line per group of models: means only."""
     lines = [["group", "models", "failed", "mean ACC", "after", "mean ASR", "after", "mean fidelity", "kept accuracy"]]
     for row in _rows(summary):
         lines.append(
@@ -41,21 +46,16 @@ def render_summary(summary: pd.DataFrame) -> str:
                 str(row["group"]),
                 str(row["models"]),
                 str(row["failed"]),
-                *(_number(row[f"mean_{name}"]) for name in ("acc_before", "acc_after", "asr_before", "asr_after")),
-                _number(row["mean_fidelity"]),
-                _number(row["mean_kept_accuracy"]),
+                *(number(row[f"mean_{name}"]) for name in ("acc_before", "acc_after", "asr_before", "asr_after")),
+                number(row["mean_fidelity"]),
+                number(row["mean_kept_accuracy"]),
             ]
         )
-    return "\n".join(_columns(lines))
+    return "\n".join(aligned(lines))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _columns(lines: list[list[str]]) -> list[str]:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _rate(row: dict[str, Any], name: str) -> str:
@@ -76,10 +76,6 @@ def _fidelity(row: dict[str, Any]) -> str:
     if not pd.isna(row["kept_accuracy"]) and row["poisoned"] is False:
         return f"- (kept {row['kept_accuracy']:.2f})"
     return "-"
-
-
-def _number(value: Any) -> str:
-    return "-" if pd.isna(value) else f"{value:.3f}"
 
 
 def _text(value: Any) -> str:
