@@ -10,7 +10,7 @@ import pytest
 from trojai_seam.errors import ConfigProblem, DatasetProblem
 from trojai_seam.rounds import RoundConfig
 from trojai_seam.rounds.model_directory import ModelDirectory, unwrapped
-from trojai_seam.rounds.opening import _at
+from trojai_seam.rounds.model_facts import flat
 from trojai_seam.rounds.variants import variant_of
 
 
@@ -125,6 +125,4 @@ def test_a_design_factor_is_the_value_that_was_used():
 
 def test_a_dotted_key_goes_down_where_no_flat_one_is():
     source = {"a.b": 1, "a": {"b": 2, "c": [{"d": 3}]}}
-    assert [_at(source, key) for key in ("a.b", "a.c.0.d", "a.c.1.d", "a.c.x", "a.b.c", "z")] == [
-        1, 3, None, None, None, None,
-    ]  # fmt: skip
+    assert flat(source) == {"a.b": 1, "a.c.0.d": 3}

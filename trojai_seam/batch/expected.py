@@ -15,6 +15,7 @@ from ..rounds import ModelDirectory, RoundConfig
 from ..rounds.model_facts import readable_facts
 from .files import write_atomic
 from .paths import RunPaths
+from .records import storable
 
 _IN_RECORDS_ONLY = ("nist_config", "nist_metadata")  # long
 
@@ -26,7 +27,8 @@ def expect(paths: RunPaths, directories: Iterable[ModelDirectory], round_config:
         RunDirectoryProblem: the list is unreadable or cannot be written.
     """
     known = read_expected(paths)
-    new = {d.model_id: _facts(d, round_config) for d in directories if d.model_id not in known}
+    named = ((str(storable(d.model_id)), d) for d in directories)  # as the records will name them
+    new = {model_id: _facts(directory, round_config) for model_id, directory in named if model_id not in known}
     if new:
         lines = [json.dumps({"model_id": model_id, **facts}) for model_id, facts in sorted({**known, **new}.items())]
         write_atomic(paths.expected, ("\n".join(lines) + "\n").encode())
@@ -57,5 +59,5 @@ def _facts(directory: ModelDirectory, round_config: RoundConfig) -> dict[str, An
     facts = readable_facts(directory, round_config)
     return {
         "round": round_config.name,
-        **{name: value for name, value in facts.items() if value is not None and name not in _IN_RECORDS_ONLY},
+        **{name: storable(v) for name, v in facts.items() if v is not None and name not in _IN_RECORDS_ONLY},
     }

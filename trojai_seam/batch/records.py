@@ -41,10 +41,10 @@ def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
     with h5py.File(buffer, "w") as file:
         for name, value in row.items():
             if value is not None:
-                file.attrs[name] = _storable(value)
+                file.attrs[name] = storable(value)
         for name, values in arrays.items():
             if isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values):
-                file.create_dataset(name, data=[_storable(v) for v in values], dtype=h5py.string_dtype())
+                file.create_dataset(name, data=[storable(v) for v in values], dtype=h5py.string_dtype())
             else:
                 file.create_dataset(name, data=np.asarray(values))
     write_atomic(path, buffer.getvalue())
@@ -95,7 +95,7 @@ def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dic
     return found
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """``value`` as HDF5 can hold it: text without NUL and lone surrogates, which file names and JSON may contain."""
     if not isinstance(value, str):
         return value

@@ -30,7 +30,10 @@ def label(name: str) -> str:
 
 
 def overview(summary: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """One line per group: coverage, and means with their intervals; only measures that some group has."""
+    """One line per group: coverage, and means (before → after) with their intervals; only measures that some group has.
+
+    An interval is that of the number before it.
+    """
     lines = []
     shown_measures = _measured(summary)
     for row in summary.to_dict("records"):
@@ -45,10 +48,16 @@ def overview(summary: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
             "rank fidelity": number(row["rank_fidelity"]),
         }
         for name in shown_measures:
-            line[label(name)] = mean_with_interval(row, name)
+            before = name.replace("_after", "_before")
+            if name.endswith("_before") and name.replace("_before", "_after") in shown_measures:
+                continue  # told beside what came after
+            told = mean_with_interval(row, name)
+            if before != name and before in shown_measures and told != NOTHING:
+                told = f"{number(row[f'mean_{before}'])} → {told}"
+            line[label(name).removesuffix(" after")] = told
         lines.append(line)
     frame = pd.DataFrame(lines)
-    return frame.drop(columns=[c for c in ("failures", "missing") if c in frame and (frame[c].isin(["0", "-"])).all()])
+    return frame.drop(columns=[c for c in ("failures", "missing") if c in frame and frame[c].isin(["0", "-"]).all()])
 
 
 def statistics(summary: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

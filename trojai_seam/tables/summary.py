@@ -101,6 +101,6 @@ def _figures(part: pd.DataFrame) -> dict[str, Any]:
     figures["share_repaired"], (figures["low_repaired"], figures["high_repaired"]) = good.value, good.interval
     figures["rank_fidelity"] = rank_fidelity(trojaned)
     for name in SUMMARISED:
-        values = part[name].dropna().to_numpy(dtype=np.float64)
+        values = part.loc[part["status"] == "done", name].dropna().to_numpy(dtype=np.float64)
         figures.update({f"{figure}_{name}": value for figure, value in distribution(values)._asdict().items()})
     return figures
