@@ -17,8 +17,9 @@ from .errors import UsageProblem
 from .networks import load_user_networks
 from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
 from .rounds.opening import open_directory
-from .scoring import Predictions, Rate, predict
+from .scoring import predict
 from .seam import UnlearnConfig, resolve
+from .tasks import Marks
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -64,11 +65,14 @@ def _unlearn(
     lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
     before, after = (predict(m, subject.task, subject.clean) for m in (subject.model, outcome.model))
-    lines.append(f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
+    lines.append(
+        f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before.right)} -> {_share(after.right)}"
+    )
     if subject.poisoned is not None:
         before, after = (predict(m, subject.task, subject.poisoned) for m in (subject.model, outcome.model))
         lines.append(
-            f"attack success on {int(before.attackable.sum())} poisoned: {_attack(before)} -> {_attack(after)}"
+            f"attack success on {int((before.hits.counted > 0).sum())} poisoned: "
+            f"{_share(before.hits)} -> {_share(after.hits)}"
         )
     return [*lines, f"{file_format} written to {out}"]
 
@@ -90,10 +94,5 @@ def _check_portable(model: nn.Module, out: Path) -> None:
         )
 
 
-def _share(answers: Predictions) -> str:
-    return f"{Rate(float(answers.correct.sum()), len(answers.correct)).value:.3f}"
-
-
-def _attack(answers: Predictions) -> str:
-    hits = answers.hit[answers.attackable]
-    return f"{hits.mean():.3f}" if len(hits) else "-"
+def _share(marks: Marks) -> str:
+    return "-" if marks.share is None else f"{marks.share:.3f}"

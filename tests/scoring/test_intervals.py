@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from trojai_seam.scoring import Rate, wilson
 from trojai_seam.scoring.intervals import bootstrap
+from trojai_seam.tasks import Marks
 
 
 @settings(max_examples=200, deadline=None)
@@ -45,7 +46,7 @@ def test_rate_of_nothing_is_nothing():
 def figures(n: int, right_before: int, right_after: int, hits: int, attacks: int, seed: int = 0):
     before = np.arange(n) < right_before
     after = (np.arange(n) < right_after).astype(float)
-    return bootstrap(before, after, Rate(hits, attacks), seed)
+    return bootstrap(Marks.of_examples(before), Marks(after, np.ones(n, np.int64)), Rate(hits, attacks), seed)
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,7 +106,9 @@ def test_coverage_is_roughly_right(n, attacks, acc_before, kept, repaired, asr):
         after = (rng.random(n) < np.where(before, kept, repaired)).astype(float)
         hits = rng.binomial(attacks, asr)
         if before.any():
-            low, high = bootstrap(before, after, Rate(hits, attacks), seed)[0]
+            low, high = bootstrap(
+                Marks.of_examples(before), Marks(after, np.ones(len(after), np.int64)), Rate(hits, attacks), seed
+            )[0]
             inside += low <= truth <= high
             total += 1
     assert 0.90 <= inside / total <= 1.0, inside / total

@@ -13,17 +13,18 @@ from torch import nn
 
 from trojai_seam.scoring import FoldPredictions, Predictions, Split, SplitPlan, plan_splits, predict, score
 from trojai_seam.scoring.oracle import OracleWatcher
-from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.tasks import ExampleSet, Marks, get_task
 
 
 def answers(correct, hit=None, attackable=None, finite=None) -> Predictions:
     right = np.array(correct, dtype=bool)
     no = np.zeros_like(right)
+    use = no if attackable is None else np.array(attackable, dtype=bool)
     return Predictions(
         outputs=np.zeros((len(right), 2), np.float32),
-        correct=right,
-        hit=no if hit is None else np.array(hit, dtype=bool),
-        attackable=no if attackable is None else np.array(attackable, dtype=bool),
+        right=Marks.of_examples(right),
+        hits=Marks.of_examples(no if hit is None else np.array(hit, dtype=bool), use),
+        resisted=Marks.of_examples(right, use),
         finite=~no if finite is None else np.array(finite, dtype=bool),
     )
 
@@ -121,11 +122,11 @@ def test_folds_are_averaged_per_example():
         for split in plan.splits
     ]
     row = score(plan, before, attack_before, folds, 0, is_clean=False)
-    held = [fold.clean.correct[i] for fold in folds for i in fold.split.held_out]
+    held = [fold.clean.right.points[i] for fold in folds for i in fold.split.held_out]
     assert (row["acc_after"], row["n_acc_after"]) == (pytest.approx(np.mean(held)), 8)
-    assert row["asr_after"] == pytest.approx(np.mean([fold.poisoned.hit for fold in folds]))
+    assert row["asr_after"] == pytest.approx(np.mean([fold.poisoned.hits.points for fold in folds]))
     assert row["n_asr_after"] == 3
-    fit = [np.mean([f.clean.correct[i] for f in folds if i in f.split.fit]) for i in range(8)]
+    fit = [np.mean([f.clean.right.points[i] for f in folds if i in f.split.fit]) for i in range(8)]
     assert row["fit_acc_after"] == pytest.approx(np.mean(fit))
     assert row["folds"] == len(folds) == 4
 
@@ -174,10 +175,10 @@ SCORES = [[1, 0], [0, 1], [INF, 0], [NAN, 0], [0, NAN], [-INF, 1], [2, 3]]
 
 def test_nonfinite_outputs_are_wrong_and_counted():
     clean = predict(Echo(), get_task("classification", 2), examples(SCORES, [0, 1, 0, 0, 1, 1, 0]))
-    assert clean.correct.tolist() == [True, True, False, False, False, False, False]
+    assert clean.right.points.tolist() == [1, 1, 0, 0, 0, 0, 0]
     assert clean.finite.tolist() == [True, True, False, False, False, False, True]
     attack = predict(Echo(), get_task("classification", 2), examples(SCORES, [1] * 7, [0] * 7))
-    assert attack.hit.tolist() == [True, False, False, False, False, False, False]
+    assert attack.hits.points.tolist() == [1, 0, 0, 0, 0, 0, 0]
     split = Split((0, 1, 2), (3, 4, 5, 6))
     plan = SplitPlan("held-out", "held-out", (split,))
     row = score(plan, clean, attack, [FoldPredictions(split, clean, attack)] * 1, 0, is_clean=False)
@@ -192,8 +193,8 @@ def test_predictions_do_not_depend_on_the_batch_size():
     whole, small = (predict(network, task, data, size) for size in (256, 4))
     np.testing.assert_allclose(whole.outputs, small.outputs, atol=1e-6)
     assert whole.outputs.dtype == np.float32
-    np.testing.assert_array_equal(whole.correct, whole.outputs.argmax(1) == data.labels.numpy())
-    assert not whole.attackable.any()
+    np.testing.assert_array_equal(whole.right.points, whole.outputs.argmax(1) == data.labels.numpy())
+    assert not whole.hits.counted.any()
 
 
 # the paper's own figure -----------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from trojai_seam.seam.schedule import StopWatcher, threshold
 
 
 def test_the_smallest_term_counts() -> None:
-    assert threshold(StopRule(), 5, 0.2, 1.0) is None
-    assert threshold(StopRule(chance_multiple=2), 5, 0.2, 1.0) == pytest.approx(0.4)
-    assert threshold(StopRule(chance_multiple=2, accuracy=0.6), 2, 0.5, 1.0) == pytest.approx(0.6)
-    assert threshold(StopRule(chance_margin=0.2), 2, 0.5, 1.0) == pytest.approx(0.6)
-    assert threshold(StopRule(chance_margin=0.2), 2, 0.7, 0.9) == pytest.approx(0.74)
+    assert threshold(StopRule(), 1 / 5, 0.2, 1.0) is None
+    assert threshold(StopRule(chance_multiple=2), 1 / 5, 0.2, 1.0) == pytest.approx(0.4)
+    assert threshold(StopRule(chance_multiple=2, accuracy=0.6), 1 / 2, 0.5, 1.0) == pytest.approx(0.6)
+    assert threshold(StopRule(chance_margin=0.2), 1 / 2, 0.5, 1.0) == pytest.approx(0.6)
+    assert threshold(StopRule(chance_margin=0.2), 1 / 2, 0.7, 0.9) == pytest.approx(0.74)
 
 
 def run(rule: StopRule, limit: float, below: bool, accuracies: list[float]) -> int | None:

@@ -101,7 +101,7 @@ def _evaluate(unit: WorkUnit, row: dict[str, Any], arrays: dict[str, Any]) -> No
     row.update(subject.facts)
     row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
     seconds = {"seconds_load": clock.lap(), "seconds_forget": 0.0, "seconds_recover": 0.0, "seconds_score": 0.0}
-    strata = subject.clean.labels.reshape(len(subject.clean), -1)[:, 0].tolist()
+    strata = subject.task.strata(subject.clean.key())
     splits = plan_splits(strata, plan.protocol, plan.seed, subject.model_id)
     clean_before = predict(subject.model, subject.task, subject.clean)
     poisoned_before = None if subject.poisoned is None else predict(subject.model, subject.task, subject.poisoned)
@@ -120,7 +120,7 @@ def _evaluate(unit: WorkUnit, row: dict[str, Any], arrays: dict[str, Any]) -> No
         poisoned = None if subject.poisoned is None else predict(outcome.model, subject.task, subject.poisoned)
         folds.append(FoldPredictions(split, clean, poisoned))
         if oracle is not None:
-            row.update(oracle.columns(float(clean_before.correct.mean())))
+            row.update(oracle.columns(clean_before.right.share))
         seconds["seconds_score"] += clock.lap()
     seed = derive_seed(plan.seed, subject.model_id, "bootstrap")
     scored = score(splits, clean_before, poisoned_before, folds, seed, is_clean=subject.facts["poisoned"] is False)

@@ -1,33 +1,58 @@
-"""95 % intervals: Wilson's for rates, a bootstrap for fidelity."""
+"""95 % intervals: Wilson's for rates of examples, bootstraps for fidelity and for everything that is graded."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..tasks.marks import Marks
+
 Z_95 = 1.959963984540054
 DRAWS = 10_000
+SEED = 20221209
+"""Of the draws behind a graded rate's interval: the same marks always give the same interval."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """``successes`` out of ``n``; fractional successes are means over folds."""
+    """``successes`` out of ``units`` (one per example unless told) on ``n`` examples; fractional successes are means
+    over folds, or graded answers.
+
+    ``marks`` are given where examples are graded: units of one example hang together, so that the interval has to be
+    one over examples.
+    """
 
     successes: float
     n: int
+    units: int | None = None
+    marks: Marks | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, marks: Marks) -> Rate:
+        """The rate that ``marks`` make, over the examples that count."""
+        use = marks.counted > 0
+        points, counted = marks.points[use], marks.counted[use]
+        kept = Marks(points, counted, graded=True) if marks.graded else None
+        return cls(float(points.sum()), len(points), int(counted.sum()), kept)
 
     @property
     def value(self) -> float | None:
         """The rate, or ``None`` when nothing was measured."""
-        return self.successes / self.n if self.n else None
+        units = self.n if self.units is None else self.units
+        return self.successes / units if units else None
 
     @property
     def interval(self) -> tuple[float, float] | tuple[None, None]:
-        """Wilson's 95 % interval, or ``(None, None)`` when nothing was measured."""
-        return wilson(self.successes, self.n) if self.n else (None, None)
+        """95 %: Wilson's, or a bootstrap over examples where they are graded; ``(None, None)`` of nothing."""
+        if not self.n:
+            return None, None
+        if self.marks is None:
+            return wilson(self.successes, self.n)
+        draws = rate_draws(np.random.default_rng(SEED), self)
+        return _percentiles(draws, self.successes / int(self.marks.counted.sum()))
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
@@ -44,7 +69,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap(
-    before: NDArray[np.bool_], after: NDArray[np.float64], attacks: Rate, seed: int
+    before: Marks, after: Marks, attacks: Rate, seed: int
 ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
     """95 % intervals of (fidelity, kept accuracy) over the draw of examples.
 
@@ -54,22 +79,54 @@ def bootstrap(
     An interval is widened to contain the estimate where the prior would exclude it.
 
     Args:
-        before: ``[n]``, correct before unlearning.
-        after: ``[n]`` in [0, 1], correct after it, on the same examples.
+        before: accuracy of n clean examples before unlearning, not 0 in all.
+        after: of the same examples after it (means over folds).
         attacks: attack successes after unlearning; ``n = 0`` for a clean model: no fidelity then.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    right, kept = before.astype(np.float64), after.astype(np.float64)
-    cells = [right * kept, right * (1 - kept), (1 - right) * kept, (1 - right) * (1 - kept)]
-    shares = rng.dirichlet([float(cell.sum()) + 0.25 for cell in cells], size=DRAWS)
-    acc_before, acc_after = shares[:, 0] + shares[:, 1], shares[:, 0] + shares[:, 2]
-    accuracy = _percentiles(acc_after / acc_before, kept.mean() / right.mean())
+    draw = _graded_pairs if before.graded else _pairs
+    acc_before, acc_after = draw(rng, before, after)
+    was, kept = before.points.sum() / before.counted.sum(), after.points.sum() / after.counted.sum()
+    accuracy = _percentiles(acc_after / acc_before, kept / was)
     if attacks.n == 0:
         return None, accuracy
-    successes = rng.beta(attacks.successes + 0.5, attacks.n - attacks.successes + 0.5, size=DRAWS)
-    estimate = (kept.mean() - attacks.successes / attacks.n) / right.mean()
+    successes = rate_draws(rng, attacks)
+    estimate = (kept - attacks.value) / was
     return _percentiles((acc_after - successes) / acc_before, estimate), accuracy
+
+
+def rate_draws(rng: np.random.Generator, rate: Rate) -> NDArray[np.float64]:
+    """Draws from the posterior of one rate, ``float64 [DRAWS]``: of examples, or of marks weighted by example."""
+    if rate.marks is None:
+        return rng.beta(rate.successes + 0.5, rate.n - rate.successes + 0.5, size=DRAWS)
+    points, counted = rate.marks.points, rate.marks.counted
+    typical = counted.mean()
+    weights = rng.dirichlet([1.0] * rate.n + [0.5, 0.5], size=DRAWS)
+    share: NDArray[np.float64] = (weights @ [*points, typical, 0.0]) / (weights @ [*counted, typical, typical])
+    return share
+
+
+def _pairs(rng: np.random.Generator, before: Marks, after: Marks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draws of both accuracies where examples are right or wrong: four kinds of examples."""
+    right, kept = before.points, after.points
+    cells = [right * kept, right * (1 - kept), (1 - right) * kept, (1 - right) * (1 - kept)]
+    shares = rng.dirichlet([float(cell.sum()) + 0.25 for cell in cells], size=DRAWS)
+    return shares[:, 0] + shares[:, 1], shares[:, 0] + shares[:, 2]
+
+
+def _graded_pairs(
+    rng: np.random.Generator, before: Marks, after: Marks
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draws of both accuracies where examples are graded: every example has a weight of its own, and the four
+    pseudo-examples have as many units as the mean example."""
+    weights = rng.dirichlet([1.0] * len(before) + [0.25] * 4, size=DRAWS)
+    drawn = []
+    for marks, pseudo in ((before, (1, 1, 0, 0)), (after, (1, 0, 1, 0))):
+        typical = marks.counted.mean()
+        points = np.array([*marks.points, *(typical * right for right in pseudo)])
+        drawn.append((weights @ points) / (weights @ [*marks.counted, *[typical] * 4]))
+    return drawn[0], drawn[1]
 
 
 def _percentiles(draws: NDArray[np.float64], estimate: float) -> tuple[float, float]:

@@ -25,17 +25,13 @@ class OracleWatcher:
         """Measure ``model`` after ``epoch`` of ``phase`` (only ``recover`` counts)."""
         if phase != "recover":
             return
-        accuracy = float(predict(model, self.task, self.clean).correct.mean())
-        attack = None
-        if self.poisoned is not None:
-            answers = predict(model, self.task, self.poisoned)
-            if answers.attackable.any():
-                attack = float(answers.hit[answers.attackable].mean())
+        accuracy = predict(model, self.task, self.clean).right.share or 0.0
+        attack = None if self.poisoned is None else predict(model, self.task, self.poisoned).hits.share
         gap = accuracy - (attack or 0.0)
         if self._best is None or gap > self._best[0]:
             self._best = (gap, epoch, accuracy, attack)
 
-    def columns(self, accuracy_before: float) -> dict[str, Any]:
+    def columns(self, accuracy_before: float | None) -> dict[str, Any]:
         """``oracle_epoch``, ``oracle_acc``, ``oracle_asr`` and ``oracle_fidelity``; ``None`` where not measured."""
         names = ("oracle_epoch", "oracle_acc", "oracle_asr", "oracle_fidelity")
         if self._best is None:

@@ -1,17 +1,16 @@
-"""What a network answers, kept per example."""
+"""What a network answers, and what its answers are worth, example by example."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..tasks import ExampleSet, Task
-
-BATCH = 256
+from ..tasks import ExampleSet, Marks, Task
+from ..tasks.calling import BATCH, all_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,41 +19,31 @@ class Predictions:
 
     Attributes:
         outputs: raw scores, ``float32 [N, …]``.
-        correct: ``bool [N]``, the true label was given. Non-finite scores are never correct.
-        hit: ``bool [N]``, the attacker's label was given; all false for clean examples.
-        attackable: ``bool [N]``, the attacker's label differs from the true one, so that a hit means something.
+        right: how much of every example is right; non-finite scores are never right.
+        hits: how much of what was attacked gets the attacker's answer; nothing counts in clean examples.
+        resisted: how much of what was attacked gets its true answer, where that is known.
         finite: ``bool [N]``, all scores of the example are finite.
-        labelled: ``bool [N]``, the true label is known (not negative); None if it always is.
+        further: other figures of the task on these examples, by the name of their columns.
     """
 
     outputs: NDArray[np.float32]
-    correct: NDArray[np.bool_]
-    hit: NDArray[np.bool_]
-    attackable: NDArray[np.bool_]
+    right: Marks
+    hits: Marks
+    resisted: Marks
     finite: NDArray[np.bool_]
-    labelled: NDArray[np.bool_] | None = None
+    further: Mapping[str, Marks] = field(default_factory=dict)
 
 
-@torch.no_grad()
 def predict(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int = BATCH) -> Predictions:
     """Ask ``model`` (put into eval mode) about all ``examples``, on the device where they are."""
     model.eval()
-    parts = []
-    for begin in range(0, len(examples), batch_size):
-        inputs = {name: tensor[begin : begin + batch_size] for name, tensor in examples.inputs.items()}
-        parts.append(task.outputs(model, inputs))
-    outputs = torch.cat(parts)
-    correct = task.correct(outputs, examples.labels)
-    if examples.targets is None:
-        hit = attackable = torch.zeros_like(correct)
-    else:
-        hit = task.correct(outputs, examples.targets)
-        attackable = (examples.targets != examples.labels).reshape(len(examples), -1).any(dim=1)
+    outputs = all_outputs(model, task, examples, batch_size)
+    answers, key = task.answers(outputs, examples).cpu(), examples.key()
     return Predictions(
         outputs=outputs.float().cpu().numpy(),
-        correct=correct.cpu().numpy(),
-        hit=hit.cpu().numpy(),
-        attackable=attackable.cpu().numpy(),
+        right=task.marks(answers, key),
+        hits=task.attack_marks(answers, key),
+        resisted=task.robust_marks(answers, key),
         finite=task.finite(outputs).cpu().numpy(),
-        labelled=(examples.labels.reshape(len(examples), -1) >= 0).any(dim=1).cpu().numpy(),
+        further=task.further_marks(answers, key),
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..tasks.marks import Marks
 from .intervals import Rate, bootstrap
 from .predictions import Predictions
 from .splits import Split, SplitPlan
@@ -39,8 +40,9 @@ def score(
     """The measured columns of one row, by name; ``None`` is "not measured" (never 0).
 
     ``acc_before`` and ``acc_after`` are taken on the same held-out examples, so that ``fidelity`` follows from the
-    columns of its row. ``asr_*`` and ``ra_*`` use the poisoned examples whose true label is not the attacker's. Over
-    several folds, ``after`` rates are means over the folds, counted once per example.
+    columns of its row. ``asr_*`` and ``ra_*`` use what the task calls attacked: poisoned examples (or their tokens)
+    whose true label is not the attacker's. Over several folds, ``after`` rates are means over the folds, counted once
+    per example. Where examples are graded, ``units_*`` says how many units (tokens, entities, answers) were counted.
 
     Args:
         plan: what was fitted on and what was held out.
@@ -52,14 +54,11 @@ def score(
             examples, gets no ``nist_fidelity``: nobody looked whether the trojan is gone.
     """
     row: dict[str, Any] = {"measured_on": plan.measured_on, "folds": len(folds)}
-    _put(row, "acc_before_all", _rate(clean_before.correct))
+    _put(row, "acc_before_all", Rate.of(clean_before.right))
     held = np.array(sorted({i for fold in folds for i in fold.split.held_out}), dtype=np.int64)
-    after = np.zeros(len(clean_before.correct))
-    for fold in folds:
-        out = np.array(fold.split.held_out, dtype=np.int64)
-        after[out] = fold.clean.correct[out]
-    before, kept = clean_before.correct[held], after[held]
-    acc_before, acc_after = _rate(before), _rate(kept)
+    before = _at(clean_before.right, held)
+    after = _held_out([fold.clean.right for fold in folds], folds, held)
+    acc_before, acc_after = Rate.of(before), Rate.of(after)
     _put(row, "acc_before", acc_before)
     _put(row, "acc_after", acc_after)
     asr_before, asr_after, ra_before, ra_after = _attack_rates(poisoned_before, folds)
@@ -70,23 +69,37 @@ def score(
         ("ra_after", ra_after),
     ):
         _put(row, name, rate)
+    for name, marks in clean_before.further.items():
+        _put(row, f"{name}_before", Rate.of(_at(marks, held)))
+        _put(row, f"{name}_after", Rate.of(_held_out([fold.clean.further[name] for fold in folds], folds, held)))
     row.update(_fidelity(acc_before, acc_after, asr_before, asr_after, is_clean))
-    intervals = bootstrap(before, kept, asr_after, seed) if acc_before.successes else (None, (None, None))
+    intervals = bootstrap(before, after, asr_after, seed) if acc_before.successes else (None, (None, None))
     row["fidelity_low"], row["fidelity_high"] = intervals[0] or (None, None)
     row["kept_accuracy_low"], row["kept_accuracy_high"] = intervals[1]
-    row.update(_in_sample(clean_before, folds, asr_after))
+    row.update(_in_sample(clean_before.right, folds, asr_after))
     row["nonfinite_before"] = _nonfinite([clean_before, poisoned_before])
     row["nonfinite_after"] = _nonfinite([part for fold in folds for part in (fold.clean, fold.poisoned)])
     return row
 
 
-def _rate(successes: NDArray[Any]) -> Rate:
-    return Rate(float(successes.sum()), len(successes))
+def _at(marks: Marks, indices: NDArray[np.int64]) -> Marks:
+    return Marks(marks.points[indices], marks.counted[indices], marks.graded)
+
+
+def _held_out(after: Sequence[Marks], folds: Sequence[FoldPredictions], held: NDArray[np.int64]) -> Marks:
+    """Every held-out example's marks, from the fold that did not train on it."""
+    points, counted = np.zeros(len(after[0])), np.zeros(len(after[0]), np.int64)
+    for marks, fold in zip(after, folds, strict=True):
+        out = np.array(fold.split.held_out, dtype=np.int64)
+        points[out], counted[out] = marks.points[out], marks.counted[out]
+    return _at(Marks(points, counted, after[0].graded), held)
 
 
 def _put(row: dict[str, Any], name: str, rate: Rate) -> None:
     row[name], row[f"n_{name}"] = rate.value, rate.n
     row[f"{name}_low"], row[f"{name}_high"] = rate.interval
+    if rate.marks is not None:
+        row[f"units_{name}"] = rate.units
 
 
 def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) -> tuple[Rate, Rate, Rate, Rate]:
@@ -94,11 +107,14 @@ def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) 
     if before is None or not after:
         nothing = Rate(0, 0)
         return nothing, nothing, nothing, nothing
-    use = before.attackable
-    hits = np.mean([fold.hit[use] for fold in after], axis=0)
-    told = use if before.labelled is None else use & before.labelled
-    rights = np.mean([fold.correct[told] for fold in after], axis=0)
-    return _rate(before.hit[use]), _rate(hits), _rate(before.correct[told]), _rate(rights)
+    hits = _mean([fold.hits for fold in after])
+    resisted = _mean([fold.resisted for fold in after])
+    return Rate.of(before.hits), Rate.of(hits), Rate.of(before.resisted), Rate.of(resisted)
+
+
+def _mean(folds: Sequence[Marks]) -> Marks:
+    """Points averaged over folds; what counts is the same in all of them."""
+    return Marks(np.mean([marks.points for marks in folds], axis=0), folds[0].counted, folds[0].graded)
 
 
 def _fidelity(
@@ -115,15 +131,18 @@ def _fidelity(
     return dict(zip(names, (fidelity, kept, None if removed is None else removed * kept), strict=True))
 
 
-def _in_sample(before: Predictions, folds: Sequence[FoldPredictions], asr_after: Rate) -> dict[str, Any]:
+def _in_sample(before: Marks, folds: Sequence[FoldPredictions], asr_after: Rate) -> dict[str, Any]:
     """On the examples that were trained on: always better than it should be, hence columns of its own."""
-    times, right = np.zeros(len(before.correct)), np.zeros(len(before.correct))
+    times, points = np.zeros(len(before)), np.zeros(len(before))
     for fold in folds:
         fit = np.array(fold.split.fit, dtype=np.int64)
         times[fit] += 1
-        right[fit] += fold.clean.correct[fit]
-    used = times > 0
-    was, now = _rate(before.correct[used]), _rate(right[used] / times[used])
+        points[fit] += fold.clean.right.points[fit]
+    used = np.flatnonzero(times)
+    was, now = (
+        Rate.of(_at(before, used)),
+        Rate.of(Marks(points[used] / times[used], before.counted[used], before.graded)),
+    )
     row: dict[str, Any] = {}
     _put(row, "fit_acc_before", was)
     _put(row, "fit_acc_after", now)

@@ -26,7 +26,7 @@ class StopRule:
     accuracy: float | None = None
     """A fixed accuracy."""
     chance_multiple: float | None = None
-    """``k`` means k/C for C classes, as published (k = 2)."""
+    """``k`` means k/C for C classes, as published (k = 2); k times the accuracy of guessing where C means nothing."""
     chance_margin: float | None = None
     """``m`` means chance + m · (start - chance): chance-aware, also right for two classes or unequal class sizes."""
     patience: int = 1

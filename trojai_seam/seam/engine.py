@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from ..errors import EngineFailure, listed
 from ..tasks import ExampleSet, Task
+from ..tasks.calling import BATCH, all_outputs
 from .augmentation import augmented
 from .batches import batches_per_epoch, epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
@@ -40,7 +42,7 @@ def unlearn(
 
     Args:
         model: any network that ``task`` can call; parameters and examples on one device.
-        task: loss, random labels and correctness.
+        task: loss, random labels, and what answers are worth.
         fit: the clean examples that may be trained on. Nothing else is ever looked at.
         config: what to do; see :class:`UnlearnConfig`.
         seed: decides labels, order and dropout. The same seed gives the same result on the same machine.
@@ -73,6 +75,14 @@ def unlearn(
     return Outcome(model=model, phases=phases, trace=tuple(run.trace), seed=seed, num_fit=len(fit))
 
 
+class _Batch(NamedTuple):
+    """One training step: which examples (on the CPU, and the same on their device), and the labels to train on."""
+
+    where: Tensor
+    at: Tensor
+    labels: Tensor
+
+
 class _Run:
     """The state of one unlearning run, shared by its phases."""
 
@@ -87,7 +97,8 @@ class _Run:
     ) -> None:
         self.model, self.task, self.fit, self.config = model, task, fit, config
         self.generator, self.observer = generator, observer
-        self.true_labels = fit.labels.cpu()
+        self.key = fit.key()
+        self.chance, self.guess = task.chance(self.key), task.guess(self.key)
         self.devices = [fit.labels.device] if fit.labels.device.type == "cuda" else []
         self.trace: list[EpochTrace] = []
 
@@ -97,7 +108,7 @@ class _Run:
         start = self.accuracy()
         if phase.max_epochs == 0:
             return PhaseOutcome(name, "off", None, start, start, 0, 0, 0.0)
-        limit = threshold(phase.stop, self.task.num_classes, self.task.chance(self.fit.labels), start)
+        limit = threshold(phase.stop, self.guess, self.chance, start)
         watcher = StopWatcher(phase.stop, limit, below=name == "forget")
         trivial = watcher.trivial(start)
         per_epoch = batches_per_epoch(len(self.fit), phase.draws_per_epoch, config.batch_size)
@@ -113,9 +124,8 @@ class _Run:
             epoch_began = time.perf_counter()
             enter_training(self.model, config)
             batches = self._epoch(phase, fixed)[: total - steps]
-            losses = [self._step(where, labels, optimizer, scheduler) for where, labels in batches]
+            losses = [self._step(batch, optimizer, scheduler) for batch in batches]
             steps += len(batches)
-            self.model.eval()
             loss, accuracy = self._epoch_figures(losses)
             if not math.isfinite(loss):
                 raise EngineFailure(f"the {name} loss became non-finite in epoch {epoch}; lower {name}.learning_rate")
@@ -141,29 +151,28 @@ class _Run:
     def _fixed_labels(self, phase: PhaseConfig) -> Tensor | None:
         """Training labels of all fit examples, on the CPU; ``None`` if every epoch draws new ones."""
         if not isinstance(phase, ForgetConfig):
-            return self.true_labels
+            return self.key.labels
         if phase.fresh_labels:
             return None
-        return self.task.random_labels(self.true_labels, phase.label_sampling, self.generator)
+        return self.task.random_labels(self.key, torch.arange(len(self.fit)), phase.label_sampling, self.generator)
 
-    def _epoch(self, phase: PhaseConfig, fixed: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """(indices, training labels) of every batch of an epoch: drawn on the CPU, brought over in two copies."""
+    def _epoch(self, phase: PhaseConfig, fixed: Tensor | None) -> list[_Batch]:
+        """The batches of an epoch: drawn on the CPU, brought over in two copies."""
         batches = epoch_batches(len(self.fit), phase.draws_per_epoch, self.config.batch_size, self.generator)
         order, sizes = torch.cat(batches), [len(batch) for batch in batches]
         if fixed is not None:
             labels = fixed[order]
         else:
             sampling = phase.label_sampling if isinstance(phase, ForgetConfig) else "uniform"
-            labels = self.task.random_labels(self.true_labels[order], sampling, self.generator)
+            labels = self.task.random_labels(self.key, order, sampling, self.generator)
         device = self.fit.labels.device
-        return list(zip(torch.split(order.to(device), sizes), torch.split(labels.to(device), sizes), strict=True))
+        parts = zip(batches, torch.split(order.to(device), sizes), torch.split(labels.to(device), sizes), strict=True)
+        return [_Batch(*part) for part in parts]
 
-    def _step(
-        self, where: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None
-    ) -> Tensor:
-        inputs = {name: self._view(tensor[where]) for name, tensor in self.fit.inputs.items()}
+    def _step(self, batch: _Batch, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None) -> Tensor:
+        inputs = {name: self._view(tensor) for name, tensor in self.fit.rows(batch.where, batch.at).items()}
         optimizer.zero_grad(set_to_none=True)
-        loss = self.task.loss(self.task.outputs(self.model, inputs), labels)
+        loss = self.task.loss(self.model, inputs, batch.labels)
         if not loss.requires_grad:
             scope = self.config.trainable
             raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
@@ -183,27 +192,22 @@ class _Run:
             tensor = tensor + self.config.feature_noise * torch.randn_like(tensor)
         return tensor
 
-    @torch.no_grad()
-    def _correct(self) -> Tensor:
-        size = max(self.config.batch_size, 256)
-        parts = []
-        for begin in range(0, len(self.fit), size):
-            inputs = {name: tensor[begin : begin + size] for name, tensor in self.fit.inputs.items()}
-            parts.append(
-                self.task.correct(self.task.outputs(self.model, inputs), self.fit.labels[begin : begin + size])
-            )
-        return torch.cat(parts)
+    def _ask(self) -> Tensor:
+        """Answers to all fit examples, on the device."""
+        self.model.eval()
+        outputs = all_outputs(self.model, self.task, self.fit, max(self.config.batch_size, BATCH))
+        return self.task.answers(outputs, self.fit)
 
     def accuracy(self) -> float:
         """Fit accuracy of the network as it is, eval mode."""
-        self.model.eval()
-        return float(self._correct().float().mean().item())
+        return self.task.fit_accuracy(self._ask().cpu(), self.key)
 
     def _epoch_figures(self, losses: list[Tensor]) -> tuple[float, float]:
         """Mean loss and fit accuracy in one transfer from the device."""
-        figures = torch.stack([torch.stack(losses).float().mean(), self._correct().float().mean()])
-        loss, accuracy = figures.tolist()
-        return loss, accuracy
+        answers = self._ask()
+        figures = torch.cat([torch.stack(losses).float().mean().double().view(1), answers.flatten().double()]).cpu()
+        accuracy = self.task.fit_accuracy(figures[1:].to(answers.dtype).view(answers.shape), self.key)
+        return float(figures[0]), accuracy
 
 
 def _nonfinite(model: nn.Module) -> set[str]:

@@ -9,7 +9,8 @@ from torch import nn
 
 @dataclass(frozen=True)
 class EpochTrace:
-    """One epoch. ``fit_accuracy`` is measured after it, eval mode, on all fit examples with their true labels."""
+    """One epoch. ``fit_accuracy`` is measured after it, eval mode, on all fit examples with their true labels; what
+    accuracy means for stop rules is the task's business (``Task.fit_accuracy``)."""
 
     phase: str
     epoch: int

@@ -5,12 +5,12 @@ from __future__ import annotations
 from .config import StopRule
 
 
-def threshold(rule: StopRule, num_classes: int, chance: float, start: float) -> float | None:
+def threshold(rule: StopRule, guess: float, chance: float, start: float) -> float | None:
     """The accuracy at which ``rule`` is met, or ``None`` if it sets no term.
 
     Args:
         rule: the terms; the smallest of those that are set counts.
-        num_classes: C in ``chance_multiple / C``.
+        guess: accuracy of uniformly random answers, 1/C for C classes; see ``Task.guess``.
         chance: accuracy of knowing nothing, see ``Task.chance``.
         start: accuracy on the fit examples when the phase begins.
     """
@@ -18,7 +18,7 @@ def threshold(rule: StopRule, num_classes: int, chance: float, start: float) -> 
     if rule.accuracy is not None:
         terms.append(rule.accuracy)
     if rule.chance_multiple is not None:
-        terms.append(rule.chance_multiple / num_classes)
+        terms.append(rule.chance_multiple * guess)
     if rule.chance_margin is not None:
         terms.append(chance + rule.chance_margin * (start - chance))
     return min(terms) if terms else None

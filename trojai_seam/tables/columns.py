@@ -35,6 +35,7 @@ class Column(NamedTuple):
 
 
 _CLEAN, _POISONED = ("clean/labels", "clean/outputs_before"), ("poisoned/targets", "poisoned/outputs_before")
+_CLEAN_BEFORE = (*_CLEAN, "folds/*/held_out")
 _CLEAN_AFTER = ("clean/labels", "folds/*/held_out", "folds/*/clean_outputs_after")
 _FIT_AFTER = ("clean/labels", "folds/*/fit", "folds/*/clean_outputs_after")
 _HIT_AFTER = ("poisoned/targets", "folds/*/poisoned_outputs_after")
@@ -49,12 +50,14 @@ def _rate(
     summarised: bool = False,
 ) -> tuple[Column, ...]:
     """A share with its count and interval; ``summarised`` is all that a new metric needs to be in every summary."""
-    interval = "of the 95 % Wilson interval of"
+    interval = "of the 95 % interval of"
+    units = f"tokens, entities or answers behind {name}; empty where every example is one unit"
     return (
         Column(name, "number", meaning, better, "share", made_from, summarised=summarised),
         Column(f"n_{name}", "count", f"examples that {name} was measured on", "", "examples", made_from),
         Column(f"{name}_low", "number", f"lower end {interval} {name}", "", "share", made_from),
         Column(f"{name}_high", "number", f"upper end {interval} {name}", "", "share", made_from),
+        Column(f"units_{name}", "count", units, "", "units", made_from),
     )
 
 
@@ -82,13 +85,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("poisoned", "flag", "whether NIST says that the model holds a trojan; empty if unknown"),
     Column("status", "text", "done, or failed (then error_kind and error say why, and nothing is scored)"),
-    *_rate(
-        "acc_before",
-        "accuracy before unlearning on the held-out clean examples",
-        "higher",
-        (*_CLEAN, "folds/*/held_out"),
-        True,
-    ),
+    *_rate("acc_before", "accuracy before unlearning on the held-out clean examples", "higher", _CLEAN_BEFORE, True),
     *_rate("acc_after", "accuracy after unlearning on the same held-out clean examples", "higher", _CLEAN_AFTER, True),
     *_rate("asr_before", "poisoned examples that get the attacker's label, before", "", _POISONED, True),
     *_rate("asr_after", "poisoned examples that get the attacker's label, after", "lower", _HIT_AFTER, True),
@@ -111,6 +108,10 @@ COLUMNS: tuple[Column, ...] = (
         summarised=True,
     ),
     *_ratio("kept_accuracy", "acc_after / acc_before", _CLEAN_AFTER),
+    *_rate("entity_f1_before", "named entities: F1 of whole entities, held-out", "higher", _CLEAN_BEFORE),
+    *_rate("entity_f1_after", "named entities: F1 of whole entities, held-out", "higher", _CLEAN_AFTER, True),
+    *_rate("exact_before", "question answering: exactly right answers, held-out", "higher", _CLEAN_BEFORE),
+    *_rate("exact_after", "question answering: exactly right answers, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
     *_rate(
         "fit_acc_before",

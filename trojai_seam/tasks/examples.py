@@ -4,23 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .details import Details
+
+UNKNOWN = -1
+"""A label that counts, but that nobody knows: the true label of a poisoned example whose original is lost."""
+NOT_COUNTED = -100
+"""In labels of several units per example: this unit is padding, a special token or the rest of a word."""
+MASK = "attention_mask"
+REAL_WINDOWS = "real_windows"
+
+
+class Extents(NamedTuple):
+    """How much of padded text is real, known on the CPU so that cutting a batch needs no device."""
+
+    tokens: Tensor
+    """``int64 [N]``: position of the last attended token, plus one (over all windows)."""
+    windows: Tensor | None
+    """``bool [N, W]``: windows with an attended token; ``None`` for one sequence per example."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExampleSet:
     """N examples of one model, all on one device.
 
+    What differs in size between examples (sentences, windows, objects in an image) is padded, and the tensors
+    say how far it is real; texts and names live in ``details``.
+
     Attributes:
         inputs: what the network is called with, by argument name; every tensor has N as its first dimension. Networks
-            with one positional input (images ``float32 [N, 3, H, W]``, feature vectors ``float32 [N, F]``) use the
-            name ``"x"``.
-        labels: true labels, ``int64 [N]`` (or ``[N, ...]`` where a task needs more than one label per example).
+            with one positional input (images ``float32 [N, 3, H, W]``, feature vectors ``float32 [N, F]``, embeddings
+            ``float32 [N, 1, D]``) use the name ``"x"``; text has ``input_ids``, ``attention_mask`` and, if the network
+            takes it, ``token_type_ids``, ``int64 [N, L]``, or ``[N, W, L]`` for W windows over one record.
+        labels: true labels, ``int64 [N]``, or ``[N, ...]`` where a task has several per example: see each task. Units
+            that do not count are :data:`NOT_COUNTED`, unknown ones :data:`UNKNOWN`.
         targets: for poisoned examples the label that the attacker wants, same shape as ``labels``; ``None`` for clean.
         names: N file names or keys, unique, in the order of the tensors.
         origin: ``"shipped"`` by NIST or ``"synthesised"`` by us from the trigger's description.
+        details: what the task needs beyond labels; see ``details.py``.
     """
 
     inputs: Mapping[str, Tensor]
@@ -29,13 +55,16 @@ class ExampleSet:
     targets: Tensor | None = None
     origin: str = "shipped"
     notes: tuple[str, ...] = field(default=())
+    details: Details | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.names), len(self.labels), *(len(t) for t in self.inputs.values())}
         if self.targets is not None:
             sizes.add(len(self.targets))
+        if self.details is not None:
+            sizes.add(len(self.details))
         if len(sizes) != 1:
-            raise ValueError(f"inputs, labels, targets and names have different lengths: {sorted(sizes)}")
+            raise ValueError(f"inputs, labels, targets, names and details have different lengths: {sorted(sizes)}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,6 +76,7 @@ class ExampleSet:
             inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
             labels=self.labels.to(device),
             targets=None if self.targets is None else self.targets.to(device),
+            details=None if self.details is None else self.details.to(device),
         )
 
     def subset(self, indices: Sequence[int]) -> ExampleSet:
@@ -58,4 +88,40 @@ class ExampleSet:
             labels=self.labels[where],
             targets=None if self.targets is None else self.targets[where],
             names=tuple(self.names[i] for i in indices),
+            details=None if self.details is None else self.details.subset(indices),
         )
+
+    def key(self) -> ExampleSet:
+        """The answer key: labels, targets and details without inputs, on the CPU, where answers are marked."""
+        return replace(self, inputs={}).to("cpu")
+
+    @cached_property
+    def extents(self) -> Extents | None:
+        """How far text is real; ``None`` without an attention mask. The first use waits for the device."""
+        if MASK not in self.inputs:
+            return None
+        mask = self.inputs[MASK].cpu() != 0
+        windows = mask.any(dim=2) if mask.ndim == 3 else None
+        attended = mask if windows is None else mask.any(dim=1)
+        positions = torch.arange(1, attended.shape[1] + 1)
+        return Extents((attended * positions).amax(dim=1).clamp(min=1), windows)
+
+    def rows(self, where: Tensor, at: Tensor) -> dict[str, Tensor]:
+        """Inputs of the examples at ``where``; text is cut behind the longest of them.
+
+        Windows are cut likewise, and :data:`REAL_WINDOWS` (``int64 [R]``) says which of the n · W left are real.
+
+        Args:
+            where: ``int64 [n]``, on the CPU.
+            at: the same on the device of the examples; no synchronisation is needed then.
+        """
+        if self.extents is None:
+            return {name: tensor[at] for name, tensor in self.inputs.items()}
+        length = int(self.extents.tokens[where].max())
+        if self.extents.windows is None:
+            return {name: tensor[at, :length] for name, tensor in self.inputs.items()}
+        real = self.extents.windows[where]
+        width = int(real.any(dim=0).nonzero().max()) + 1
+        cut = {name: tensor[at, :width, :length] for name, tensor in self.inputs.items()}
+        numbers = real[:, :width].flatten().nonzero().flatten()
+        return {**cut, REAL_WINDOWS: numbers.to(at.device, non_blocking=True)}

@@ -9,45 +9,83 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import Registry
+from .examples import ExampleSet
+from .marks import Marks
 
 
 class Task(Protocol):
-    """Stateless; one instance serves every model that does the same thing with the same number of classes."""
+    """Stateless; one instance serves every model that does the same thing with the same number of classes.
+
+    The network's raw *scores* become *answers* on the device (one small integer tensor per set of examples, without
+    waiting), and answers become *marks* on the CPU, against the answer *key* (:meth:`ExampleSet.key`). So a network is
+    asked with a single synchronisation, and marking may look at texts. ``docs/tasks.md`` says what is measured and why.
+    """
 
     name: str
     num_classes: int
 
     def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Call the network. Returns raw scores with the batch as first dimension (``float [N, C]`` for classifiers)."""
+        """Call the network. Returns raw scores with the batch as first dimension (``float [n, C]`` for classifiers)."""
         ...
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean training loss, a scalar."""
+    def loss(self, model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """Mean training loss of one batch, a scalar."""
         ...
 
-    def random_labels(self, labels: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
-        """Random targets to forget with, same shape and device as ``labels``.
+    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+        """Random targets to forget with, for the examples of ``key`` at ``order``; on the CPU, like ``key.labels``.
 
-        ``sampling`` is ``"uniform"`` (over all classes) or ``"wrong-only"`` (uniform over all but the true one).
+        ``sampling`` is ``"uniform"`` (over all answers) or ``"wrong-only"`` (uniform over all but the true one).
         ``generator`` lives on the CPU, so that a GPU run draws the same labels as a CPU run.
         """
         ...
 
-    def correct(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """``bool [N]``: does the prediction equal the label? Non-finite outputs are never correct."""
+    def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
+        """What the scores of *all* ``examples`` say: ``int64 [N, ...]``, on their device. Non-finite scores say
+        nothing, which is never right."""
+        ...
+
+    def marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+        """Accuracy: how much of every example is right."""
+        ...
+
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+        """Attack success: how much of what was attacked gets the attacker's answer. Nothing counts in a clean set."""
+        ...
+
+    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+        """How much of what was attacked gets its true answer all the same, where that is known."""
+        ...
+
+    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Marks]:
+        """Other figures on clean examples, by the name of their columns (``entity_f1``, ``exact``)."""
         ...
 
     def finite(self, outputs: Tensor) -> Tensor:
         """``bool [N]``: are all scores of the example finite?"""
         ...
 
-    def chance(self, labels: Tensor) -> float:
-        """Accuracy of the best constant answer on ``labels``, or 1/C if that is larger: what "knows nothing" means."""
+    def strata(self, key: ExampleSet) -> list[int]:
+        """A number per example; splits keep examples of every number on the side that is trained on."""
+        ...
+
+    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
+        """The accuracy that stop rules watch, in 0 … 1: one that a network which knows nothing cannot have."""
+        ...
+
+    def chance(self, key: ExampleSet) -> float:
+        """:meth:`fit_accuracy` of the best constant answer, or of guessing if that is larger: "knows nothing"."""
+        ...
+
+    def guess(self, key: ExampleSet) -> float:
+        """:meth:`fit_accuracy` of uniformly random answers: 1/C of the published stop rules."""
         ...
 
 
 TASKS: Registry[type] = Registry("task")
 TASKS.add("classification", "trojai_seam.tasks.classification:Classification")
+TASKS.add("token-classification", "trojai_seam.tasks.token_classification:TokenClassification")
+TASKS.add("span-extraction", "trojai_seam.tasks.span_extraction:SpanExtraction")
 
 
 def get_task(name: str, num_classes: int) -> Task:
