@@ -66,6 +66,38 @@ def test_period_file_gives_recorded_logits(name: str, era_model: Callable[[str],
         assert (found - logits).abs().max() <= 1e-4 * logits.abs().max()
 
 
+LANGUAGE_MODELS = {
+    "r5-embedding-distilbert": ("DistilBertModel", None),
+    "r5-embedding-gpt2": ("GPT2Model", None),
+    "r7-ner-bert": ("NerLinear", 9),
+    "r7-ner-roberta": ("NerLinear", 13),
+    "r8-qa-electra": ("google/electra-small-discriminator", 2),
+    "r9-sc-distilbert": ("distilbert-base-cased", 2),
+    "r9-ner-roberta": ("roberta-base", 9),
+    "r9-qa-electra": ("google/electra-small-discriminator", 2),
+    "qa23-mobilebert": ("MobileBertForQuestionAnswering", 2),
+}
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_period_transformer_gives_recorded_outputs(name: str, era_model: Callable[[str], Path]) -> None:
+    folder = era_model(name)
+    golden = json.loads((folder / "golden.json").read_text())
+    config = folder / "config.json"
+    hints = json.loads(config.read_text()) if config.exists() else {}
+    saved = read_model(folder / "model.pt")
+    facts = identify(saved, hints)
+    assert (facts.architecture, facts.num_classes, facts.notes) == (*LANGUAGE_MODELS[name], ())
+    network = rebuild(saved, hints)
+    inputs = {key: torch.tensor(value) for key, value in golden["input"].items() if key.endswith(("ids", "mask"))}
+    with torch.no_grad():
+        found = network(**inputs)
+    outputs = {"logits": found[1]} if isinstance(found, tuple) else found
+    for field, expected in golden["expected"].items():
+        recorded = torch.tensor(expected)
+        assert (outputs[field] - recorded).abs().max() <= 1e-4 * recorded.abs().max(), field
+
+
 def test_config_spelling_of_round_11_is_no_contradiction(era_model: Callable[[str], Path]) -> None:
     folder = era_model("r11-resnet50")
     hints = json.loads((folder / "reduced-config.json").read_text())

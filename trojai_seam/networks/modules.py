@@ -84,3 +84,38 @@ class RecurrentHead(nn.Module):
         last = torch.cat((hidden[-2], hidden[-1]), dim=1) if self.rnn.bidirectional else hidden[-1]
         logits: torch.Tensor = self.linear(self.dropout(last))
         return logits
+
+
+class NerLinear(nn.Module):
+    """``model_factories.NerLinearModel`` (round 7): a transformer, dropout and one Linear layer per token.
+
+    Source: trojai-round-generation, branch nlp-named-entity-recognition-may2021, ``model_factories.py``.
+    """
+
+    ignore_index = -100
+
+    def __init__(self, transformer: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.num_labels = classes
+        self.transformer = transformer
+        self.dropout = nn.Dropout(0.1)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """``(loss, logits [N, L, C])``, as NIST's; the loss is None without labels [N, L].
+
+        The loss counts positions with attention whose label is not −100.
+        """
+        hidden = self.transformer(input_ids, attention_mask=attention_mask)[0]
+        logits: torch.Tensor = self.classifier(self.dropout(hidden))
+        if labels is None:
+            return None, logits
+        if attention_mask is not None:
+            labels = labels.masked_fill(attention_mask != 1, self.ignore_index)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=self.ignore_index)
+        return loss, logits

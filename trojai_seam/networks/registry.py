@@ -24,7 +24,7 @@ Builder: TypeAlias = Callable[["SavedModel", Hints], "torch.nn.Module"]
 
 TEACH = "teach it with --networks FILE.py"
 
-_BUILT_IN = ("feed_forward", "torchvision_classifiers", "timm_classifiers", "sentiment_heads")
+_BUILT_IN = ("feed_forward", "torchvision_classifiers", "timm_classifiers", "sentiment_heads", "language_models")
 
 
 @dataclass(frozen=True)
