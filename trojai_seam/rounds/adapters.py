@@ -45,12 +45,14 @@ class ShippedNetwork:
     Attributes:
         model: the rebuilt network, eval mode, on ``workplace.device``.
         class_path: the pickled class; of a bare state dict, that of the dictionary.
+        input_shape: of one example, where the file tells: ``(1, E)`` for heads on embeddings of E numbers.
         outputs: asks it.
         workplace: where it was opened.
     """
 
     model: nn.Module
     class_path: str
+    input_shape: tuple[int, ...] | None
     outputs: Outputs
     workplace: Workplace
 
@@ -84,3 +86,7 @@ class Adapter(Protocol):
 ADAPTERS: Registry[Adapter] = Registry("adapter")
 ADAPTERS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:read_examples")
 ADAPTERS.add("image-classification", "trojai_seam.rounds.image_classification:read_examples")
+ADAPTERS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:read_examples")
+ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:read_examples")
+ADAPTERS.add("token-classification", "trojai_seam.rounds.labelled_sentences:read_examples")
+ADAPTERS.add("question-answering", "trojai_seam.rounds.question_answering:read_examples")

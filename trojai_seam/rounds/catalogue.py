@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import DatasetProblem, TrojaiSeamError, listed
 from ..registry import Registry
 from .config import RoundConfig, config_folder, load_config
+from .json_records import record_files, records_in
 from .model_directory import ModelDirectory
 
 LOOKED_AT = 20
@@ -70,7 +71,8 @@ def _is_named(round_config: RoundConfig, folder: str) -> bool:
 def _fits(round_config: RoundConfig, directory: ModelDirectory) -> bool:
     detect = round_config.detect
     try:
-        return any(_holds(content, directory) for content in (detect, *detect.get("alternatives", ())))
+        contents = (detect, *detect.get("alternatives", ()))
+        return any(_holds(content, directory) and _shows(content, directory, round_config) for content in contents)
     except TrojaiSeamError:
         return False  # it will be one failed row; the others may still tell
 
@@ -88,6 +90,16 @@ def _holds(content: Mapping[str, Any], directory: ModelDirectory) -> bool:
         and ("folders_any" not in content or directory.first_folder(content["folders_any"]) is not None)
         and directory.first_folder(content.get("folders_absent", ())) is None
     )
+
+
+def _shows(content: Mapping[str, Any], directory: ModelDirectory, round_config: RoundConfig) -> bool:
+    """What is said of the keys of the first clean record, for rounds with records."""
+    wanted, unwanted = content.get("example_keys", ()), content.get("example_keys_absent", ())
+    if not wanted and not unwanted:
+        return True
+    files = record_files(directory, round_config.layout["clean"])
+    records = records_in(files[0]) if files else []
+    return bool(records) and all(k in records[0] for k in wanted) and not any(k in records[0] for k in unwanted)
 
 
 def _has_value(found: Any, wanted: Any) -> bool:

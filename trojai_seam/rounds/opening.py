@@ -41,6 +41,7 @@ def open_network(
         "model_format": saved.format,
         "parameters": sum(p.numel() for p in model.parameters()),
         "notes": "; ".join(facts.notes) or None,
+        "input_shape": facts.input_shape,
     }
 
 
@@ -64,7 +65,8 @@ def open_directory(
     num_classes = facts["num_classes"]
     model, task = model.float(), get_task(round_config.task, num_classes)
     workplace = Workplace(str(device), budget or Budget(), cache)
-    network = ShippedNetwork(model, facts["class_path"], _outputs_of(model, task, device), workplace)
+    outputs = _outputs_of(model, task, device)
+    network = ShippedNetwork(model, facts["class_path"], facts.pop("input_shape"), outputs, workplace)
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     facts = {
         "round": round_config.name,

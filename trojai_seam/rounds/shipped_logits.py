@@ -1,7 +1,8 @@
-"""``clean-example-logits.csv``: what the network answered when NIST packed it. Its format is not documented.
+"""Numbers per example that ship beside it, such as ``clean-example-logits.csv``: what the network answered at NIST.
 
-R4: ``file.png, l0,l1,…`` below a header. R3 (from a writer marked untested): a printed numpy array after the file name,
-in brackets, wrapped over lines.
+The format is not documented. R4 to R7: ``file.png, l0,l1,…`` below a header; R7 has the logits of all tokens of a
+sentence in one row. R3 (from a writer marked untested): a printed numpy array after the file name, in brackets, wrapped
+over lines.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_BYTES = 64 * 2**20
-_START = re.compile(r"""^\s*["']?([^,"'\[\]]+?\.(?:png|jpe?g))["']?\s*[,;:]?(.*)$""", re.IGNORECASE)
+_START = re.compile(r"""^\s*["']?([^,"'\[\]]+?\.(?:png|jpe?g|txt))["']?\s*[,;:]?(.*)$""", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -23,6 +24,11 @@ def read_logits(path: Path, num_classes: int) -> Mapping[str, NDArray[np.float64
 
     The file only helps to choose between candidates, so nothing in it is an error.
     """
+    return {name: values for name, values in read_rows(path).items() if len(values) == num_classes}
+
+
+def read_rows(path: Path) -> Mapping[str, NDArray[np.float64]]:
+    """All numbers of every example's row, by file name. Rows with other than finite numbers are left out."""
     try:
         if path.stat().st_size > MOST_BYTES:
             return {}
@@ -38,9 +44,9 @@ def read_logits(path: Path, num_classes: int) -> Mapping[str, NDArray[np.float64
             rows[name] = [start[2]]
         elif name is not None:
             rows[name].append(line)
-    logits = {}
+    found = {}
     for name, parts in rows.items():
         values = np.array([float(number) for number in _NUMBER.findall(" ".join(parts))], dtype=np.float64)
-        if len(values) == num_classes and np.isfinite(values).all():
-            logits[name] = values
-    return logits
+        if len(values) and np.isfinite(values).all():
+            found[name] = values
+    return found

@@ -197,12 +197,16 @@ COLUMNS: tuple[Column, ...] = (
         "poisoned examples: shipped, synthesised (the filter applied anew), or synthesised-approximate (a polygon at a "
         "guessed place on the sign); empty without any",
     ),
-    Column("preprocessing", "text", "images: channel order, scaling and size that the network was given"),
+    Column(
+        "preprocessing",
+        "text",
+        "how examples were made into inputs: channel order, scaling and size of images; tokenizer and length of texts",
+    ),
     Column(
         "preprocessing_evidence",
         "text",
-        "images: what the choice rests on where the round leaves it open: per candidate the error against the shipped "
-        "logits, else the accuracy on the clean examples",
+        "what shows that inputs are right: the error against shipped logits or embeddings; where the round leaves a "
+        "choice open, that of each candidate, else its accuracy on the clean examples",
     ),
     Column("errata", "text", "what NIST later said to be wrong about this model's ground truth"),
     Column("notes", "text", "what a reader of the row should know about its examples"),
