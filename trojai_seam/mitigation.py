@@ -15,6 +15,7 @@ from .batch.reproducible import reproducible
 from .batch.runner import Options, resolve_device
 from .errors import UsageProblem
 from .networks import load_user_networks
+from .networks.portable import own_classes
 from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
 from .rounds.opening import open_directory
 from .scoring import predict
@@ -86,11 +87,10 @@ def _check_writable(out: Path) -> None:
 
 
 def _check_portable(model: nn.Module, out: Path) -> None:
-    ours = {type(m).__name__ for m in model.modules() if type(m).__module__.split(".")[0] == "trojai_seam"}
+    ours = own_classes(model)
     if ours:
         raise UsageProblem(
-            f"{out}: a module of class {', '.join(sorted(ours))} would not open without trojai-seam; "
-            "use --format state-dict"
+            f"{out}: a module of class {', '.join(ours)} would not open without trojai-seam; use --format state-dict"
         )
 
 

@@ -28,11 +28,13 @@ class Labelled(NamedTuple):
 
 
 def clean_label(path: Path, round_config: RoundConfig, num_classes: int) -> Labelled:
-    """A clean example with its true class.
+    """A clean example with its true class; ``UNKNOWN`` where the round says that nothing tells it.
 
     Raises:
         ExampleProblem: no class can be read, or the network has no such output.
     """
+    if round_config.examples["labels"] == "unknown":
+        return Labelled(path, UNKNOWN, None)
     if round_config.examples["labels"] == "file-name":
         return Labelled(path, class_label(name_tokens(path)["class"], num_classes, path), None)
     where, value = sidecar(path, round_config.examples["sidecars"])

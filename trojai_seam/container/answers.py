@@ -1,0 +1,88 @@
+"""``test``: the raw logits of every example of a folder, as ``results.json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..batch.files import make_folder, write_atomic
+from ..batch.reproducible import reproducible
+from ..errors import ExampleProblem, TrojaiSeamError, UnsupportedModel, listed
+from ..scoring import predict
+from .messages import fail, say
+from .metaparameters import read_metaparameters
+from .subjects import (
+    choose_device,
+    find_round,
+    find_scale,
+    given_model,
+    open_given,
+    required_folder,
+    with_examples,
+)
+
+RESULTS = "results.json"
+BATCH = 32
+OK, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def test(given: argparse.Namespace, options: Mapping[str, str]) -> int:
+    """Run the command.
+
+    The model is read inertly like any other, although it may be one that ``mitigate`` wrote a moment ago. Nothing is
+    resized or normalised beyond what the round says, and labels are not looked for.
+
+    Returns:
+        0 with a ``results.json``, 1 or 2 without one.
+    """
+    out = given.output_dirpath / RESULTS
+    try:
+        read_metaparameters("mitigation", given.metaparameters_filepath, options)
+        make_folder(given.output_dirpath)
+        results = _answers(given)
+        write_atomic(out, (json.dumps(results, allow_nan=False) + "\n").encode())
+    except TrojaiSeamError as problem:
+        fail(f"test: {problem}; no {RESULTS} was written")
+        return BAD_INPUT if problem.kind in ("usage", "config") else FAILED
+    except Exception as bug:  # whatever it is: one line at the end of the log
+        traceback.print_exc()
+        fail(f"test: unexpected {type(bug).__name__}: {bug}; no {RESULTS} was written")
+        return FAILED
+    say(f"test: logits of {len(results)} examples written to {out}")
+    return OK
+
+
+def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
+    """Logits by file name, in the order of the names.
+
+    Raises:
+        TrojaiSeamError: the model or an example cannot be used, or an answer is not finite.
+    """
+    examples = required_folder(given.dataset_dirpath, "--dataset_dirpath")
+    training = given.round_training_dataset_dirpath
+    directory = given_model(given.model_filepath, examples, training)
+    round_config = find_round(directory, given.round, training, examples)
+    scale = find_scale(given.scale_parameters_filepath, directory.path, directory.path.parent.parent, training)
+    device = choose_device(given.device)
+    subject, _ = open_given(directory, with_examples(round_config, examples, scale), "cpu", needs_labels=False)
+    model = subject.model.to(device)
+    batch: Any = given.batch_size or BATCH
+    results: dict[str, list[float]] = {}
+    broken: list[str] = []
+    with reproducible(torch.get_num_threads()):
+        for begin in range(0, len(subject.clean), batch):
+            some = subject.clean.subset(range(begin, min(begin + batch, len(subject.clean)))).to(device)
+            answers = predict(model, subject.task, replace(some, labels=some.labels.clamp(min=0)), batch)
+            if answers.outputs.ndim != 2:
+                raise UnsupportedModel(f"{given.model_filepath}: is no classifier, so there is no row of logits")
+            broken += [name for name, finite in zip(some.names, answers.finite, strict=True) if not finite]
+            results.update(zip(some.names, answers.outputs.tolist(), strict=True))
+    if broken:
+        raise ExampleProblem(f"{given.model_filepath}: answers that are not finite, to {listed(broken)}")
+    return results

@@ -1,0 +1,169 @@
+"""A model file and a folder of examples, wherever the server put them, as a subject.
+
+On the server nothing has its usual place: the model lies in a folder called ``active`` without its id, its config is
+reduced, a mitigated model lies one folder deeper than the config, and examples are given by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import DatasetProblem, ExampleProblem, UsageProblem
+from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_round
+from ..rounds.model_directory import CONFIG_NAMES
+from ..rounds.opening import open_directory
+from ..seeds import derive_seed
+from ..tasks import Subject
+from .messages import warn
+
+IMAGE_FALLBACK = "mitigation-image-classification-jun2024"
+SCALE_FILES = ("scale_params.npy", "/scale_params.npy")
+
+
+@dataclass(frozen=True, eq=False)
+class GivenModel(ModelDirectory):
+    """A model file that need not be called ``model.pt``; ``path`` is the folder with its config.
+
+    Whether it is poisoned is never looked up: that is what the server wants to know.
+    """
+
+    model_file: Path = Path("model.pt")
+
+    @property
+    def model_path(self) -> Path:
+        """The file that was given."""
+        return self.model_file
+
+    @property
+    def poisoned(self) -> bool | None:
+        """Unknown."""
+        return None
+
+
+def given_model(model_filepath: Path, examples: Path | None, training_dataset: Path | None) -> GivenModel:
+    """The model at ``model_filepath`` (a folder that holds ``model.pt`` will do) with the config nearest to it."""
+    file = model_filepath / "model.pt" if model_filepath.is_dir() else model_filepath
+    file = file.absolute()
+    nearby = [file.parent, *([] if examples is None else [examples.absolute().parent]), file.parent.parent]
+    home = next((folder for folder in nearby if any((folder / name).is_file() for name in CONFIG_NAMES)), file.parent)
+    root = home.parent.parent if home.parent.name == "models" else home.parent
+    return GivenModel(path=home, model_id=home.name, root=training_dataset or root, model_file=file)
+
+
+def find_round(directory: GivenModel, name: str | None, training_dataset: Path | None, examples: Path) -> RoundConfig:
+    """The round called ``name``; else what the model's folder looks like; else the training set's; else, for images,
+    the mitigation round.
+
+    Raises:
+        DatasetProblem: nothing tells.
+        UsageProblem: no round is called so.
+    """
+    if name is not None:
+        return get_round(name)
+    try:
+        return detect_round([replace(directory, root=directory.path)])
+    except DatasetProblem as problem:
+        if training_dataset is not None and training_dataset.is_dir():
+            return detect_round(discover(training_dataset))
+        if any(path.suffix.lower() in (".png", ".jpg", ".jpeg") for path in examples.iterdir()):
+            warn(f"{directory.path}: the round is not told by folder or config; taken for {IMAGE_FALLBACK}")
+            return get_round(IMAGE_FALLBACK)
+        raise problem
+
+
+def with_examples(round_config: RoundConfig, examples: Path, scale: Path | None) -> RoundConfig:
+    """The round reading its clean examples from ``examples``, and no poisoned ones at all."""
+    preprocessing = dict(round_config.preprocessing)
+    if "scale_file" in preprocessing and scale is not None:
+        preprocessing["scale_file"] = str(scale.absolute())
+    return replace(
+        round_config,
+        layout={"clean": [str(examples.absolute())], "poisoned": []},
+        preprocessing=preprocessing,
+        poisoned_examples="none",
+    )
+
+
+def without_labels(round_config: RoundConfig) -> RoundConfig:
+    """The round reading examples without looking for their labels."""
+    return replace(round_config, examples={**round_config.examples, "labels": "unknown"})
+
+
+def find_scale(given: Path | None, *folders: Path | None) -> Path | None:
+    """The feature scaling of the PDF round: the given file, else the one in the first folder that holds one."""
+    if given is not None:
+        return given
+    found = (folder / name for folder in folders if folder is not None for name in SCALE_FILES)
+    return next((path for path in found if path.is_file()), None)
+
+
+def open_given(
+    directory: GivenModel, round_config: RoundConfig, device: str, needs_labels: bool = True
+) -> tuple[Subject, bool]:
+    """The subject, and whether its labels are ground truth.
+
+    Where examples come without labels (the mitigation round gave one image and nothing else), what the model as
+    shipped answers to them is taken instead: clean examples are ones that it gets right.
+
+    Raises:
+        TrojaiSeamError: the model or the examples cannot be used.
+    """
+    if needs_labels:
+        try:
+            return open_directory(directory, round_config, device), True
+        except ExampleProblem as problem:
+            told = problem
+        try:
+            subject = open_directory(directory, without_labels(round_config), device)
+        except ExampleProblem:
+            raise told from None
+        warn(f"examples without usable labels ({told}); taking what the model itself answers")
+        return _labelled_by_itself(subject), False
+    return open_directory(directory, without_labels(round_config), device), False
+
+
+@torch.no_grad()
+def _labelled_by_itself(subject: Subject) -> Subject:
+    answers = subject.task.outputs(subject.model, subject.clean.inputs).argmax(dim=1)
+    return replace(subject, clean=replace(subject.clean, labels=answers))
+
+
+def choose_device(name: str) -> str:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; the CPU, with a warning, where there is no such GPU."""
+    if name == "cpu":
+        return "cpu"
+    wanted = torch.device("cuda" if name == "auto" else name)
+    if wanted.type == "cuda" and (wanted.index or 0) < torch.cuda.device_count():
+        return str(wanted)
+    if name != "auto":
+        warn(f"--device {name}: not here; going on with the CPU")
+    return "cpu"
+
+
+def seed_of(subject: Subject, seed: int, purpose: str) -> int:
+    """A seed that follows the model's content: on the server every model lies in the same folder."""
+    return derive_seed(seed, subject.facts["model_sha256"], purpose)
+
+
+def required_folder(path: Path | None, what: str) -> Path:
+    """``path`` if it is a folder.
+
+    Raises:
+        UsageProblem: it is not.
+    """
+    if path is None or not path.is_dir():
+        raise UsageProblem(f"{what} {path or ''}: no such folder".replace(" :", ":"))
+    return path
+
+
+def clean_folder(given: Path | None, directory: GivenModel, spellings: Sequence[str]) -> Path | None:
+    """The folder of clean examples: the one that is given, else a known spelling beside the model."""
+    if given is not None and given.is_dir():
+        return given
+    parents: list[Any] = [directory.path, directory.model_file.parent]
+    return next((folder / name for folder in parents for name in spellings if (folder / name).is_dir()), None)
