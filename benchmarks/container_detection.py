@@ -22,7 +22,14 @@ from trojai_seam.container import entry
 from trojai_seam.container.calibration import cross_entropy, roc_auc
 from trojai_seam.synthesis import SYNTHESIZERS, SynthesisOptions
 
-HIDDEN = {"poisoned-example-data", "poisoned_example_data", "ground_truth.csv", "config.json", "watermark.json", "stats.json"}
+HIDDEN = {
+    "poisoned-example-data",
+    "poisoned_example_data",
+    "ground_truth.csv",
+    "config.json",
+    "watermark.json",
+    "stats.json",
+}
 
 
 def main() -> None:
@@ -59,7 +66,14 @@ def main() -> None:
         (configured / model.name).symlink_to(model.absolute())
     began = time.perf_counter()
     status = entry.main(
-        ["configure", "--configure_models_dirpath", str(configured), "--learned_parameters_dirpath", str(learned), *shared]
+        [
+            "configure",
+            "--configure_models_dirpath",
+            str(configured),
+            "--learned_parameters_dirpath",
+            str(learned),
+            *shared,
+        ]
     )
     if status != 0:
         sys.exit(status)
@@ -70,13 +84,17 @@ def main() -> None:
     probabilities = np.array(answers)
     told = json.loads((learned / "seam_detector.json").read_text())
     print(f"round {given.round}, seed {given.seed}: {len(train)} models to configure, {len(test)} to infer")
-    print(f"left out in turn while configuring: ROC-AUC {told['measured']['roc_auc']:.3f}, "
-          f"cross entropy {told['measured']['cross_entropy']:.3f}")
+    print(
+        f"left out in turn while configuring: ROC-AUC {told['measured']['roc_auc']:.3f}, "
+        f"cross entropy {told['measured']['cross_entropy']:.3f}"
+    )
     for name, figure in (("ROC-AUC", roc_auc), ("cross entropy", cross_entropy)):
         low, high = _interval(figure, probabilities, truth)
         print(f"{name} on models never seen: {figure(probabilities, truth):.3f} [{low:.3f}, {high:.3f}]")
     print(f"answered 0.5 for want of anything better: {int((probabilities == 0.5).sum())}")
-    print(f"seconds per model: configure {(between - began) / len(train):.2f}, infer {(ended - between) / len(test):.2f}")
+    print(
+        f"seconds per model: configure {(between - began) / len(train):.2f}, infer {(ended - between) / len(test):.2f}"
+    )
 
 
 def _infer(model: Path, work: Path, learned: Path, shared: list[str], round_name: str) -> float:

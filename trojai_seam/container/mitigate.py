@@ -71,11 +71,11 @@ def mitigate(given: argparse.Namespace, options: Mapping[str, str], began: float
     """
     out = given.output_dirpath / given.model_output_name
     try:
-        values = read_metaparameters("mitigation", given.metaparameters_filepath, options)
-        required_folder(given.dataset_dirpath, "--dataset_dirpath")
         make_folder(given.output_dirpath)
         with suppress(FileNotFoundError):
             out.unlink()  # what an earlier model left is no result of this one
+        values = read_metaparameters("mitigation", given.metaparameters_filepath, options)
+        required_folder(given.dataset_dirpath, "--dataset_dirpath")
         model = _unlearned(given, values, began)
         with undisturbed():
             write_atomic(out, _portable(model))

@@ -6,7 +6,8 @@ reduced, a mitigated model lies one folder deeper than the config, and examples 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,20 +79,38 @@ def find_round(directory: GivenModel, name: str | None, training_dataset: Path |
 
 def with_examples(round_config: RoundConfig, examples: Path, scale: Path | None) -> RoundConfig:
     """The round reading its clean examples from ``examples``, and no poisoned ones at all."""
-    preprocessing = dict(round_config.preprocessing)
-    if "scale_file" in preprocessing and scale is not None:
-        preprocessing["scale_file"] = str(scale.absolute())
-    return replace(
-        round_config,
-        layout={"clean": [str(examples.absolute())], "poisoned": []},
-        preprocessing=preprocessing,
-        poisoned_examples="none",
-    )
+
+    def edit(document: dict[str, Any]) -> None:
+        if "layout" in document:
+            document["layout"] = {"clean": [str(examples.absolute())], "poisoned": []}
+        if scale is not None and "scale_file" in document.get("preprocessing", {}):
+            document["preprocessing"]["scale_file"] = str(scale.absolute())
+        if "detect" in document:  # the round itself; its variants do not decide this
+            document["poisoned_examples"] = "none"
+
+    return _edited(round_config, edit)
 
 
 def without_labels(round_config: RoundConfig) -> RoundConfig:
     """The round reading examples without looking for their labels."""
-    return replace(round_config, examples={**round_config.examples, "labels": "unknown"})
+
+    def edit(document: dict[str, Any]) -> None:
+        if "examples" in document:
+            document["examples"]["labels"] = "unknown"
+
+    return _edited(round_config, edit)
+
+
+def _edited(round_config: RoundConfig, edit: Callable[[dict[str, Any]], None]) -> RoundConfig:
+    """``edit`` applied to the round's document and to each of its variants, and the result checked again.
+
+    Raises:
+        ConfigProblem: this kind of round cannot be read so.
+    """
+    document = copy.deepcopy(dict(round_config.document))
+    for part in (document, *document.get("variants", {}).get("cases", {}).values()):
+        edit(part)
+    return RoundConfig.from_document(document, round_config.name)
 
 
 def find_scale(given: Path | None, *folders: Path | None) -> Path | None:
