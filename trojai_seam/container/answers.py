@@ -6,7 +6,6 @@ import argparse
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from ..batch.files import make_folder, write_atomic
 from ..batch.reproducible import reproducible
 from ..errors import ExampleProblem, TrojaiSeamError, UnsupportedModel, listed
-from ..scoring import predict
+from ..tasks.calling import all_outputs
 from .messages import fail, say
 from .metaparameters import read_metaparameters
 from .subjects import (
@@ -71,6 +70,8 @@ def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
     scale = find_scale(given.scale_parameters_filepath, directory.path, directory.path.parent.parent, training)
     device = choose_device(given.device)
     subject, _ = open_given(directory, with_examples(round_config, examples, scale), "cpu", needs_labels=False)
+    if subject.task.name != "classification":
+        raise UnsupportedModel(f"{given.model_filepath}: {subject.task.name} has no row of logits per example")
     model = subject.model.to(device)
     batch: Any = given.batch_size or BATCH
     results: dict[str, list[float]] = {}
@@ -78,11 +79,11 @@ def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
     with reproducible(torch.get_num_threads()):
         for begin in range(0, len(subject.clean), batch):
             some = subject.clean.subset(range(begin, min(begin + batch, len(subject.clean)))).to(device)
-            answers = predict(model, subject.task, replace(some, labels=some.labels.clamp(min=0)), batch)
-            if answers.outputs.ndim != 2:
-                raise UnsupportedModel(f"{given.model_filepath}: is no classifier, so there is no row of logits")
-            broken += [name for name, finite in zip(some.names, answers.finite, strict=True) if not finite]
-            results.update(zip(some.names, answers.outputs.tolist(), strict=True))
+            outputs = all_outputs(model, subject.task, some, batch)
+            broken += [
+                name for name, fine in zip(some.names, subject.task.finite(outputs).tolist(), strict=True) if not fine
+            ]
+            results.update(zip(some.names, outputs.tolist(), strict=True))
     if broken:
         raise ExampleProblem(f"{given.model_filepath}: answers that are not finite, to {listed(broken)}")
     return results

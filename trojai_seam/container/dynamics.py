@@ -16,6 +16,7 @@ from ..seam import UnlearnConfig, resolve
 from ..seam.methods import get_method
 from ..seam.outcome import Outcome
 from ..tasks import Subject, Task
+from ..tasks.calling import all_outputs
 from .probes import Probes, can_be_probed, noise, stamped
 from .subjects import seed_of
 
@@ -82,7 +83,7 @@ def dynamics(subject: Subject, config: UnlearnConfig, values: Mapping[str, Any])
     features.update(_curves(outcome))
     features["moved"] = _moved(chosen.model, outcome.model)
     features["margin_change"] = _margin_change(chosen, outcome.model)
-    if can_be_probed(chosen.clean.inputs):
+    if chosen.task.name == "classification" and can_be_probed(chosen.clean.inputs):
         generator = torch.Generator().manual_seed(seed)
         count = values["infer_probes"]
         for name, probes in (
@@ -131,7 +132,7 @@ def _moved(before: nn.Module, after: nn.Module) -> float:
 def _margin_change(subject: Subject, after: nn.Module) -> float:
     margins = []
     for model in (subject.model, after):
-        scores = subject.task.outputs(model, subject.clean.inputs).float()
+        scores = all_outputs(model, subject.task, subject.clean, BATCH).float()
         if scores.ndim != 2 or scores.shape[1] < 2:
             return math.nan
         best = scores.topk(2, dim=1).values

@@ -218,7 +218,7 @@ def _run(
 
 
 def _accuracy(subject: Subject, model: nn.Module) -> float:
-    return float(predict(model, subject.task, subject.clean).correct.mean())
+    return predict(model, subject.task, subject.clean).right.share or 0.0
 
 
 def _portable(model: nn.Module) -> bytes:

@@ -20,6 +20,7 @@ from ..rounds.model_directory import CONFIG_NAMES
 from ..rounds.opening import open_directory
 from ..seeds import derive_seed
 from ..tasks import Subject
+from ..tasks.calling import all_outputs
 from .messages import warn
 
 IMAGE_FALLBACK = "mitigation-image-classification-jun2024"
@@ -146,9 +147,9 @@ def open_given(
     return open_directory(directory, without_labels(round_config), device), False
 
 
-@torch.no_grad()
 def _labelled_by_itself(subject: Subject) -> Subject:
-    answers = subject.task.outputs(subject.model, subject.clean.inputs).argmax(dim=1)
+    outputs = all_outputs(subject.model, subject.task, subject.clean)
+    answers = subject.task.answers(outputs, subject.clean)
     return replace(subject, clean=replace(subject.clean, labels=answers))
 
 
