@@ -136,6 +136,10 @@ def test_the_errata_of_round_5(tmp_path):
     made = placed(tmp_path / "round5-train-dataset" / "id-00001650", {})
     assert re.match("contaminated during packaging", str(erratum(made, get_round("r5"))))
     assert erratum(placed(tmp_path / "round5-train-dataset" / "id-00001651", {}), get_round("r5")) is None
+    trojaned = placed(tmp_path / "round5-test-dataset" / "id-00000000", {"poisoned": True})
+    assert erratum(trojaned, get_round("r5")) is None
+    nominally_clean = placed(tmp_path / "round5-holdout-dataset" / "id-00000000", {"poisoned": False})
+    assert erratum(nominally_clean, get_round("r5")) is not None
     assert erratum(placed(tmp_path / "round6-train" / "id-00001650", {}), get_round("r6")) is None
 
 

@@ -12,11 +12,17 @@ from .model_directory import ModelDirectory
 def erratum(directory: ModelDirectory, round_config: RoundConfig) -> str | None:
     """What is wrong with this model's ground truth, None for nearly all.
 
-    Ids repeat between splits, and only folder names tell these apart (``round1-dataset-train``, ``test-dataset``);
-    where no folder does, the text says for which split it holds.
+    An erratum about models that are called clean is none about one that is called poisoned. Ids repeat between splits,
+    and only folder names tell these apart (``round1-dataset-train``, ``test-dataset``); where no folder does, the text
+    says for which split it holds.
     """
     name = directory.path.name
-    holding = {e["split"]: e["note"] for e in round_config.errata if name in e["ids"]}
+    called = directory.poisoned
+    holding = {
+        e["split"]: e["note"]
+        for e in round_config.errata
+        if name in e["ids"] and (called is None or called == e.get("poisoned", called))
+    }
     if not holding:
         return None
     split = _split(directory)
