@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .errors import TrojaiSeamError, UsageProblem, shown
+from .errors import TooManyFailures, TrojaiSeamError, UsageProblem, shown
 
 if TYPE_CHECKING:
     from .batch.runner import Options
 
+_BATCH_ONLY = (
+    "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "time_limit", "memory_limit", "max_failures",
+    "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
+)  # fmt: skip
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(given)
     except TrojaiSeamError as problem:
         print(f"trojai-seam: error: {problem}", file=sys.stderr)
-        return BAD_INPUT
+        return SOME_FAILED if isinstance(problem, TooManyFailures) else BAD_INPUT
     except KeyboardInterrupt:
         print("trojai-seam: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
@@ -160,7 +164,7 @@ def _options(given: argparse.Namespace) -> Options:
         "networks": given.networks,
         "budget": _budget(given),
     }
-    for name in ("protocol", "executor", "ids", "limit", "shard", "retry"):
+    for name in _BATCH_ONLY:
         if hasattr(given, name):
             values[name] = getattr(given, name)
     return Options(**values)
@@ -193,6 +197,31 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds, or 15m, 2h, found {shown(text)!r}") from None
+
+
+def _bytes(text: str) -> int:
+    from .loading.budget import amount
+
+    try:
+        return amount(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{shown(text)!r}: {problem}") from None
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, or a share such as 10%, found {shown(text)!r}") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trojai-seam",
@@ -223,17 +252,9 @@ def _parser() -> argparse.ArgumentParser:
         default="held-out",
         help="held-out (default), kfold, or paper (in-sample, with the authors' best-epoch oracle beside it)",
     )
-    evaluate.add_argument("--executor", default="serial", help="how work is spread (default: %(default)s)")
-    evaluate.add_argument(
-        "--ids",
-        type=_names,
-        default=[],
-        metavar="ID,ID",
-        help="only these models",
-    )
-    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N models")
-    evaluate.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N disjoint parts, for array jobs")
-    evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, or all")
+    _add_spread(evaluate)
+    _add_selection(evaluate)
+    evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, timeout (of --time-limit), or all")
     evaluate.add_argument("--quiet", action="store_true", help="no progress and no table; errors only")
 
     unlearn = add("unlearn", _unlearn, "unlearn one model on all its clean examples and save it")
@@ -292,6 +313,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_spread(parser: argparse.ArgumentParser) -> None:
+    spread = parser.add_argument_group("how the work is spread (no number depends on it)")
+    spread.add_argument(
+        "--executor",
+        default="auto",
+        help="serial, pool (processes of their own), ray, or auto (default): pool for several workers or limits",
+    )
+    spread.add_argument("--workers", type=int, metavar="N", help="models at the same time (default: one per device)")
+    spread.add_argument("--workers-per-gpu", type=int, metavar="N", help="models at the same time on each device")
+    spread.add_argument(
+        "--prefetch", type=int, metavar="N", help="models that a worker opens ahead: 0 or 1 (default: 1 on GPUs)"
+    )
+    spread.add_argument(
+        "--time-limit", type=_seconds, metavar="S", help="what takes longer is stopped and failed: 900, 15m, 2h"
+    )
+    spread.add_argument(
+        "--memory-limit", type=_bytes, metavar="BYTES", help="host memory that one model may take: 8GiB, 500MB"
+    )
+    spread.add_argument("--ray-address", metavar="ADDRESS", help="Ray cluster to use (auto: the one of this machine)")
+    spread.add_argument(
+        "--max-failures", type=_share, metavar="N", help="stop after more failed models: 20, 0.1, or 10%%"
+    )
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    selection = parser.add_argument_group("which models (applied in this order)")
+    selection.add_argument("--ids", type=_names, default=[], metavar="ID,ID", help="only these")
+    selection.add_argument(
+        "--where",
+        metavar="EXPRESSION",
+        help="over METADATA and config columns: \"poisoned and model_architecture == 'resnet50'\"",
+    )
+    selection.add_argument("--sample", type=int, metavar="N", help="N drawn by --seed")
+    selection.add_argument("--limit", type=int, metavar="N", help="at most N")
+    selection.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N disjoint parts, for array jobs")
+
+
 def _add_unlearning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", metavar="NAME", help="round name or alias (default: found from the dataset)")
     parser.add_argument("--preset", metavar="NAME", help="unlearning preset (default: the round's)")
@@ -304,7 +362,7 @@ def _add_unlearning(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scale-params", type=Path, metavar="FILE", help="feature scaling of the cyber-pdf round")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or (evaluate) cuda:N,M")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads per model (default: %(default)s)")
     _add_reading(parser)
 

@@ -107,3 +107,15 @@ class RunDirectoryProblem(TrojaiSeamError):
     """The run directory belongs to another configuration, or cannot be written."""
 
     kind = "run-directory"
+
+
+class WorkerProblem(TrojaiSeamError):
+    """Worker processes cannot be started, or not any more: nothing can be evaluated."""
+
+    kind = "worker"
+
+
+class TooManyFailures(TrojaiSeamError):
+    """The failure budget of a run is used up."""
+
+    kind = "too-many-failures"

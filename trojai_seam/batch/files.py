@@ -33,13 +33,34 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise _cannot_write(path, problem) from None
 
 
+def write_once(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` unless something is there; of several writers at once exactly one succeeds.
+
+    Raises:
+        RunDirectoryProblem: as :func:`write_atomic`.
+    """
+    beside = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.once{PARTIAL}")
+    write_atomic(beside, content)
+    try:
+        os.link(beside, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        pass  # the other one's stands
+    except OSError:  # a file system without hard links: what it can do is replace
+        if not path.exists():
+            write_atomic(path, content)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
 def leftovers(folder: Path) -> Iterator[Path]:
     """Files in ``folder`` that a killed writer of this machine left half-written.
 
     Those of a process that lives, or of another machine (where it may live), are none.
     """
     for path in folder.glob(f".*{PARTIAL}"):
-        rest, _, number = path.name.removesuffix(PARTIAL).rpartition(".")
+        rest, _, number = path.name.removesuffix(PARTIAL).removesuffix(".once").rpartition(".")
         if rest.endswith(f".{_host()}") and number.isdigit() and not _alive(int(number)):
             yield path
 

@@ -44,6 +44,11 @@ class RunPaths:
         return self.run_dir / "report.html"
 
     @property
+    def claims(self) -> Path:
+        """Who works on what, while somebody does."""
+        return self.run_dir / "claims"
+
+    @property
     def results(self) -> Path:
         """One row per model."""
         return self.run_dir / "results.csv"

@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import RunDirectoryProblem, shown
 from ..rounds import RoundConfig
 from ..seam import UnlearnConfig
-from .files import PARTIAL, make_folder, write_atomic
+from .files import PARTIAL, make_folder, write_once
 from .paths import RunPaths
 
 FORMAT = 1
@@ -78,12 +78,13 @@ def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
     make_folder(paths.run_dir)
     if not paths.plan.exists():
         # Parts of an array job arrive here together, so the others' files may appear at any moment.
-        ours = (paths.plan.name, paths.records.name)
+        ours = (paths.plan.name, paths.records.name, paths.claims.name)
         if any(entry.name not in ours and not entry.name.endswith(PARTIAL) for entry in paths.run_dir.iterdir()):
             raise RunDirectoryProblem(
                 f"{paths.run_dir}: is not empty and holds no plan.json; use a new or empty folder"
             )
-        write_atomic(paths.plan, (json.dumps(plan.document(), indent=2, allow_nan=False) + "\n").encode())
+        # Commands with other settings may arrive at the same instant, too: one plan stands, and all compare with it.
+        write_once(paths.plan, (json.dumps(plan.document(), indent=2, allow_nan=False) + "\n").encode())
     differences = list(_differences(_read_plan(paths.plan), plan.document()))
     if differences:
         raise RunDirectoryProblem(

@@ -79,8 +79,8 @@ def read_rows(paths: RunPaths) -> list[dict[str, Any]]:
     return [read_row(path) for path in sorted(paths.records.glob("*.h5")) if not path.name.startswith(".")]
 
 
-def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dict[str, str]:
-    """Status by model id, of those in ``model_ids`` that have a record of this very plan. Leftovers of killed writers
+def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dict[str, dict[str, Any]]:
+    """Rows by model id, of those in ``model_ids`` that have a record of this very plan. Leftovers of killed writers
     are removed."""
     for folder in (paths.run_dir, paths.records):
         for leftover in leftovers(folder):
@@ -91,7 +91,7 @@ def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dic
         if path.exists():
             row = read_row(path)
             if row.get("fingerprint") == fingerprint:
-                found[model_id] = str(row.get("status"))
+                found[model_id] = row
     return found
 
 

@@ -4,87 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
-from ..errors import UsageProblem, listed, shown
-from ..loading import Budget
+from ..errors import RunDirectoryProblem, TooManyFailures
 from ..networks import load_user_networks
-from ..rounds import ModelDirectory, detect_round, discover, get_round
+from ..rounds import detect_round, discover, get_round
 from ..rounds.adapters import ADAPTERS
-from ..scoring import PROTOCOLS
 from ..seam import resolve
 from ..seam.methods import get_method
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS
+from .claims import Claims, wait_for
+from .devices import resolve_device as resolve_device
+from .devices import resolve_devices
 from .executors import EXECUTORS
 from .expected import expect, read_expected
 from .files import write_atomic
+from .interrupts import two_step_interrupt
+from .options import Options as Options
+from .options import executor_of, most_failures, spread_of
 from .paths import RunPaths
 from .plan import Plan, claim_run_directory
 from .progress import NoProgress, Progress
 from .records import finished, read_rows
-from .worker import WorkUnit
+from .selection import part_of, select
+from .units import Assignment, WorkUnit, stamp
+from .work import Work
 
-RETRIES = ("failed", "all")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ``evaluate`` can be asked for.
-
-    Attributes:
-        round: name or alias; found from the dataset when unset.
-        round_options: ``{"preprocessing.scale_file": "…"}``, on top of the round's config.
-        preset: unlearning preset; the round's own when unset.
-        options: ``{"forget.learning_rate": "1e-4"}``, on top of the preset.
-        protocol: ``held-out``, ``kfold`` or ``paper``.
-        seed: of the run.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        executor: a name in ``batch.executors``.
-        threads: CPU threads per model.
-        ids: only these models.
-        limit: at most so many models.
-        shard: ``(i, n)``: the i-th of n disjoint parts, counted from 1.
-        retry: evaluate again: ``failed`` models, or ``all``.
-        networks: a Python file of the user's own constructors.
-        budget: bounds for reading model files.
-    """
-
-    round: str | None = None
-    round_options: Mapping[str, str] = field(default_factory=dict)
-    preset: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    protocol: str = "held-out"
-    seed: int = 0
-    device: str = "auto"
-    executor: str = "serial"
-    threads: int = 1
-    ids: Sequence[str] = ()
-    limit: int | None = None
-    shard: tuple[int, int] | None = None
-    retry: str | None = None
-    networks: str | Path | None = None
-    budget: Budget = field(default_factory=Budget)
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise UsageProblem(f"protocol {shown(self.protocol)!r} is not one of {', '.join(PROTOCOLS)}")
-        if self.retry is not None and self.retry not in RETRIES:
-            raise UsageProblem(f"--retry {shown(self.retry)!r} is not one of {', '.join(RETRIES)}")
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise UsageProblem(f"--shard {self.shard[0]}/{self.shard[1]}: expected i/n with 1 <= i <= n")
-        if self.limit is not None and self.limit < 1:
-            raise UsageProblem(f"--limit {self.limit}: expected at least 1")
-        if not -(2**63) <= self.seed < 2**63:
-            raise UsageProblem(f"--seed {shown(self.seed, 40)}: expected a number of at most 64 bits")
-        if not 1 <= self.threads <= 1024:
-            raise UsageProblem(f"--threads {self.threads}: expected 1 to 1024")
+_TABLES, _EXPECTED = "=tables", "=expected"  # no model's record is called so: "=" is quoted there
 
 
 def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress | None = None) -> pd.DataFrame:
@@ -100,6 +55,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         KeyboardInterrupt: after the tables of what is finished were written.
     """
     progress = progress or NoProgress()
+    dataset = Path(os.path.abspath(dataset))  # messages and other machines are told the same path
     directories = discover(dataset)
     round_config = get_round(options.round) if options.round else detect_round(directories)
     round_config = round_config.with_options(options.round_options)
@@ -108,39 +64,53 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     get_method(unlearning.method)
     for case in round_config.cases.values():
         ADAPTERS.get(case.adapter), TASKS.get(case.task)
-    executor = EXECUTORS.get(options.executor)
-    device = resolve_device(options.device)
+    devices = resolve_devices(options.device)
+    spread = spread_of(options, devices)
+    executor = EXECUTORS.get(executor_of(options, spread))
     plan = Plan(
         dataset=str(dataset.resolve()),
         round_config=round_config,
         unlearning=unlearning,
         protocol=options.protocol,
         seed=options.seed,
-        device=torch.device(device).type,
+        device=torch.device(devices[0]).type,
         threads=options.threads,
         networks=_teach(options.networks),
         changed_options=options.options,
     )
-    wanted = _select(directories, options)
-    selected = _part_of(wanted, options.shard)
-    paths = RunPaths(run_dir)
+    wanted = select(directories, options)
+    selected = part_of(wanted, options.shard)
+    paths = RunPaths(Path(os.path.abspath(run_dir)))
     claim_run_directory(plan, paths)
-    expect(paths, wanted, round_config)
     known = finished(paths, [d.model_id for d in selected], plan.fingerprint)
-    again = {"failed": {"failed"}, "all": {"failed", "done"}}.get(options.retry or "", set())
+    again = {model_id for model_id, row in known.items() if _is_again(row, options.retry)}
+    networks = None if options.networks is None else Path(options.networks).resolve()
+    assignment = Assignment(plan, paths, options.budget, networks)
     units = [
-        WorkUnit(directory, plan, paths, device, options.budget)
+        WorkUnit(directory, assignment, stamp(paths.record(directory.model_id)))
         for directory in selected
-        if directory.model_id not in known or known[directory.model_id] in again
+        if directory.model_id not in known or directory.model_id in again
     ]
-    kept = [status for model_id, status in known.items() if status not in again]
-    progress.start(len(selected), len(kept), kept.count("failed"))
-    try:
-        for row in executor(units):
-            progress.update(row)
-    finally:
-        progress.stop()
-        results = write_tables(paths)
+    kept = [row["status"] for model_id, row in known.items() if model_id not in again]
+    with closing(Claims(paths.claims)) as claims:
+        wait_for(claims, _EXPECTED)
+        expect(paths, wanted, round_config)
+        claims.release(_EXPECTED)
+        work = Work(assignment, units, claims, progress, most_failures(options, len(selected)))
+        progress.start(len(selected), len(kept), kept.count("failed"), spread.slots)
+        try:
+            with two_step_interrupt(work.interrupt):
+                executor(work, spread)
+        finally:
+            progress.stop()
+            results = _write_tables(paths, claims)
+    if work.ending.interrupted:
+        raise KeyboardInterrupt
+    if work.ending.too_many_failures:
+        raise TooManyFailures(
+            f"stopped after {work.failures} failed models (--max-failures {options.max_failures:g}); see "
+            f"{paths.failures}; what is finished is kept, and the same command goes on"
+        )
     return results
 
 
@@ -150,6 +120,15 @@ def write_tables(paths: RunPaths) -> pd.DataFrame:
     Raises:
         RunDirectoryProblem: no such run, an unreadable record, or the tables cannot be written.
     """
+    if not os.path.isdir(paths.records):  # unlike Path.is_dir, no error for a name that is too long
+        raise RunDirectoryProblem(f"{paths.run_dir}: is not a run directory (it has no {paths.records.name} folder)")
+    with closing(Claims(paths.claims)) as claims:
+        return _write_tables(paths, claims)
+
+
+def _write_tables(paths: RunPaths, claims: Claims) -> pd.DataFrame:
+    # One after the other: whoever reads last has seen every record that was finished before, and also writes last.
+    wait_for(claims, _TABLES)
     rows = read_rows(paths)
     results = results_frame(rows)
     buffer = io.BytesIO()
@@ -162,26 +141,15 @@ def write_tables(paths: RunPaths) -> pd.DataFrame:
         (paths.summary, summary_frame(whole)),
     ):
         write_atomic(path, csv_bytes(frame))
+    claims.release(_TABLES)
     return results
 
 
-def resolve_device(name: str) -> str:
-    """``auto`` made definite.
-
-    Raises:
-        UsageProblem: no such device here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageProblem(f"--device {shown(name)!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageProblem(f"--device {shown(name)!r}: expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageProblem(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return name
+def _is_again(row: Mapping[str, Any], retry: str | None) -> bool:
+    failed = row["status"] == "failed"
+    return retry == "all" or (
+        failed and (retry == "failed" or (retry == "timeout" and row["error_kind"] == "time-limit"))
+    )
 
 
 def _teach(path: str | Path | None) -> str:
@@ -189,21 +157,3 @@ def _teach(path: str | Path | None) -> str:
         return ""
     load_user_networks(path)
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _select(directories: Sequence[ModelDirectory], options: Options) -> list[ModelDirectory]:
-    chosen = list(directories)
-    if options.ids:
-        wanted = set(options.ids)
-        missing = wanted - {d.model_id for d in chosen}
-        if missing:
-            raise UsageProblem(f"--ids: {listed(sorted(missing))} not in the dataset ({len(chosen)} models)")
-        chosen = [d for d in chosen if d.model_id in wanted]
-    return chosen[: options.limit]
-
-
-def _part_of(wanted: list[ModelDirectory], shard: tuple[int, int] | None) -> list[ModelDirectory]:
-    if shard is None:
-        return wanted
-    part, parts = shard
-    return wanted[part - 1 :: parts]

@@ -5,17 +5,16 @@ A worker gets a model directory and a plan; it leaves one record file. Nothing e
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from ..errors import RunDirectoryProblem, TrojaiSeamError, shown
-from ..loading import Budget
-from ..rounds.model_directory import ModelDirectory
 from ..rounds.model_facts import readable_facts
 from ..rounds.opening import open_directory
 from ..scoring import FoldPredictions, SplitPlan, plan_splits, predict, score
@@ -24,34 +23,106 @@ from ..seam.methods import get_method
 from ..seam.outcome import Outcome
 from ..seeds import derive_seed
 from ..tasks import Subject
-from .paths import RunPaths
-from .plan import Plan
+from ..tasks.calling import BATCH
 from .records import write_record
+from .units import WorkUnit
+
+
+class Crowded(Exception):
+    """Memory of the device ran out while other models use it too: nothing was recorded, it should be tried alone."""
 
 
 @dataclass(frozen=True)
-class WorkUnit:
-    """One model to evaluate."""
+class Surroundings:
+    """What the process around an evaluation adds to it.
 
-    directory: ModelDirectory
-    plan: Plan
-    paths: RunPaths
-    device: str
-    budget: Budget
+    Attributes:
+        turn: called when model and examples are in place; comes back when computing may begin.
+        log_tail: what was printed since the model began, for the record of a failure.
+        crowded: other models use the memory of the same device at the same time.
+    """
+
+    turn: Callable[[], None] = lambda: None
+    log_tail: Callable[[], str] = str
+    crowded: bool = False
 
 
-def evaluate_unit(unit: WorkUnit) -> dict[str, Any]:
-    """Evaluate one model and write its record. Returns the row.
+ALONE = Surroundings()
+
+
+def evaluate_unit(unit: WorkUnit, device: str, around: Surroundings = ALONE) -> dict[str, Any]:
+    """Evaluate one model on ``device`` and write its record. Returns the row.
 
     Whatever is wrong with the model becomes a failed row; only a run directory that cannot be written is raised.
 
     Raises:
         RunDirectoryProblem: the record cannot be written.
+        Crowded: out of memory in crowded surroundings.
     """
-    began = time.perf_counter()
-    plan, directory = unit.plan, unit.directory
-    row: dict[str, Any] = {
-        "model_id": directory.model_id,
+    clock = _Clock()
+    row, arrays = _first_columns(unit), dict[str, Any]()
+    path = unit.directory.path
+    try:
+        row["poisoned"] = unit.directory.poisoned
+        subject = open_directory(unit.directory, unit.plan.round_config, device, unit.assignment.budget)
+        row.update(subject.facts)
+        row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
+        row["seconds_load"] = clock.lap()
+        around.turn()
+        clock.skip()
+        _evaluate_in_memory(unit, subject, row, arrays, around)
+        row["status"] = "done"
+    except RunDirectoryProblem:
+        raise
+    except TrojaiSeamError as problem:
+        named = str(path) in str(problem)
+        _fail(row, arrays, problem.kind, str(problem) if named else f"{path}: {problem}")
+    except Exception as problem:
+        if _out_of_memory(problem):
+            if around.crowded:
+                raise Crowded from problem
+            _fail(row, arrays, "out-of-memory", f"{path}: out of memory: {problem}")
+        else:
+            # A bug of ours, or a library's: one row, with everything needed to find it.
+            row["traceback"] = traceback.format_exc()
+            kind = "cuda" if _of_cuda(problem) else "internal"
+            message = f"{path}: unexpected {type(problem).__name__}: {problem}"
+            _fail(row, arrays, kind, f"{message} (traceback in {unit.record})")
+    if row["status"] == "failed":
+        row["log_tail"] = around.log_tail() or None
+    row["seconds_total"] = clock.total()
+    write_record(unit.record, row, arrays)
+    return row
+
+
+def record_failure(unit: WorkUnit, kind: str, message: str, seconds: float, log_tail: str = "") -> dict[str, Any]:
+    """Write the record of a model whose process could not do so itself. Returns the row.
+
+    Raises:
+        RunDirectoryProblem: the record cannot be written.
+    """
+    row = _first_columns(unit)
+    try:
+        row["poisoned"] = unit.directory.poisoned
+    except TrojaiSeamError:
+        row["poisoned"] = None
+    _fail(row, {}, kind, f"{unit.directory.path}: {message}")
+    row.update(log_tail=log_tail or None, seconds_total=seconds)
+    write_record(unit.record, row, {})
+    return row
+
+
+def free_cached_memory() -> None:
+    """Give device memory that is only kept for later back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _first_columns(unit: WorkUnit) -> dict[str, Any]:
+    plan = unit.plan
+    return {
+        "model_id": unit.directory.model_id,
         "round": plan.round_config.name,
         "preset": plan.unlearning.preset,
         "changed_options": " ".join(f"{k}={v}" for k, v in sorted(plan.changed_options.items())) or None,
@@ -59,29 +130,8 @@ def evaluate_unit(unit: WorkUnit) -> dict[str, Any]:
         "seed": plan.seed,
         "device": plan.device,
         "fingerprint": plan.fingerprint,
-        **readable_facts(directory, plan.round_config),
+        **readable_facts(unit.directory, plan.round_config),
     }
-    arrays: dict[str, Any] = {}
-    try:
-        row["poisoned"] = directory.poisoned
-        _evaluate(unit, row, arrays)
-        row["status"] = "done"
-    except RunDirectoryProblem:
-        raise
-    except TrojaiSeamError as problem:
-        named = str(directory.path) in str(problem)
-        _fail(row, arrays, problem.kind, str(problem) if named else f"{directory.path}: {problem}")
-    except Exception as problem:
-        if _out_of_memory(problem):
-            _fail(row, arrays, "out-of-memory", f"{directory.path}: out of memory: {problem}")
-        else:
-            # A bug of ours, or a library's: one row, with everything needed to find it.
-            row["traceback"] = traceback.format_exc()
-            message = f"{directory.path}: unexpected {type(problem).__name__}: {problem}"
-            _fail(row, arrays, "internal", f"{message} (traceback in {unit.paths.record(directory.model_id)})")
-    row["seconds_total"] = time.perf_counter() - began
-    write_record(unit.paths.record(directory.model_id), row, arrays)
-    return row
 
 
 def _out_of_memory(problem: Exception) -> bool:
@@ -90,34 +140,65 @@ def _out_of_memory(problem: Exception) -> bool:
     return isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)  # torch's words on a CPU
 
 
+def _of_cuda(problem: Exception) -> bool:
+    """Whether the CUDA context of this process can no longer be trusted."""
+    words = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuFFT error", "CUSOLVER_STATUS")
+    return isinstance(problem, RuntimeError) and any(word in str(problem) for word in words)
+
+
 def _fail(row: dict[str, Any], arrays: dict[str, Any], kind: str, message: str) -> None:
     arrays.clear()  # a failed repair is a failed row, never half a score
     row.update(status="failed", error_kind=kind, error=shown(message, 2000))
 
 
-def _evaluate(unit: WorkUnit, row: dict[str, Any], arrays: dict[str, Any]) -> None:
+def _evaluate_in_memory(
+    unit: WorkUnit, subject: Subject, row: dict[str, Any], arrays: dict[str, Any], around: Surroundings
+) -> None:
+    """Halve the batch when memory runs out, and only then, until it fits; the row tells the batch that did."""
+    whole = size = unit.plan.unlearning.batch_size
+    while True:
+        columns: dict[str, Any] = {}
+        try:
+            _evaluate(unit, subject, size, columns, arrays)
+        except Exception as problem:
+            if not _out_of_memory(problem) or around.crowded or size == 1:
+                raise
+        else:
+            row.update(columns)
+            if size < whole:
+                halved = f"batch halved from {whole} to {size}: out of memory"
+                row["notes"] = "; ".join(note for note in (row.get("notes"), halved) if note)
+            return
+        arrays.clear()
+        size //= 2
+        free_cached_memory()
+
+
+def _evaluate(unit: WorkUnit, subject: Subject, batch_size: int, row: dict[str, Any], arrays: dict[str, Any]) -> None:
     plan, clock = unit.plan, _Clock()
-    subject = open_directory(unit.directory, plan.round_config, unit.device, unit.budget)
-    row.update(subject.facts)
-    row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
-    seconds = {"seconds_load": clock.lap(), "seconds_forget": 0.0, "seconds_recover": 0.0, "seconds_score": 0.0}
+    unlearning = replace(plan.unlearning, batch_size=batch_size)
+    asked = min(BATCH, 32 * batch_size)
+    row["batch_size"] = batch_size
+    seconds = {"seconds_forget": 0.0, "seconds_recover": 0.0, "seconds_score": 0.0}
     strata = subject.task.strata(subject.clean.key())
     splits = plan_splits(strata, plan.protocol, plan.seed, subject.model_id)
-    clean_before = predict(subject.model, subject.task, subject.clean)
-    poisoned_before = None if subject.poisoned is None else predict(subject.model, subject.task, subject.poisoned)
+    clean_before = predict(subject.model, subject.task, subject.clean, asked)
+    poisoned_before = (
+        None if subject.poisoned is None else predict(subject.model, subject.task, subject.poisoned, asked)
+    )
     seconds["seconds_score"] += clock.lap()
     folds, outcomes = [], []
     for number, split in enumerate(splits.splits):
         fit = subject.clean.subset(split.fit)
         oracle = OracleWatcher(subject.task, fit, subject.poisoned) if plan.protocol == "paper" else None
         seed = derive_seed(plan.seed, subject.model_id, "unlearn", number)
-        outcome = get_method(plan.unlearning.method)(subject.model, subject.task, fit, plan.unlearning, seed, oracle)
+        outcome = get_method(unlearning.method)(subject.model, subject.task, fit, unlearning, seed, oracle)
         outcomes.append(outcome)
         clock.lap()
         seconds["seconds_forget"] += outcome.phase("forget").seconds
         seconds["seconds_recover"] += outcome.phase("recover").seconds
-        clean = predict(outcome.model, subject.task, subject.clean)
-        poisoned = None if subject.poisoned is None else predict(outcome.model, subject.task, subject.poisoned)
+        clean = predict(outcome.model, subject.task, subject.clean, asked)
+        poisoned = None if subject.poisoned is None else predict(outcome.model, subject.task, subject.poisoned, asked)
         folds.append(FoldPredictions(split, clean, poisoned))
         if oracle is not None:
             row.update(oracle.columns(clean_before.right.share))
@@ -176,9 +257,17 @@ def _arrays(
 
 class _Clock:
     def __init__(self) -> None:
-        self._last = time.perf_counter()
+        self._began = self._last = time.perf_counter()
 
     def lap(self) -> float:
         """Seconds since the last lap."""
         last, self._last = self._last, time.perf_counter()
         return self._last - last
+
+    def skip(self) -> None:
+        """Leave the time since the last lap out of every count."""
+        self._began += self.lap()
+
+    def total(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._began

@@ -59,12 +59,23 @@ class Budget:
 
 
 def _amount(name: str, value: str) -> int:
-    match = _AMOUNT.fullmatch(value)
+    try:
+        return amount(value, units=name.endswith("_bytes"))
+    except ValueError as problem:
+        raise UsageProblem(f"--budget {name}={shown(value)}: {problem}") from None
+
+
+def amount(text: str, units: bool = True) -> int:
+    """``8GiB``, ``500 MB`` or ``1_000_000`` as a number.
+
+    Raises:
+        ValueError: saying what is wanted.
+    """
+    match = _AMOUNT.fullmatch(text)
     unit = match[2].upper() if match else ""
-    if match is None or unit not in _UNITS or (unit and not name.endswith("_bytes")):
-        units = ", with a unit such as MiB or GB if you like" if name.endswith("_bytes") else ""
-        raise UsageProblem(f"--budget {name}={shown(value)}: want a whole number{units}")
-    amount = int(match[1].replace("_", "")) * _UNITS[unit]
-    if amount < 1:
-        raise UsageProblem(f"--budget {name}={shown(value)}: want at least 1")
-    return amount
+    if match is None or unit not in _UNITS or (unit and not units):
+        raise ValueError(f"want a whole number{', with a unit such as MiB or GB if you like' if units else ''}")
+    number = int(match[1].replace("_", "")) * _UNITS[unit]
+    if number < 1:
+        raise ValueError("want at least 1")
+    return number

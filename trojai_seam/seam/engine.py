@@ -195,7 +195,9 @@ class _Run:
     def _ask(self) -> Tensor:
         """Answers to all fit examples, on the device."""
         self.model.eval()
-        outputs = all_outputs(self.model, self.task, self.fit, max(self.config.batch_size, BATCH))
+        # Without gradients much more fits than in training, but a batch that had to be halved must help here too.
+        size = max(self.config.batch_size, min(BATCH, 32 * self.config.batch_size))
+        outputs = all_outputs(self.model, self.task, self.fit, size)
         return self.task.answers(outputs, self.fit)
 
     def accuracy(self) -> float:

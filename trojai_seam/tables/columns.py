@@ -129,6 +129,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("nonfinite_after", "count", "examples with non-finite outputs after, over all folds; they count as wrong"),
     Column("preset", "text", "unlearning preset"),
     Column("changed_options", "text", "options set on top of the preset"),
+    Column(
+        "batch_size", "count", "examples per step: the preset's, or halved (then notes say so) until memory sufficed"
+    ),
     Column("protocol", "text", "how examples were to be split: held-out, kfold or paper"),
     Column("measured_on", "text", "held-out, cross-validated, or in-sample (nothing could be held out)"),
     Column("folds", "count", "unlearning runs of this model"),

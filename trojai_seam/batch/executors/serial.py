@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 from ..reproducible import reproducible
-from ..worker import WorkUnit, evaluate_unit
+from ..work import Work
+from ..worker import evaluate_unit
+from . import Spread
 
 
-def run(units: Sequence[WorkUnit]) -> Iterator[dict[str, Any]]:
+def run(work: Work, spread: Spread) -> None:
     """See :class:`trojai_seam.batch.executors.Executor`."""
-    for unit in units:
+    slot = spread.devices[0]
+    while (unit := work.wait(slot)) is not None:
         with reproducible(unit.plan.threads):
-            row = evaluate_unit(unit)
-        yield row
+            row = evaluate_unit(unit, slot)
+        work.finish(unit, row)

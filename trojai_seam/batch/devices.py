@@ -1,0 +1,45 @@
+"""Devices by the names that users give them."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from ..errors import UsageProblem, shown
+
+_NAMES = re.compile(r"cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
+
+
+def resolve_devices(name: str) -> tuple[str, ...]:
+    """``auto`` made definite (every GPU, else the CPU), and ``cuda:0,1`` taken apart.
+
+    Raises:
+        UsageProblem: no such device here.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
+    if not _NAMES.fullmatch(name):
+        raise UsageProblem(f"--device {shown(name)!r}: expected auto, cpu, cuda, cuda:N or cuda:N,M")
+    kind, _, listed = name.partition(":")
+    if kind == "cpu":
+        return ("cpu",)
+    numbers = [int(number) for number in listed.split(",")] if listed else [0]
+    if max(numbers) >= count:
+        raise UsageProblem(f"--device {name}: this machine has {count} CUDA devices")
+    if len(set(numbers)) < len(numbers):
+        raise UsageProblem(f"--device {name}: names a device twice; use --workers-per-gpu")
+    return tuple(f"cuda:{number}" for number in numbers)
+
+
+def resolve_device(name: str) -> str:
+    """The one device of commands that need only one.
+
+    Raises:
+        UsageProblem: no such device here, or several.
+    """
+    devices = resolve_devices(name)
+    if len(devices) > 1 and name != "auto":
+        raise UsageProblem(f"--device {name}: expected one device")
+    return devices[0]

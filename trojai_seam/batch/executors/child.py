@@ -1,0 +1,143 @@
+"""The worker process of the pool: reads orders, evaluates, reports. It ends with its parent, whatever ends that.
+
+Orders come as lines on standard input: the assignment, then per model ``open`` with a unit and ``go`` when computing
+may begin. Reports go as lines to a pipe of their own. Rows do not cross: the parent reads the record.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import hashlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+LOG_TAIL = 8192
+_SIGKILL_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+
+
+def main(parent: int, reports: int, device: str, crowded: bool) -> None:
+    """Work until the orders end.
+
+    Args:
+        parent: process number of whoever started this.
+        reports: descriptor of the pipe to it.
+        device: as torch names it.
+        crowded: other processes use the memory of the same device.
+    """
+    _die_with(parent)
+    _be_killed_first()
+    faulthandler.enable()  # a segfault leaves its Python stack in the log
+    orders = _Orders()
+
+    def report(kind: str, text: str = "") -> None:
+        os.write(reports, json.dumps({"report": kind, "text": text}).encode() + b"\n")
+
+    os.set_inheritable(reports, False)
+    assignment_text = orders.next()
+    if assignment_text is None:
+        return
+    from ...errors import RunDirectoryProblem
+    from ...networks import load_user_networks
+    from ..reproducible import reproducible
+    from ..units import Assignment, WorkUnit
+    from ..worker import Crowded, Surroundings, evaluate_unit, free_cached_memory
+
+    assignment = Assignment.from_json(assignment_text)
+    if assignment.networks is not None:
+        if hashlib.sha256(assignment.networks.read_bytes()).hexdigest() != assignment.plan.networks:
+            report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
+            return
+        load_user_networks(assignment.networks)
+
+    def turn() -> None:
+        report("opened")
+        if orders.next() != "go":
+            sys.exit(0)
+
+    around = Surroundings(turn, _log_tail, crowded)
+    report("ready")
+    while (text := orders.next()) is not None:
+        unit = WorkUnit.from_json(text, assignment)
+        os.truncate(1, 0)
+        try:
+            with reproducible(assignment.plan.threads):
+                row = evaluate_unit(unit, device, around)
+        except RunDirectoryProblem as problem:
+            report("unwritable", str(problem))
+            return
+        except Crowded:
+            report("crowded")
+            return
+        doubtful = row.get("error_kind") in ("cuda", "out-of-memory", "internal")
+        report("done", "last" if doubtful else "")
+        if doubtful:
+            return
+        if crowded:
+            free_cached_memory()
+
+
+class _Orders:
+    """Lines from standard input, read by a thread: it also notices that the parent is gone."""
+
+    def __init__(self) -> None:
+        self._pipe = os.dup(0)  # not inheritable
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)  # whatever reads standard input finds it empty
+        os.close(nothing)
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._ended = False
+        threading.Thread(target=self._read, name="orders", daemon=True).start()
+
+    def next(self) -> str | None:
+        """The next line; None when the parent wants no more."""
+        return self._lines.get()
+
+    def _read(self) -> None:
+        with os.fdopen(self._pipe, encoding="utf-8") as pipe:
+            for line in pipe:
+                text = line.rstrip("\n")
+                if text == "end":
+                    self._lines.put(None)
+                    return
+                self._lines.put(text)
+        # Closed without "end": the parent was killed. Nothing that was started here may live on.
+        os.killpg(0, signal.SIGKILL)
+
+
+def _log_tail() -> str:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    size = os.fstat(1).st_size
+    return os.pread(1, LOG_TAIL, max(0, size - LOG_TAIL)).decode("utf-8", "replace")
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_SIGKILL_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(0)  # it was gone before we asked
+
+
+def _be_killed_first() -> None:
+    """When the machine runs out of memory the kernel should choose a worker, not the parent, let alone another."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def start_line(sys_path: list[str], **arguments: Any) -> list[str]:
+    """The command that runs :func:`main` in a new interpreter with the same import path.
+
+    ``-P`` and the given path keep the current folder out: it may be a dataset, and nothing in one is ever imported.
+    """
+    code = (
+        "import json, sys; path, arguments = json.loads(sys.argv[1]); sys.path[:] = path; "
+        f"from {__name__} import main; main(**arguments)"
+    )
+    return [sys.executable, "-P", "-c", code, json.dumps([sys_path, arguments])]

@@ -1,0 +1,262 @@
+"""Local processes: a number of workers per device, each with limits, replaced when it crashes or grows."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from ...errors import RunDirectoryProblem, WorkerProblem
+from ..files import leftovers
+from ..records import read_row
+from ..units import WorkUnit, stamp
+from ..work import Work
+from ..worker import record_failure
+from . import Spread
+from .process import WorkerProcess
+
+TICK = 0.1
+"""Seconds between two looks at the limits."""
+GROWTH = 1 << 30
+"""Bytes by which a resting worker may exceed what it held after its first model; then a fresh one takes over."""
+CRASHES = {"killed by SIGKILL": 3}
+"""Processes that a model may cost before it counts as failed. SIGKILL is mostly somebody else's doing (the kernel's,
+for want of memory, or an operator's); any other end is the model's own, or a library's, and may happen twice."""
+OTHER_CRASHES = 2
+BAD_STARTS = {"killed by SIGKILL": 20}
+"""Processes in a row that may end before they are ready to work."""
+OTHER_BAD_STARTS = 3
+LONGEST_START = 600.0
+
+
+@dataclass
+class Slot:
+    """A place for one computing model; with ``prefetch`` a second process opens the next one meanwhile."""
+
+    name: str
+    device: str
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def computing(self) -> bool:
+        """Whether the turn is taken."""
+        return any(worker.stage == "computing" for worker in self.workers)
+
+
+def run(work: Work, spread: Spread) -> None:
+    """See :class:`trojai_seam.batch.executors.Executor`."""
+    pool = _Pool(work, spread)
+    try:
+        while pool.step():
+            work.tick()
+    finally:
+        pool.close()
+
+
+class _Pool:
+    def __init__(self, work: Work, spread: Spread) -> None:
+        self.work, self.spread = work, spread
+        self.slots = [
+            Slot(device if spread.workers == 1 else f"{device} #{number}", device)
+            for number in range(1, spread.workers + 1)
+            for device in spread.devices
+        ]
+        self.again: deque[WorkUnit] = deque()
+        self.alone: dict[str, deque[WorkUnit]] = {device: deque() for device in spread.devices}
+        self.crashes: Counter[tuple[str, str]] = Counter()
+        self.bad_starts = 0
+        self.looked = 0.0
+        self.selector = selectors.DefaultSelector()
+
+    @property
+    def crowds(self) -> bool:
+        """Whether several processes share the memory of a device."""
+        return self.spread.workers * (1 + self.spread.prefetch) > 1
+
+    def step(self) -> bool:
+        """Hand out, wait for news, look at the limits. False when there is nothing left to do."""
+        for slot in self.slots:
+            self._fill(slot)
+        busy = any(worker.unit is not None for slot in self.slots for worker in slot.workers)
+        put_off = not self.work.stopped and (self.again or any(self.alone.values()))
+        if self.work.closed and not busy and not put_off:
+            return False
+        for key, _ in self.selector.select(TICK):
+            slot, worker = key.data
+            for kind, text in worker.read_reports():
+                self._hear(slot, worker, kind, text)
+        if time.monotonic() - self.looked >= TICK:
+            self.looked = time.monotonic()
+            for slot in self.slots:
+                for worker in list(slot.workers):
+                    self._look_at_limits(slot, worker)
+        return True
+
+    def close(self) -> None:
+        """End every process; models that were not finished are given back."""
+        for slot in self.slots:
+            for worker in list(slot.workers):
+                idle = worker.stage == "idle"
+                if worker.unit is not None:
+                    self.work.give_back(worker.unit)
+                self._drop(slot, worker)
+                worker.end() if idle else worker.kill()
+        for unit in (*self.again, *(unit for units in self.alone.values() for unit in units)):
+            self.work.give_back(unit)
+        self.selector.close()
+
+    # handing out ------------------------------------------------------------------------------------------------------
+
+    def _fill(self, slot: Slot) -> None:
+        """Give the slot what it can take now: a turn, a unit to compute, a unit to open ahead, a process."""
+        opened = next((worker for worker in slot.workers if worker.stage == "opened"), None)
+        if opened is not None and opened.unit is not None and not slot.computing:
+            self.work.show(slot.name, opened.unit)
+            opened.go()
+        if self.work.stopped and slot.computing:
+            for worker in list(slot.workers):
+                if worker.unit is not None and worker.stage != "computing":
+                    self.work.give_back(worker.unit)
+                    self._drop(slot, worker)
+                    worker.kill()
+        if self._isolate(slot):
+            return
+        held = sum(worker.unit is not None for worker in slot.workers)
+        # Opening ahead would otherwise keep one of the last models from a slot that has nothing to do.
+        wanted = 2 if self.spread.prefetch and slot.computing and self.work.left >= len(self.slots) else 1
+        for worker in slot.workers:
+            if held < wanted and worker.stage == "idle":
+                unit = self._next(slot.name if held == 0 else f"{slot.name} next")
+                if unit is None:
+                    return
+                worker.open(unit)
+                held += 1
+        waiting = sum(worker.unit is None for one in self.slots for worker in one.workers)
+        starting = sum(worker.stage == "starting" for worker in slot.workers)
+        if held + starting < wanted and waiting < self.work.left + len(self.again):
+            self._start(slot, self.crowds)
+
+    def _next(self, name: str) -> WorkUnit | None:
+        if self.again and not self.work.stopped:
+            unit = self.again.popleft()
+            self.work.show(name, unit)
+            return unit
+        return self.work.take(name)
+
+    def _isolate(self, slot: Slot) -> bool:
+        """Empty the slot's device for a unit that has to be alone there, if there is one; True while there is."""
+        there = [(other, worker) for other in self.slots if other.device == slot.device for worker in other.workers]
+        if not self.crowds:
+            return False
+        if any(worker.unit is not None and not worker.crowded for _, worker in there):
+            return True
+        if not self.alone[slot.device] or self.work.stopped:
+            for other, worker in there:
+                if not worker.crowded:
+                    self._retire(other, worker)
+            return False
+        busy = any(worker.unit is not None for _, worker in there)
+        fresh = [worker for _, worker in there if not worker.crowded]
+        for other, worker in there:
+            if worker.crowded and (worker.stage == "opened" or not busy):
+                self._withdraw(other, worker)  # an idle process holds device memory too
+        if not busy and not fresh:
+            self._start(slot, crowded=False)
+        elif not busy and fresh[0].stage == "idle":
+            unit = self.alone[slot.device].popleft()
+            self.work.show(f"{slot.device} alone", unit)
+            fresh[0].open(unit)
+        return True
+
+    def _withdraw(self, slot: Slot, worker: WorkerProcess) -> None:
+        if worker.unit is not None:
+            self.again.append(worker.unit)
+        self._drop(slot, worker)
+        worker.kill()
+
+    def _start(self, slot: Slot, crowded: bool) -> None:
+        worker = WorkerProcess(self.work.assignment, slot.device, crowded)
+        slot.workers.append(worker)
+        self.selector.register(worker.reports, selectors.EVENT_READ, (slot, worker))
+
+    def _drop(self, slot: Slot, worker: WorkerProcess) -> None:
+        slot.workers.remove(worker)
+        self.selector.unregister(worker.reports)
+
+    # news -------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, slot: Slot, worker: WorkerProcess, kind: str, text: str) -> None:
+        if kind == "ready":
+            self.bad_starts = 0
+        elif kind == "unwritable":
+            raise RunDirectoryProblem(text)
+        elif kind == "unusable":
+            raise WorkerProblem(text)
+        elif kind == "crowded" and worker.unit is not None:
+            self.alone[slot.device].append(worker.unit)
+            self._retire(slot, worker)
+        elif kind == "done" and worker.unit is not None:
+            self.work.finish(worker.unit, read_row(worker.unit.record))
+            worker.finished()
+            if text == "last" or self._has_grown(worker):
+                self._retire(slot, worker)
+        elif kind == "gone" and worker in slot.workers:
+            self._lose(slot, worker)
+
+    def _has_grown(self, worker: WorkerProcess) -> bool:
+        memory = worker.memory()
+        if worker.resting_memory is None:
+            worker.resting_memory = memory
+        limit = self.spread.memory_limit
+        return memory > worker.resting_memory + GROWTH or (limit is not None and memory > limit / 2)
+
+    def _retire(self, slot: Slot, worker: WorkerProcess) -> None:
+        self._drop(slot, worker)
+        worker.end()
+
+    def _lose(self, slot: Slot, worker: WorkerProcess, instead: tuple[str, str] | None = None) -> None:
+        """End the process; what it worked on is taken up again, or failed: for the reason ``instead`` if given."""
+        unit, stage, tail, seconds = worker.unit, worker.stage, worker.log_tail(), worker.seconds
+        self._drop(slot, worker)
+        how = worker.kill()
+        for leftover in leftovers(self.work.assignment.paths.records):
+            leftover.unlink(missing_ok=True)
+        if stage == "starting":
+            self._bad_start(how, tail)
+        elif unit is None:
+            return  # it had nothing to do, and another will start when there is something
+        elif stamp(unit.record) not in (None, unit.seen):
+            self.work.finish(unit, read_row(unit.record))  # its last act
+        elif instead is not None:
+            self.work.finish(unit, record_failure(unit, *instead, seconds, tail))
+        else:
+            self.crashes[unit.directory.model_id, how] += 1
+            times = self.crashes[unit.directory.model_id, how]
+            if times < CRASHES.get(how, OTHER_CRASHES):
+                self.again.append(unit)
+                return
+            message = f"its process was {times} times {how} while {stage} it (the end of its log is in {unit.record})"
+            self.work.finish(unit, record_failure(unit, "crash", message, seconds, tail))
+
+    def _bad_start(self, how: str, tail: str) -> None:
+        self.bad_starts += 1
+        if self.bad_starts >= BAD_STARTS.get(how, OTHER_BAD_STARTS):
+            last = tail.strip().splitlines()[-1:] or [how]
+            raise WorkerProblem(f"worker processes end before they are ready ({how}): {last[0]}")
+
+    # limits -----------------------------------------------------------------------------------------------------------
+
+    def _look_at_limits(self, slot: Slot, worker: WorkerProcess) -> None:
+        memory, stage = worker.memory(), worker.stage
+        time_limit, memory_limit = self.spread.time_limit, self.spread.memory_limit
+        if stage == "starting" and worker.seconds_in_stage > LONGEST_START:
+            self._lose(slot, worker)
+        elif worker.unit is None:
+            return
+        elif time_limit is not None and worker.seconds > time_limit:
+            message = f"took longer than {time_limit:g} s (--time-limit) and was stopped while {stage} it"
+            self._lose(slot, worker, ("time-limit", message))
+        elif memory_limit is not None and memory > memory_limit:
+            message = f"took more than {memory_limit / 2**20:g} MiB of host memory (--memory-limit) while {stage} it"
+            self._lose(slot, worker, ("memory-limit", message))

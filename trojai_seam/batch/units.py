@@ -1,0 +1,125 @@
+"""One model to evaluate, and the text in which it crosses to another process or machine.
+
+The text is JSON and names everything by path: a worker process needs nothing that is not on disk, and nothing is
+pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..loading import Budget
+from ..rounds import ModelDirectory, RoundConfig
+from ..seam import UnlearnConfig
+from .paths import RunPaths
+from .plan import Plan
+
+Stamp = tuple[int, int]
+"""Which file lies under a path: its inode and modification time in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What all units of one command have in common.
+
+    Attributes:
+        plan: the settings that decide the numbers.
+        paths: where the records go.
+        budget: bounds for reading model files.
+        networks: the user's own constructors, absolute; ``plan.networks`` is its hash.
+    """
+
+    plan: Plan
+    paths: RunPaths
+    budget: Budget
+    networks: Path | None = None
+
+    def to_json(self) -> str:
+        """One line."""
+        plan = {**self.plan.document(), "changed_options": dict(self.plan.changed_options)}
+        networks = None if self.networks is None else str(self.networks)
+        document = {"plan": plan, "run_dir": str(self.paths.run_dir), "budget": asdict(self.budget)}
+        return json.dumps({**document, "networks": networks})
+
+    @staticmethod
+    def from_json(text: str) -> Assignment:
+        """The same assignment again."""
+        document = json.loads(text)
+        plan = document["plan"]
+        return Assignment(
+            plan=Plan(
+                dataset=plan["dataset"],
+                round_config=RoundConfig.from_document(plan["round"], plan["round"]["name"]),
+                unlearning=_built(UnlearnConfig, plan["unlearning"]),
+                **{name: plan[name] for name in ("protocol", "seed", "device", "threads", "networks")},
+                changed_options=plan["changed_options"],
+            ),
+            paths=RunPaths(Path(document["run_dir"])),
+            budget=Budget(**document["budget"]),
+            networks=None if document["networks"] is None else Path(document["networks"]),
+        )
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """One model of an assignment.
+
+    Attributes:
+        directory: the model.
+        assignment: how it is to be evaluated.
+        seen: the record that the model had when the command began, to be replaced; None if it had none.
+    """
+
+    directory: ModelDirectory
+    assignment: Assignment
+    seen: Stamp | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The settings."""
+        return self.assignment.plan
+
+    @property
+    def record(self) -> Path:
+        """Where its record is, or will be."""
+        return self.assignment.paths.record(self.directory.model_id)
+
+    def to_json(self) -> str:
+        """One line, without the assignment."""
+        one = self.directory
+        metadata = dict(one.metadata)
+        return json.dumps(
+            {"path": str(one.path), "model_id": one.model_id, "root": str(one.root), "metadata": metadata}
+        )
+
+    @staticmethod
+    def from_json(text: str, assignment: Assignment) -> WorkUnit:
+        """The same unit again."""
+        document = json.loads(text)
+        directory = ModelDirectory(
+            path=Path(document["path"]),
+            model_id=document["model_id"],
+            root=Path(document["root"]),
+            metadata=document["metadata"],
+        )
+        return WorkUnit(directory, assignment)
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Which file lies under ``path`` now; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _built(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass from what ``asdict`` made of it."""
+    hints = get_type_hints(kind)
+    given = {f.name: values[f.name] for f in fields(kind)}
+    return kind(**{name: _built(hints[name], v) if is_dataclass(hints[name]) else v for name, v in given.items()})
