@@ -116,6 +116,16 @@ def test_the_first_pattern_with_files_is_used_and_hidden_files_are_none(tmp_path
     inner.unlink()
     assert record_files(directory(tmp_path), LAYOUT["clean"]) == [outer]
     assert record_files(directory(tmp_path), ["absent/*.json"]) == []
+    assert record_files(directory(tmp_path / "elsewhere"), [str(tmp_path)]) == [outer]
+    assert record_files(directory(tmp_path / "elsewhere"), [f"{tmp_path}/clean*.json"]) == [outer]
+    assert record_files(directory(tmp_path), ["."]) == [outer]
+
+
+def test_a_folder_of_both_kinds_is_told_apart_by_the_files_names(tmp_path):
+    written(tmp_path, [ONE], "given/clean-example-data.json")
+    written(tmp_path, [TWO], "given/poisoned-example-data.json")
+    clean, poisoned = read_records(directory(tmp_path), {"clean": [str(tmp_path / "given")], "poisoned": []})
+    assert ([record.name for record in clean], [record.name for record in poisoned]) == (["a"], ["b"])
 
 
 def test_a_record_s_own_mark_outranks_its_file(tmp_path):

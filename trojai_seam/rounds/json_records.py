@@ -21,17 +21,27 @@ class Record(NamedTuple):
 
 
 def record_files(directory: ModelDirectory, patterns: Sequence[str]) -> list[Path]:
-    """Files of the model directory that the first fitting pattern fits, sorted."""
+    """Files of the model directory that the first fitting pattern fits, sorted.
+
+    A pattern may be a folder, which stands for the JSON files in it, and may be absolute: NIST's containers are given
+    the folder of the examples by path.
+    """
     for pattern in patterns:
-        files = (path for path in directory.path.glob(pattern) if not path.name.startswith("."))
-        found = sorted(path for path in files if path.is_file())
+        folder = directory.path / pattern
+        if folder.is_dir():
+            files = folder.glob("*.json")
+        elif folder == Path(pattern):  # absolute
+            files = folder.parent.glob(folder.name)
+        else:
+            files = directory.path.glob(pattern)
+        found = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
         if found:
             return found
     return []
 
 
 def read_records(directory: ModelDirectory, layout: Mapping[str, Sequence[str]]) -> tuple[list[Record], list[Record]]:
-    """Clean and poisoned records. A record's own ``poisoned`` outranks the file that it is in.
+    """Clean and poisoned records. A record's own ``poisoned`` outranks the name of the file that it is in.
 
     Two records of one ``id`` are two examples (NIST's own scripts keep the last one only).
 
@@ -44,7 +54,7 @@ def read_records(directory: ModelDirectory, layout: Mapping[str, Sequence[str]])
     for path in (*clean_files, *poisoned_files):
         for values in records_in(path):
             flag = values.get("poisoned")
-            poisoned = flag if isinstance(flag, bool) else path in poisoned_files
+            poisoned = flag if isinstance(flag, bool) else path in poisoned_files or "poisoned" in path.name
             name = _name(values, sides[poisoned])
             sides[poisoned][name] = Record(name, values, path)
     return list(sides[False].values()), list(sides[True].values())
