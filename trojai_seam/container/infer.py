@@ -109,7 +109,16 @@ def model_features(
     """
     from ..batch.reproducible import reproducible
     from .dynamics import dynamics, dynamics_config
-    from .subjects import choose_device, clean_folder, find_round, find_scale, given_model, open_given, with_examples
+    from .subjects import (
+        choose_device,
+        clean_folder,
+        find_round,
+        find_scale,
+        given_model,
+        open_given,
+        with_examples,
+        with_text_parts,
+    )
 
     training = given.round_training_dataset_dirpath
     file = given.model_filepath
@@ -126,7 +135,10 @@ def model_features(
     scale = find_scale(
         given.scale_parameters_filepath, given.learned_parameters_dirpath, directory.path, directory.root, training
     )
-    subject, _ = open_given(directory, with_examples(round_config, examples, scale), choose_device(given.device))
+    reading = with_text_parts(
+        with_examples(round_config, examples, scale), given.tokenizer_filepath, given.embedding_filepath
+    )
+    subject, _ = open_given(directory, reading, choose_device(given.device))
     config = dynamics_config(round_config, values, 0.8 * deadline.remaining())
     with reproducible():
         return dynamics(subject, config, values)

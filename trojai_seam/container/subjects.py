@@ -92,6 +92,18 @@ def with_examples(round_config: RoundConfig, examples: Path, scale: Path | None)
     return _edited(round_config, edit)
 
 
+def with_text_parts(round_config: RoundConfig, tokenizer: Path | None, embedding: Path | None) -> RoundConfig:
+    """The round with the tokenizer and the frozen embedding that the line names, where it has any."""
+    given = {"tokenizer": tokenizer, "embedding": embedding}
+
+    def edit(document: dict[str, Any]) -> None:
+        for name, path in given.items():
+            if path is not None and name in document.get("preprocessing", {}):
+                document["preprocessing"][name] = str(path.absolute())
+
+    return _edited(round_config, edit)
+
+
 def without_labels(round_config: RoundConfig) -> RoundConfig:
     """The round reading examples without looking for their labels."""
 

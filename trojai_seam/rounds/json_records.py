@@ -23,13 +23,13 @@ class Record(NamedTuple):
 def record_files(directory: ModelDirectory, patterns: Sequence[str]) -> list[Path]:
     """Files of the model directory that the first fitting pattern fits, sorted.
 
-    A pattern may be a folder, which stands for the JSON files in it, and may be absolute: NIST's containers are given
-    the folder of the examples by path.
+    A pattern may be a folder, which stands for the JSON examples in it (there may be configs too), and may be
+    absolute: NIST's containers are given the folder of the examples by path.
     """
     for pattern in patterns:
         folder = directory.path / pattern
         if folder.is_dir():
-            files = folder.glob("*.json")
+            files = iter(list(folder.glob("*example*data*.json")) or list(folder.glob("*.json")))
         elif folder == Path(pattern):  # absolute
             files = folder.parent.glob(folder.name)
         else:
