@@ -109,6 +109,14 @@ def _tables(given: argparse.Namespace) -> int:
     return OK
 
 
+def _report(given: argparse.Namespace) -> int:
+    from .reporting import write_report
+
+    path = write_report(given.run, given.out, given.by, given.plots)
+    print(f"written to {shown(str(path), 2000)}")
+    return OK
+
+
 def _rounds(given: argparse.Namespace) -> int:
     from .rounds import list_rounds
 
@@ -288,6 +296,14 @@ def _parser() -> argparse.ArgumentParser:
         default="text",
         choices=("text", "csv", "markdown", "latex"),
         help="of the distributions (default: %(default)s); csv has every figure",
+    )
+
+    report = add("report", _report, "write a run as one HTML file that opens anywhere, and its figures")
+    report.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    report.add_argument("--out", type=Path, metavar="FILE", help="where (default: report.html in the run directory)")
+    report.add_argument("--plots", type=Path, metavar="DIR", help="also write every figure as SVG and PNG")
+    report.add_argument(
+        "--by", type=_names, default=[], metavar="COLUMN,COLUMN", help="group by these (default: what differs)"
     )
 
     rounds = add("rounds", _rounds, "list the rounds that can be evaluated")

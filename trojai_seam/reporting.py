@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from platform import python_version
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from .batch.command import evaluate_command
+from .batch.curves import read_curves
 from .batch.expected import read_expected
+from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths
+from .batch.plan import read_plan
 from .batch.records import read_rows
+from .errors import shown
 from .tables import csv_bytes, results_frame, summary_frame
 from .tables.formats import formatted
 from .tables.frames import grouping_columns, with_expected
 from .tables.layout import overview, statistics
+
+if TYPE_CHECKING:
+    from .tables.report import Run
 
 
 def read_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> pd.DataFrame:
@@ -54,6 +64,83 @@ def summary_text(run_dir: str | PathLike[str], by: Sequence[str], form: str) -> 
     if form == "csv":
         return csv_bytes(summary).decode().rstrip("\n")
     return "\n\n".join(formatted(table, form) for table in (overview(summary, by), statistics(summary, by)))
+
+
+def write_report(
+    run_dir: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    by: Sequence[str] = (),
+    plots: str | PathLike[str] | None = None,
+) -> Path:
+    """Write the HTML report of a run; returns its path.
+
+    Args:
+        run_dir: as ``evaluate`` left it.
+        out: the file; ``report.html`` in the run directory when unset.
+        by: columns to group by; those that tell the models apart when empty.
+        plots: a folder for every figure as SVG and PNG; not written when unset.
+
+    Raises:
+        RunDirectoryProblem: no such run, an unreadable record, or a file that cannot be written.
+        UsageProblem: no such column.
+    """
+    from .tables.report import render_page
+    from .tables.report.charts import figures
+    from .tables.report.drawing import save
+
+    run = load_run(run_dir, by)
+    path = RunPaths(Path(run_dir)).report if out is None else Path(out)
+    make_folder(path.parent)
+    write_atomic(path, render_page(run).encode("utf-8", "backslashreplace"))
+    if plots is not None:
+        make_folder(Path(plots))
+        for name, draw in figures(run).items():
+            figure = draw()
+            for kind in ("svg", "png"):
+                write_atomic(Path(plots) / f"{name}.{kind}", save(figure, kind))
+    return path
+
+
+def load_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> Run:
+    """Results, curves and settings of a run, as the report and its figures take them.
+
+    ``trojai_seam.tables.report.charts`` has one function per figure, from a :class:`Run` to a matplotlib figure.
+
+    Raises:
+        RunDirectoryProblem: no such run, or an unreadable record.
+        UsageProblem: no such column.
+    """
+    from .tables.report import Run
+
+    paths = RunPaths(Path(run_dir))
+    results = read_run(run_dir, by)
+    done = results.loc[results["status"] == "done", "model_id"]
+    plan = read_plan(paths)
+    return Run(
+        name=f"{shown(plan['round']['name'])}, {shown(plan['unlearning']['preset'])}",
+        results=results,
+        curves={str(model_id): read_curves(paths.record(str(model_id))) for model_id in done},
+        settings={name: shown(value) for name, value in _settings(plan["unlearning"])},
+        versions=_versions(plan),
+        command=evaluate_command(plan, str(run_dir)),
+        by=by,
+    )
+
+
+def _versions(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Of the run, and of what made the report where that may differ."""
+    of_run = {name: shown(value) for name, value in plan.get("versions", {}).items()}
+    here = {"python": python_version(), "matplotlib": version("matplotlib"), "numpy": version("numpy")}
+    return {**of_run, **{f"{name} (report)": value for name, value in here.items()}}
+
+
+def _settings(node: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        full = f"{name}.{key}" if name else str(key)
+        if isinstance(value, Mapping):
+            yield from _settings(value, full)
+        elif value is not None:
+            yield full, value
 
 
 def _rows(paths: RunPaths) -> list[dict[str, Any]]:

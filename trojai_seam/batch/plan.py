@@ -94,6 +94,18 @@ def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
     make_folder(paths.records)
 
 
+def read_plan(paths: RunPaths) -> Any:
+    """``plan.json`` of a run directory.
+
+    Raises:
+        RunDirectoryProblem: there is none, or it is no plan.
+    """
+    plan = _read_plan(paths.plan)
+    if not isinstance(plan, dict) or not {"round", "unlearning", "dataset", "protocol", "seed"} <= plan.keys():
+        raise RunDirectoryProblem(f"{paths.plan}: is not a readable plan: not all of its keys are there")
+    return plan
+
+
 def _read_plan(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))

@@ -51,7 +51,8 @@ def overview(summary: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
             before = name.replace("_after", "_before")
             if name.endswith("_before") and name.replace("_before", "_after") in shown_measures:
                 continue  # told beside what came after
-            told = mean_with_interval(row, name)
+            # Poisoned and clean models are never averaged together, but for the time that they take.
+            told = NOTHING if row["group"] == "all" and BY_NAME[name].unit != "s" else mean_with_interval(row, name)
             if before != name and before in shown_measures and told != NOTHING:
                 told = f"{number(row[f'mean_{before}'])} → {told}"
             line[label(name).removesuffix(" after")] = told
@@ -63,7 +64,7 @@ def overview(summary: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 def statistics(summary: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """One line per group and measure: n, mean, 95 % interval of the mean, quantiles."""
     lines = []
-    for row in summary.to_dict("records"):
+    for row in summary[summary["group"] != "all"].to_dict("records"):
         for name in _measured(summary):
             if row[f"n_{name}"]:
                 lines.append(

@@ -1,0 +1,54 @@
+"""The command line that makes a run again, from its plan alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import TrojaiSeamError
+from ..rounds import get_round
+from ..seam import resolve
+
+
+def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
+    """``trojai-seam evaluate …`` for a plan as in ``plan.json``; pasted into a shell it asks for the same settings.
+
+    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``.
+    """
+    words = ["trojai-seam", "evaluate", str(plan["dataset"]), "--out", run_dir, "--round", str(plan["round"]["name"])]
+    words += ["--preset", str(plan["unlearning"]["preset"])]
+    for option, changes in (("--set", _unlearning(plan)), ("--round-set", _round(plan))):
+        words += [word for name, value in changes for word in (option, f"{name}={value}")]
+    words += ["--protocol", str(plan["protocol"]), "--seed", str(plan["seed"])]
+    words += ["--device", str(plan["device"]), "--threads", str(plan["threads"])]
+    if plan.get("networks"):
+        words += ["--networks", "FILE.py"]
+    return shlex.join(words)
+
+
+def _unlearning(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    try:
+        usual = resolve(plan["unlearning"]["preset"]).as_dict()
+    except TrojaiSeamError:
+        return  # a preset of another version of trojai-seam
+    for name, value in _changes(usual, plan["unlearning"]):
+        yield name, "none" if value is None else str(value)
+
+
+def _round(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    try:
+        usual = get_round(plan["round"]["name"]).document
+    except TrojaiSeamError:
+        return
+    for name, value in _changes(usual, plan["round"]):
+        yield name, json.dumps(value)
+
+
+def _changes(usual: Any, used: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(usual, Mapping) and isinstance(used, Mapping):
+        for key in used:
+            yield from _changes(usual.get(key), used[key], f"{name}.{key}" if name else str(key))
+    elif usual != used:
+        yield name, used

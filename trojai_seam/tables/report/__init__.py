@@ -1,0 +1,4 @@
+"""The report: one self-contained HTML file, and its figures alone."""
+
+from .content import Run as Run
+from .page import render_page as render_page

@@ -1,0 +1,162 @@
+"""The figures: each is a function from a run to a matplotlib figure, for the page, for files and for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ...errors import shown
+from ...scoring.intervals import wilson
+from ..curves import PHASES, band
+from ..summary import summary_frame
+from .content import Run
+from .drawing import BLUE, GREEN, GREY, ORANGE, SURFACE, new_figure, styled
+
+MOST_GROUPS = 24
+_STAGES = (("load", GREY), ("forget", ORANGE), ("recover", BLUE), ("score", GREEN))
+_NAMES = {"forget": "Forgetting", "recover": "Recovery"}
+
+
+def fidelity_distribution(run: Run) -> Figure:
+    """Share of the poisoned models with at least a given fidelity, failed and missing ones counted as having none."""
+    poisoned = run.results[run.results["poisoned"].fillna(False)]
+    values = np.sort(poisoned["fidelity"].dropna().to_numpy(dtype=float))
+    with styled():
+        figure, (axes,) = new_figure()
+        low = min(0.0, values[0]) if len(values) else 0.0
+        grid = np.unique(np.concatenate([[low - 0.05], values, [max(1.0, values[-1] if len(values) else 1.0) + 0.02]]))
+        reached = np.array([(values >= x - 1e-12).sum() for x in grid])
+        if len(poisoned):
+            bounds = np.array([wilson(int(count), len(poisoned)) for count in reached])
+            axes.fill_between(grid, bounds[:, 0], bounds[:, 1], step="pre", color=BLUE, alpha=0.18, linewidth=0)
+            axes.step(grid, reached / len(poisoned), where="pre", color=BLUE)
+        axes.set(xlabel="fidelity", ylabel="share of poisoned models", ylim=(-0.02, 1.02), xlim=(grid[0], grid[-1]))
+        return figure
+
+
+def accuracy_against_attack(run: Run) -> Figure:
+    """Every poisoned model as a line from (ASR, ACC) before to after."""
+    part = run.results[["asr_before", "acc_before", "asr_after", "acc_after"]].dropna().to_numpy(dtype=float)
+    with styled():
+        figure, (axes,) = new_figure()
+        lines = part.reshape(-1, 2, 2)
+        axes.add_collection(LineCollection(list(lines), colors=[GREY], linewidths=0.8, alpha=0.45))
+        for column, colour, name in ((0, ORANGE, "before"), (1, BLUE, "after")):
+            points = lines[:, column]
+            axes.plot(points[:, 0], points[:, 1], "o", ms=4.5, color=colour, alpha=0.75, mec="none", label=name)
+        axes.set(xlabel="ASR (lower is better)", ylabel="ACC", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+        if len(part):
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.2)
+        return figure
+
+
+def by_column(run: Run, column: str) -> Figure:
+    """Mean fidelity of poisoned models and mean kept accuracy of clean ones per group, with their 95 % intervals."""
+    summary = summary_frame(run.results, [column])
+    groups = _ranked_groups(summary, column)
+    with styled():
+        figure, (axes,) = new_figure(height=1.1 + 0.3 * max(2, len(groups)))
+        for kind, measure, colour, marker, shift in (
+            ("poisoned", "fidelity", BLUE, "o", 0.12),
+            ("clean", "kept_accuracy", GREEN, "s", -0.12),
+        ):
+            lines = summary[(summary["group"] == kind) & summary[f"mean_{measure}"].notna()].set_index(column)
+            told = [name for name in groups if name in lines.index]
+            heights = [len(groups) - 1 - groups.index(name) + shift for name in told]
+            means = lines.loc[told, f"mean_{measure}"].to_numpy(dtype=float)
+            axes.hlines(
+                heights,
+                lines.loc[told, f"low_{measure}"].to_numpy(dtype=float, na_value=np.nan),
+                lines.loc[told, f"high_{measure}"].to_numpy(dtype=float, na_value=np.nan),
+                color=colour,
+                linewidth=1.8,
+            )
+            name = "fidelity, poisoned" if kind == "poisoned" else "kept accuracy, clean"
+            axes.plot(means, heights, marker, ms=5.5, color=colour, mec=SURFACE, mew=0.6, label=name)
+        axes.set_yticks(range(len(groups)), [shown(name, 30) for name in reversed(groups)])
+        axes.set_ylim(-0.6, len(groups) - 0.4)
+        axes.set_xlabel("mean over models")
+        axes.margins(x=0.04)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.2, columnspacing=1)
+        return figure
+
+
+def phase_curves(run: Run) -> Figure:
+    """Accuracy on the fit examples over the epochs of both phases: median and 5 % to 95 % range over models."""
+    with styled():
+        figure, both = new_figure(height=2.9, columns=2)
+        for axes, phase, colour in zip(both, PHASES, (ORANGE, BLUE), strict=True):
+            models = band(run.curves.values(), phase)
+            if models is not None:
+                epochs = np.arange(len(models.median))
+                axes.fill_between(epochs, models.q05, models.q95, color=colour, alpha=0.2, linewidth=0)
+                axes.plot(epochs, models.median, color=colour)
+            axes.set_title(_NAMES[phase], fontsize=11, loc="left")
+            axes.set(xlabel="epoch", ylim=(-0.02, 1.02))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        both[0].set_ylabel("accuracy on fit examples")
+        both[1].set_yticklabels([])
+        return figure
+
+
+def time_split(run: Run) -> Figure:
+    """Mean seconds per scored model by stage, per network."""
+    done = run.results[run.results["status"] == "done"]
+    means = done.groupby("model_architecture")[[f"seconds_{stage}" for stage, _ in _STAGES]].mean().astype(float)
+    means = means.loc[means.sum(axis=1).sort_values(ascending=False).index[:MOST_GROUPS]]
+    with styled():
+        figure, (axes,) = new_figure(height=1.1 + 0.28 * max(2, len(means)))
+        left = np.zeros(len(means))
+        heights = np.arange(len(means))[::-1]
+        for stage, colour in _STAGES:
+            width = means[f"seconds_{stage}"].fillna(0).to_numpy()
+            axes.barh(heights, width, left=left, height=0.62, color=colour, label=stage)
+            left += width
+        axes.set_yticks(heights, [shown(name, 30) for name in means.index])
+        axes.set_xlabel("mean seconds per model")
+        axes.grid(False, axis="y")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0, handlelength=1, columnspacing=1)
+        return figure
+
+
+def model_frame(run: Run) -> tuple[Figure, list[Axes]]:
+    """Empty axes for the curves of single models, alike for all of them so that they can be compared."""
+    with styled():
+        figure, both = new_figure(height=2.1, columns=2)
+        for axes, phase in zip(both, PHASES, strict=True):
+            longest = max((len(curves[phase]) - 1 for curves in run.curves.values() if phase in curves), default=1)
+            axes.set_title(_NAMES[phase], fontsize=11, loc="left")
+            axes.set(xlabel="epoch", ylim=(-0.02, 1.02), xlim=(-0.02 * longest, 1.02 * longest))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        both[0].set_ylabel("fit accuracy")
+        both[1].set_yticklabels([])
+        figure.draw_without_rendering()  # settles the layout, and with it where data go
+        return figure, both
+
+
+def figures(run: Run) -> dict[str, Callable[[], Figure]]:
+    """The figures that say something about ``run``, by name (also the name of the file)."""
+    drawn: dict[str, Callable[[], Figure]] = {}
+    if run.results["fidelity"].notna().any():
+        drawn["fidelity-distribution"] = lambda: fidelity_distribution(run)
+        drawn["accuracy-against-attack"] = lambda: accuracy_against_attack(run)
+    for column in run.grouped_by:
+        drawn[f"by-{column.replace('_', '-')}"] = lambda column=column: by_column(run, column)  # type: ignore[misc]
+    if any(run.curves.values()):
+        drawn["phase-curves"] = lambda: phase_curves(run)
+    if run.results["seconds_recover"].notna().any():
+        drawn["time-split"] = lambda: time_split(run)
+    return drawn
+
+
+def _ranked_groups(summary: pd.DataFrame, column: str) -> list[str]:
+    """Names of the groups with most scored models, best first; a group without poisoned models comes last."""
+    sizes = summary[summary["done"] > 0].groupby(column)["models"].sum().sort_values(ascending=False, kind="stable")
+    ranks = summary[summary["group"] == "poisoned"].set_index(column)["rank_fidelity"]
+    return sorted(sizes.index[:MOST_GROUPS], key=lambda name: (-float(ranks.get(name, -1.0)), str(name)))

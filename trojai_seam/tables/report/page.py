@@ -1,0 +1,129 @@
+"""The page itself: one file, nothing fetched, everything from files escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from ... import __version__
+from ...errors import shown
+from .charts import figures
+from .content import Run, common_facts, failures, group_tables, headline, models
+from .drawing import inline_svg
+from .model_curves import FRAME, CurveSheet
+
+_TITLES = {
+    "fidelity-distribution": "Fidelity over models",
+    "accuracy-against-attack": "Accuracy against attack success",
+    "phase-curves": "Forgetting and recovery",
+    "time-split": "Where the time goes",
+}
+_CAPTIONS = {
+    "fidelity-distribution": (
+        "Share of the expected poisoned models whose fidelity is at least the value below, with pointwise 95 % Wilson "
+        "intervals. Failed and missing models reach no value. Held-out examples only."
+    ),
+    "accuracy-against-attack": (
+        "One line per poisoned model, from the model as shipped to the unlearned one. Good is up and to the left. "
+        "Accuracy on held-out clean examples, attack success on poisoned ones."
+    ),
+    "phase-curves": (
+        "Accuracy on the examples that are trained on: median (line) and 5 % to 95 % range (band) over models. A model "
+        "that ended earlier keeps its last value. The stop rules see these figures and no others."
+    ),
+    "time-split": "Mean seconds per scored model: reading it, forgetting, recovery, and predictions with intervals.",
+}
+_GROUP_CAPTION = (
+    "Mean over scored models with 95 % bootstrap intervals over models; groups with fewer than two models have none. "
+    "Ordered by rank fidelity, in which failed and missing models count as 0."
+)
+
+
+def render_page(run: Run) -> str:
+    """The report as HTML.
+
+    It opens from disk without a network: styles, script and figures are inside, and a content security policy forbids
+    all else, also to whatever a file name or an error message might smuggle in.
+    """
+    listed = models(run)
+    sheet = CurveSheet(run) if run.curves else None
+    results = run.results
+    script = _file("page.js")
+    context: dict[str, Any] = {
+        "run": run,
+        "version": __version__,
+        "style": Markup(_file("style.css")),  # noqa: S704 - ours
+        "script": Markup(script),  # noqa: S704 - ours
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "cards": headline(run),
+        "figures": [_figure(name, draw()) for name, draw in figures(run).items()],
+        "tables": [(_words(column), _table(frame)) for column, frame in group_tables(run)],
+        "failures": failures(listed, results),
+        "missing": [model for model in listed if model.status == "missing"],
+        "models": listed,
+        "columns": (
+            "ACC before",
+            "ACC after",
+            "ASR before",
+            "ASR after",
+            "RA after",
+            "fidelity",
+            "kept ACC",
+            "seconds",
+        ),
+        "in_sample": bool((results["measured_on"] == "in-sample").any()),
+        "common": common_facts(results),
+        "frame": None if sheet is None else Markup(sheet.frame),  # noqa: S704 - drawn by matplotlib
+        "frame_id": FRAME,
+        "box": "" if sheet is None else sheet.box,
+        "curves": {} if sheet is None else _curves(run, sheet),
+        "ids": [str(name) for name in results["model_id"]],
+    }
+    return _template().render(context)
+
+
+def _curves(run: Run, sheet: CurveSheet) -> Mapping[str, list[tuple[str, str]]]:
+    return {model_id: list(sheet.paths(curves)) for model_id, curves in run.curves.items() if curves}
+
+
+def _figure(name: str, figure: Any) -> dict[str, Any]:
+    title = _TITLES.get(name) or f"By {_words(name.removeprefix('by-'))}"
+    svg = Markup(inline_svg(figure, name).replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1))  # noqa: S704
+    return {"name": name, "title": title, "caption": _CAPTIONS.get(name, _GROUP_CAPTION), "svg": svg}
+
+
+def _table(frame: pd.DataFrame) -> dict[str, Any]:
+    rows = [[_kept_together(shown(cell, 80)) for cell in row] for row in frame.itertuples(index=False, name=None)]
+    return {"head": [_words(str(name)) for name in frame.columns], "rows": rows}
+
+
+def _kept_together(cell: str) -> str:
+    """No line break inside ``0.9 → 0.8`` or ``[0.7, 0.9]``, only between the two."""
+    return re.sub(r" (?=→|%)|(?<=→) |(?<=\d,) |(?<=\d) (?=[a-z])", "\u00a0", cell)
+
+
+def _words(name: str) -> str:
+    names = {"model_architecture": "architecture", "clean_per_class": "clean examples per class"}
+    name = name.replace("-", "_") if name.replace("-", "_") in names else name
+    return shown(names.get(name, name.replace("_", " ").replace("-", " ")), 60)
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text("utf-8")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_file("page.html.j2"))
