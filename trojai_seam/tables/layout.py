@@ -20,6 +20,10 @@ LABELS = {
     "fidelity": "fidelity",
     "nist_fidelity": "NIST fidelity",
     "kept_accuracy": "kept accuracy",
+    "entity_f1_before": "entity F1 before",
+    "entity_f1_after": "entity F1 after",
+    "exact_before": "exact match before",
+    "exact_after": "exact match after",
     "seconds_total": "seconds",
 }
 

@@ -218,7 +218,7 @@ def _the_same(results: pd.DataFrame) -> list[str]:
 
 
 def _is_part_of_a_measure(name: str) -> bool:
-    base = name.removeprefix("n_").removesuffix("_low").removesuffix("_high")
+    base = name.removeprefix("n_").removeprefix("units_").removesuffix("_low").removesuffix("_high")
     shown_elsewhere = ("model_id", "status", "error", "poisoned", "model_architecture")
     return base in _MEASURES or name in shown_elsewhere
 

@@ -22,7 +22,10 @@
     });
     shown.value = `${count} of ${rows.length} models`;
   };
-  for (const field of [search, kind, status]) field.addEventListener("input", filter);
+  for (const field of [search, kind, status]) {
+    field.addEventListener("input", filter);
+    field.addEventListener("change", filter);
+  }
   const form = document.getElementById("filters");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
