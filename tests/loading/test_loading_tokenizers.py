@@ -100,6 +100,26 @@ SENTENCES = (
             ],
         ),
         (
+            {"never_split": {"É", "(great)", "movies"}},
+            "newtok",
+            [
+                [2, 5, 6, 7, 8, 9, 11, 10, 15, 16, 13, 3],
+                [2, 15, 16, 1, 20, 21, 1, 22, 23, 24, 3],
+                [2, 5, 4, 7, 1, 24, 25, 1, 28, 28, 12, 3],
+                [2, 3, 3],
+            ],
+        ),
+        (
+            {"do_lower_case": False, "never_split": {"É", "(great)", "movies"}},
+            "NEWTOK",
+            [
+                [2, 1, 6, 7, 1, 11, 10, 15, 18, 13, 3],
+                [2, 17, 18, 19, 20, 21, 1, 22, 23, 24, 3],
+                [2, 5, 4, 7, 1, 24, 25, 1, 1, 28, 12, 3],
+                [2, 3, 3],
+            ],
+        ),
+        (
             {"do_basic_tokenize": False},
             "NEWTOK",
             [
@@ -323,6 +343,10 @@ def put(*path: Any, value: Any) -> Callable[[Any], None]:
         (changed(put("post_processor", "special_tokens", "[SEP]", "ids", value=[77])), "not in the vocabulary"),
         (
             changed(put("post_processor", "single", 0, value={"SpecialToken": {"id": "?", "type_id": 0}})),
+            "neither a text",
+        ),
+        (
+            changed(put("post_processor", "single", 0, value={"SpecialToken": {"id": [], "type_id": 0}})),
             "neither a text",
         ),
         (changed(put("post_processor", value={"type": "Custom"})), "post-processor of type Custom"),

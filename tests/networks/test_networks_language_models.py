@@ -105,8 +105,9 @@ def test_todays_transformers_round_trip(prefix: str, head: str, tmp_path: Path) 
         ("MobileBert", {"use_bottleneck": False, "num_feedforward_networks": 1}),
         ("MobileBert", {"trigram_input": False, "use_bottleneck_attention": True, "intra_bottleneck_size": 12}),
         ("DistilBert", {"activation": "relu", "sinusoidal_pos_embds": True}),
-        ("GPT2", {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu", "layer_norm_epsilon": 1e-3}),
-        ("GPT2", {"scale_attn_weights": False, "reorder_and_upcast_attn": True, "n_inner": None}),
+        ("GPT2", {"activation_function": "relu", "layer_norm_epsilon": 1e-3}),
+        ("GPT2", {"scale_attn_by_inverse_layer_idx": True, "attn_implementation": "eager"}),
+        ("GPT2", {"scale_attn_weights": False, "n_inner": None, "attn_implementation": "eager"}),
     ],
 )
 def test_settings_without_a_trace_in_the_tensors(prefix: str, changes: dict[str, Any], tmp_path: Path) -> None:
@@ -243,7 +244,12 @@ def change() -> Callable[..., SavedModel]:
         ("Bert", "encoder.layer.0.attention.self", {"num_attention_heads": 5}, "differ in num_attention_heads"),
         ("Bert", "encoder.layer.1.attention.self", {"num_attention_heads": [[1]]}, "differ in num_attention_heads"),
         ("Bert", "encoder.layer.0.attention", {"pruned_heads": SetNode([1])}, "pruned attention heads"),
-        ("Bert", "encoder.layer.0.attention.self", {"position_embedding_type": "relative_key"}, "not absolute"),
+        (
+            "Bert",
+            "encoder.layer.0.attention.self",
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type",
+        ),
         ("Bert", "encoder.layer.0.intermediate", {}, "no single activation function that is known"),
         ("GPT2", "h.0.attn", {"scale_attn_weights": "yes"}, "differ in scale_attn_weights"),
         ("DistilBert", "config", {"dropout": True}, "dropout True"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import RefusedArchive, UnsupportedModel, shown
+from ..errors import RefusedArchive, UnsupportedModel, listed, shown
 from .budget import Budget
 from .nodes import Inert, Instance, Objection
 from .state import read_object
@@ -23,6 +23,7 @@ from .tokenizer_json import Json, checked_specification
 from .tokenizer_slow import (
     SPECIAL_NAMES,
     byte_level_specification,
+    kept_words,
     special_token,
     token_text,
     word_piece_specification,
@@ -160,21 +161,24 @@ def tokenizer_from(path: Path, root: Inert) -> TextTokenizer:
         found = _BACKENDS[specification["model"]["type"]]
         if family not in (None, found):
             raise Objection(f"a {root.cls.name} with a {specification['model']['type']} vocabulary")
+        words = kept_words(root) if pickled is None and family == "bert" else frozenset()
+        notes = (f"{len(words)} words are kept whole (never_split), which is slow",) if words else ()
         specials = {name: token_text(special_token(root, name)) for name in SPECIAL_NAMES}
         made = TextTokenizer(
             path=path,
             class_path=root.cls.path,
             family=found,
-            backend=_backend(specification),
+            backend=_keeping(specification, words) if words else _backend(specification),
             model_max_length=_length(root.get("model_max_length")),
             special_tokens=MappingProxyType({name: text for name, text in specials.items() if text is not None}),
             lower_case=_lowers(specification["normalizer"]),
             prefix_space=_prefix_space(specification["pre_tokenizer"]) if found == "byte-bpe" else None,
             fast=pickled is not None,
+            notes=notes,
         )
         missing = [text for text in made.special_tokens.values() if made.backend.token_to_id(text) is None]
         if missing:
-            made = replace(made, notes=(f"special tokens without a number: {shown(', '.join(missing), 80)}",))
+            made = replace(made, notes=(*notes, f"special tokens without a number: {listed(missing)}"))
         return made
     except Objection as problem:
         raise RefusedArchive(path, f"the tokenizer cannot be rebuilt: {problem}") from None
@@ -234,6 +238,17 @@ def _backend(specification: Json) -> Tokenizer:
     for token in specification["added_tokens"]:
         if backend.token_to_id(token["content"]) != token["id"]:
             raise Objection(f"the added token {shown(token['content'], 40)} cannot keep its number {token['id']}")
+    return backend
+
+
+def _keeping(specification: Json, words: frozenset[str]) -> Tokenizer:
+    from .tokenizer_words import keep_words
+
+    parts = specification["normalizer"]
+    bert = parts["normalizers"][-1] if parts["type"] == "Sequence" else parts
+    strip, bert["strip_accents"] = bert["strip_accents"], False  # not in the words themselves
+    backend = _backend(specification)
+    keep_words(backend, words, strip)
     return backend
 
 

@@ -277,9 +277,10 @@ def _post_processor(node: Json, ids: Mapping[str, int]) -> Json:
 
 
 def _special(node: Json, ids: Mapping[str, int]) -> list[Json]:
-    if isinstance(node, list) and len(node) == 2 and isinstance(node[0], str) and ids.get(node[0]) == node[1]:
-        return node
-    raise Objection("a post-processor whose special tokens are not in the vocabulary")
+    text, number = node if isinstance(node, list) and len(node) == 2 else (None, None)
+    if not isinstance(text, str) or not is_id(number) or ids.get(text) != number:
+        raise Objection("a post-processor whose special tokens are not in the vocabulary")
+    return [text, number]
 
 
 def _template(node: Json, ids: Mapping[str, int]) -> dict[str, Json]:
@@ -305,7 +306,9 @@ def _pieces(node: Json, specials: Mapping[str, Json]) -> list[Json]:
     for piece in node:
         kind, value = next(iter(piece.items())) if isinstance(piece, dict) and len(piece) == 1 else ("", None)
         name, side = (value.get("id"), value.get("type_id")) if isinstance(value, dict) else (None, None)
-        known = (kind == "Sequence" and name in ("A", "B")) or (kind == "SpecialToken" and name in specials)
+        if not isinstance(name, str):
+            name = ""
+        known = name in specials if kind == "SpecialToken" else kind == "Sequence" and name in ("A", "B")
         if not known or type(side) is not int or not 0 <= side < 8:
             raise Objection("a template with a piece that is neither a text nor a special token")
         made.append({kind: {"id": name, "type_id": side}})

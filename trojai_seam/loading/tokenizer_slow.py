@@ -81,7 +81,6 @@ def word_piece_specification(tokenizer: Instance) -> dict[str, Json]:
                 raise Objection("do_split_on_punc is off, which the rounds' tokenizers do not have")
             normalizer = {"type": "Sequence", "normalizers": [{"type": "NFC"}, normalizer]}
         pre_tokenizer = {"type": "BertPreTokenizer"}
-        _no_words_of_its_own(basic)
     specials = {text for name in SPECIAL_NAMES if (text := token_text(special_token(tokenizer, name))) is not None}
     # Basic tokenisation leaves special words alone even where the tokenizer was never told to look for them.
     added = _added_tokens(tokenizer, vocab, lower, specials if normalizer is not None else ())
@@ -89,6 +88,22 @@ def word_piece_specification(tokenizer: Instance) -> dict[str, Json]:
     single = [(cls, 0), ("$A", 0), (sep, 0)]
     post = _template(single, [*single, ("$B", 1), (sep, 1)], _all_ids(vocab, added))
     return _specification(model, added, normalizer, pre_tokenizer, post)
+
+
+def kept_words(tokenizer: Instance) -> frozenset[str]:
+    """What a BERT tokenizer's user told it never to split; empty in the rounds.
+
+    Raises:
+        Objection: not a bounded list of texts.
+    """
+    basic = tokenizer.get("basic_tokenizer")
+    if not isinstance(basic, Instance) or tokenizer.get("do_basic_tokenize", True) is False:
+        return frozenset()
+    words = basic.get("never_split")
+    items = words.items if isinstance(words, SetNode) else () if words is None else words
+    if not isinstance(items, (list, tuple)) or len(items) > MOST_ADDED or not all(map(is_token, items)):
+        raise Objection(f"never_split is no list of up to {MOST_ADDED} texts")
+    return frozenset(item for item in items if is_token(item) and item)
 
 
 def byte_level_specification(tokenizer: Instance, roberta: bool) -> dict[str, Json]:
@@ -186,18 +201,12 @@ def _required(tokenizer: Instance, name: str) -> str:
     return text
 
 
-def _no_words_of_its_own(basic: Instance) -> None:
-    words = basic.get("never_split")
-    items = words.items if isinstance(words, SetNode) else words
-    if items:
-        raise Objection("never_split holds words of its own, which is not supported")
-
-
 def _added_tokens(
     tokenizer: Instance, vocab: dict[str, int], lower: bool, more: Iterable[str]
 ) -> list[dict[str, Json]]:
     """The tokens that are cut out of a text before anything else, with their numbers, in the order of these."""
     options = {text: _options(node) for text, node in _special_nodes(tokenizer)}
+    special = set(options)
     table = tokenizer.get("_added_tokens_decoder")
     numbers: dict[str, int] = {}
     if isinstance(table, DictNode):  # transformers 4.34 and later
@@ -205,11 +214,9 @@ def _added_tokens(
             text = token_text(node)
             if text is None or not isinstance(node, Instance) or not is_id(number):
                 raise Objection("an added token without a text and a number")
-            numbers[text] = number
-            if _flag(node, "special", False):
-                options[text] = _options(node)
-            else:
-                options.pop(text, None)
+            numbers[text], options[text] = number, _options(node)
+            if not _flag(node, "special", False):
+                special.discard(text)
     else:
         encoder = tokenizer.get("added_tokens_encoder")
         beyond = encoder.strings() if isinstance(encoder, DictNode) else {}
@@ -228,8 +235,8 @@ def _added_tokens(
             "id": number,
             "content": text,
             **options.get(text, _BARE),
-            "normalized": lower and text not in options,
-            "special": text in options,
+            "normalized": lower and text not in special,
+            "special": text in special,
         }
         for text, number in numbers.items()
     ]

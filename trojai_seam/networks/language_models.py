@@ -85,6 +85,8 @@ def _constructed(saved: SavedModel, family: Family, head: str, config: LanguageC
         fields |= {"num_labels": outputs} | _labels(saved, outputs)
     if family.name == "gpt2":
         fields["use_cache"] = False  # nothing generates text here
+        if fields.get("scale_attn_weights") is False or fields.get("scale_attn_by_inverse_layer_idx"):
+            fields["attn_implementation"] = "eager"  # SDPA of transformers 4.44 to 4.57 does not look at these
     made = getattr(configuration, f"{family.prefix}Config")(**fields)
     model_class = getattr(modeling, f"{family.prefix}{head}", None)
     if model_class is None:
