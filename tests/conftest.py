@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import lzma
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import pytest
 
 # Tests run beside each other, in worker processes and subprocesses; more threads than cores only slow them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Never the cache of whoever runs the tests.
+os.environ["TROJAI_SEAM_CACHE"] = tempfile.mkdtemp(prefix="trojai-seam-cache-")
+atexit.register(shutil.rmtree, os.environ["TROJAI_SEAM_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import torch
 import transformers
@@ -54,6 +57,21 @@ def save_model(path: Path, model: nn.Module) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.eval(), path)
     return path
+
+
+def save_head(path: Path, width: int = 16, seed: int = 0) -> Path:
+    """An untrained ``model_factories.LstmLinearModel`` of rounds 5 and 6, on vectors of ``width`` numbers."""
+    kind = type("LstmLinearModel", (nn.Module,), {"__module__": "model_factories"})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head: nn.Module = kind()
+        head.rnn = nn.LSTM(width, 8, num_layers=2, bidirectional=True, batch_first=True, dropout=0.1)
+        head.linear, head.dropout = nn.Linear(16, 2), nn.Dropout(0.1)
+    # Pickling looks the class up where it says that it is from.
+    module = ModuleType("model_factories")
+    module.LstmLinearModel = kind
+    with mock.patch.dict(sys.modules, {"model_factories": module}):
+        return save_model(path, head)
 
 
 def tiny(kind: str, seed: int = 0, **changes: Any) -> nn.Module:

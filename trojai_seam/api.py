@@ -17,6 +17,7 @@ from .batch.runner import Options, resolve_device
 from .batch.runner import evaluate as run_batch
 from .errors import UsageProblem, listed
 from .rounds import detect_round, get_round, model_directory
+from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory, open_network
 from .seam import UnlearnConfig, resolve
 from .seam.methods import get_method
@@ -57,6 +58,8 @@ def open_subject(
 ) -> Subject:
     """A model directory ready to be unlearned: network, task, clean and poisoned examples, facts.
 
+    Embeddings of texts (rounds 5 and 6) are kept in ``TROJAI_SEAM_CACHE``, else in the platform's cache folder.
+
     Args:
         model_dir: a model directory.
         round: name or alias; found from the directory's path and config when unset.
@@ -68,7 +71,8 @@ def open_subject(
     """
     directory = model_directory(Path(model_dir))
     round_config = get_round(round) if round is not None else detect_round([directory])
-    return open_directory(directory, round_config, resolve_device(str(device)))
+    cache = cache_folder(None, directory.root)
+    return open_directory(directory, round_config, resolve_device(str(device)), cache=cache)
 
 
 def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0) -> Outcome:

@@ -171,6 +171,7 @@ def _options(given: argparse.Namespace) -> Options:
         "threads": given.threads,
         "networks": given.networks,
         "budget": _budget(given),
+        "cache": given.cache,
     }
     for name in _BATCH_ONLY:
         if hasattr(given, name):
@@ -377,6 +378,9 @@ def _add_unlearning(parser: argparse.ArgumentParser) -> None:
         help="poisoned examples to measure with (default: shipped ones, else synthesised where the trigger is known)",
     )
     parser.add_argument("--scale-params", type=Path, metavar="FILE", help="feature scaling of the cyber-pdf round")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keeps embeddings of texts (r5, r6; or TROJAI_SEAM_CACHE)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or (evaluate) cuda:N,M")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads per model (default: %(default)s)")

@@ -17,6 +17,7 @@ from .errors import UsageProblem
 from .networks import load_user_networks
 from .networks.portable import own_classes
 from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
+from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict
 from .seam import UnlearnConfig, resolve
@@ -55,7 +56,8 @@ def _unlearn(
     file_format: str,
     options: Options,
 ) -> list[str]:
-    subject = open_directory(directory, round_config, resolve_device(options.device), options.budget)
+    cache = cache_folder(options.cache, directory.root)
+    subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
     outcome = unlearn(subject, config, options.seed)

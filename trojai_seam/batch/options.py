@@ -45,6 +45,7 @@ class Options:
         retry: evaluate again: ``failed`` models, those that met a ``timeout``, or ``all``.
         networks: a Python file of the user's own constructors.
         budget: bounds for reading model files.
+        cache: folder for embeddings of texts; that of the environment or the platform when unset.
     """
 
     round: str | None = None
@@ -71,6 +72,7 @@ class Options:
     retry: str | None = None
     networks: str | Path | None = None
     budget: Budget = field(default_factory=Budget)
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

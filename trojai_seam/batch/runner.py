@@ -17,6 +17,7 @@ from ..errors import RunDirectoryProblem, TooManyFailures
 from ..networks import load_user_networks
 from ..rounds import detect_round, discover, get_round
 from ..rounds.adapters import ADAPTERS
+from ..rounds.embedding_cache import cache_folder
 from ..seam import resolve
 from ..seam.methods import get_method
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
@@ -64,6 +65,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     get_method(unlearning.method)
     for case in round_config.cases.values():
         ADAPTERS.get(case.adapter), TASKS.get(case.task)
+    cache = cache_folder(options.cache, dataset)
     devices = resolve_devices(options.device)
     spread = spread_of(options, devices)
     executor = EXECUTORS.get(executor_of(options, spread))
@@ -85,7 +87,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     known = finished(paths, [d.model_id for d in selected], plan.fingerprint)
     again = {model_id for model_id, row in known.items() if _is_again(row, options.retry)}
     networks = None if options.networks is None else Path(options.networks).resolve()
-    assignment = Assignment(plan, paths, options.budget, networks)
+    assignment = Assignment(plan, paths, options.budget, networks, cache)
     units = [
         WorkUnit(directory, assignment, stamp(paths.record(directory.model_id)))
         for directory in selected

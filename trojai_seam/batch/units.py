@@ -31,19 +31,24 @@ class Assignment:
         paths: where the records go.
         budget: bounds for reading model files.
         networks: the user's own constructors, absolute; ``plan.networks`` is its hash.
+        cache: folder for what many models share, absolute; None to compute everything.
     """
 
     plan: Plan
     paths: RunPaths
     budget: Budget
     networks: Path | None = None
+    cache: Path | None = None
 
     def to_json(self) -> str:
         """One line."""
         plan = {**self.plan.document(), "changed_options": dict(self.plan.changed_options)}
-        networks = None if self.networks is None else str(self.networks)
         document = {"plan": plan, "run_dir": str(self.paths.run_dir), "budget": asdict(self.budget)}
-        return json.dumps({**document, "networks": networks})
+        places = {name: None if path is None else str(path) for name, path in self._places().items()}
+        return json.dumps({**document, **places})
+
+    def _places(self) -> dict[str, Path | None]:
+        return {"networks": self.networks, "cache": self.cache}
 
     @staticmethod
     def from_json(text: str) -> Assignment:
@@ -60,7 +65,7 @@ class Assignment:
             ),
             paths=RunPaths(Path(document["run_dir"])),
             budget=Budget(**document["budget"]),
-            networks=None if document["networks"] is None else Path(document["networks"]),
+            **{name: None if document[name] is None else Path(document[name]) for name in ("networks", "cache")},
         )
 
 

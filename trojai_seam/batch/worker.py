@@ -64,7 +64,8 @@ def evaluate_unit(unit: WorkUnit, device: str, around: Surroundings = ALONE) -> 
     path = unit.directory.path
     try:
         row["poisoned"] = unit.directory.poisoned
-        subject = open_directory(unit.directory, unit.plan.round_config, device, unit.assignment.budget)
+        given = unit.assignment
+        subject = open_directory(unit.directory, given.plan.round_config, device, given.budget, given.cache)
         row.update(subject.facts)
         row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
         row["seconds_load"] = clock.lap()

@@ -26,7 +26,7 @@ _DIGEST = 32
 
 
 def cache_folder(given: Path | None, dataset: Path, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Where to cache: ``given``, else ``TROJAI_SEAM_CACHE``, else the platform's place for caches.
+    """Where to cache, absolute: ``given``, else ``TROJAI_SEAM_CACHE``, else the platform's place for caches.
 
     None if the platform's place is within the dataset: nothing is ever written there.
 
@@ -38,7 +38,7 @@ def cache_folder(given: Path | None, dataset: Path, environment: Mapping[str, st
     inside = Path(os.path.realpath(dataset)) in (resolved := Path(os.path.realpath(folder)), *resolved.parents)
     if inside and asked is not None:
         raise UsageProblem(f"--cache {shown(str(asked))}: is within the dataset, where nothing is written; use another")
-    return None if inside else folder
+    return None if inside else Path(os.path.abspath(folder))
 
 
 def _platform_folder(environment: Mapping[str, str]) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import UnsupportedModel
+from ..errors import UnsupportedModel, shown
 from ..loading import Budget, read_model
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
@@ -65,9 +66,11 @@ def open_directory(
     num_classes = facts["num_classes"]
     model, task = model.float(), get_task(round_config.task, num_classes)
     workplace = Workplace(str(device), budget or Budget(), cache)
-    outputs = _outputs_of(model, task, device)
+    outputs = _outputs_of(model, task, device, directory.model_path)
     network = ShippedNetwork(model, facts["class_path"], facts.pop("input_shape"), outputs, workplace)
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
+    # A network of another kind is found out here, not by some error in the middle of unlearning.
+    outputs({name: tensor[:1] for name, tensor in examples.clean.inputs.items()})
     facts = {
         "round": round_config.name,
         "task": round_config.task,
@@ -89,17 +92,33 @@ def open_directory(
     )
 
 
-def _outputs_of(model: torch.nn.Module, task: Task, device: torch.device | str, batch: int = 64) -> Outputs:
+def _outputs_of(
+    model: torch.nn.Module, task: Task, device: torch.device | str, path: Path | None = None, batch: int = 64
+) -> Outputs:
+    """``path`` is the network's file, for messages."""
+
     @torch.no_grad()
     def ask(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         count = min(len(tensor) for tensor in inputs.values())
-        parts = [
-            task.outputs(model, {name: tensor[begin : begin + batch].to(device) for name, tensor in inputs.items()})
-            for begin in range(0, count, batch)
-        ]
+        try:
+            parts = [
+                task.outputs(model, {name: tensor[begin : begin + batch].to(device) for name, tensor in inputs.items()})
+                for begin in range(0, count, batch)
+            ]
+        except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as problem:
+            if isinstance(problem, RuntimeError) and not _SHAPES.search(str(problem)):
+                raise  # out of memory, a broken device: not the network's fault
+            shapes = ", ".join(f"{name} {list(tensor.shape[1:])}" for name, tensor in inputs.items())
+            raise UnsupportedModel(
+                f"{path or 'the network'}: a {type(model).__name__} does not take the round's examples ({shapes}), or "
+                f"gives no scores for {task.name}: {shown(problem, 200)}"
+            ) from problem
         return torch.cat([part.float().cpu() for part in parts])
 
     return ask
+
+
+_SHAPES = re.compile(r"\b(shapes?|sizes?|dimensions?|channels?)\b|\.size\(")
 
 
 def _head_width(model: torch.nn.Module, path: Path) -> int:
