@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import TooManyFailures, TrojaiSeamError, UsageProblem, shown
+from .result_commands import add_result_commands
 
 if TYPE_CHECKING:
     from .batch.runner import Options
@@ -92,28 +93,6 @@ def _inspect(given: argparse.Namespace) -> int:
         print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
     else:
         print(render_inspection(findings, tensors=given.tensors))
-    return OK
-
-
-def _tables(given: argparse.Namespace) -> int:
-    from .batch.paths import RunPaths
-    from .batch.runner import write_tables
-    from .reporting import summary_text
-    from .tables import render, render_summary, summary_frame
-
-    if given.by or given.format != "text":
-        print(summary_text(given.run, given.by, given.format))
-        return OK
-    results = write_tables(RunPaths(given.run))
-    print(render(results), render_summary(summary_frame(results)), sep="\n\n")
-    return OK
-
-
-def _report(given: argparse.Namespace) -> int:
-    from .reporting import write_report
-
-    path = write_report(given.run, given.out, given.by, given.plots)
-    print(f"written to {shown(str(path), 2000)}")
     return OK
 
 
@@ -283,29 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="as JSON")
     _add_reading(inspect)
 
-    tables = add("tables", _tables, "rebuild the tables of a run directory from its records, and print them")
-    tables.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    tables.add_argument(
-        "--by",
-        type=_names,
-        default=[],
-        metavar="COLUMN,COLUMN",
-        help="print distributions per group: any column of results.csv, config.KEY or metadata.KEY",
-    )
-    tables.add_argument(
-        "--format",
-        default="text",
-        choices=("text", "csv", "markdown", "latex"),
-        help="of the distributions (default: %(default)s); csv has every figure",
-    )
-
-    report = add("report", _report, "write a run as one HTML file that opens anywhere, and its figures")
-    report.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    report.add_argument("--out", type=Path, metavar="FILE", help="where (default: report.html in the run directory)")
-    report.add_argument("--plots", type=Path, metavar="DIR", help="also write every figure as SVG and PNG")
-    report.add_argument(
-        "--by", type=_names, default=[], metavar="COLUMN,COLUMN", help="group by these (default: what differs)"
-    )
+    add_result_commands(add)
 
     rounds = add("rounds", _rounds, "list the rounds that can be evaluated")
     rounds.add_argument("--verbose", action="store_true", help="with sources and quirks")

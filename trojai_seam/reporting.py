@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from .batch.answers import read_answers
 from .batch.command import evaluate_command
 from .batch.curves import read_curves
 from .batch.expected import read_expected
@@ -18,11 +21,13 @@ from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths
 from .batch.plan import read_plan
 from .batch.records import read_rows
-from .errors import shown
+from .errors import UsageProblem, listed, shown
 from .tables import csv_bytes, results_frame, summary_frame
+from .tables.comparison import Comparison, changed_models, compare, difference_texts, overview_texts
 from .tables.formats import formatted
 from .tables.frames import grouping_columns, with_expected
 from .tables.layout import overview, statistics
+from .tables.nist import Submission, global_results_csv, metadata_csv, metrics_csv, results_csv
 
 if TYPE_CHECKING:
     from .tables.report import Run
@@ -64,6 +69,83 @@ def summary_text(run_dir: str | PathLike[str], by: Sequence[str], form: str) -> 
     if form == "csv":
         return csv_bytes(summary).decode().rstrip("\n")
     return "\n\n".join(formatted(table, form) for table in (overview(summary, by), statistics(summary, by)))
+
+
+def write_nist_tables(run_dir: str | PathLike[str], folder: str | PathLike[str], team: str = "trojai-seam") -> None:
+    """The run as NIST's harness writes results: ``<round>_RESULTS.csv``, ``<round>_METADATA.csv``,
+    ``<split>-global-results.csv`` and ``<round>-metrics.csv`` in ``folder``.
+
+    The split is the word train, test, holdout, sts or dev in the dataset's path, else train.
+
+    Raises:
+        RunDirectoryProblem: no such run, an unreadable record, or the files cannot be written.
+    """
+    paths = RunPaths(Path(run_dir))
+    rows, plan = _rows(paths), read_plan(paths)
+    done = [str(row["model_id"]) for row in rows if row["status"] == "done"]
+    records = [paths.record(model_id) for model_id in done]
+    words = re.split(r"[^a-z]+", str(plan["dataset"]).lower())
+    submission = Submission(
+        team=team,
+        split=next((word for word in reversed(words) if word in ("train", "test", "holdout", "sts", "dev")), "train"),
+        submitted=_stamp(paths.plan.stat().st_mtime),
+        executed=_stamp(max((path.stat().st_mtime for path in records), default=paths.plan.stat().st_mtime)),
+    )
+    leaderboard = str(plan["round"]["name"])
+    answers = ((model_id, read_answers(path)) for model_id, path in zip(done, records, strict=True))
+    make_folder(Path(folder))
+    for name, frame in (
+        (f"{leaderboard}_RESULTS.csv", results_csv(submission, answers)),
+        (f"{leaderboard}_METADATA.csv", metadata_csv(submission, rows)),
+        (f"{submission.split}-global-results.csv", global_results_csv(submission, rows)),
+        (f"{leaderboard}-metrics.csv", metrics_csv(submission, rows)),
+    ):
+        write_atomic(Path(folder) / name, csv_bytes(frame))
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
+    """The first run against each of the others, on the models that both have; see :class:`Comparison`.
+
+    Runs are called by the names of their directories, or by their paths where names repeat.
+
+    Raises:
+        RunDirectoryProblem: no such run, or an unreadable record.
+        UsageProblem: fewer than two runs, one named twice, or two that have no model in common.
+    """
+    paths = [Path(run_dir) for run_dir in run_dirs]
+    names = [path.resolve().name for path in paths]
+    called = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    if len(set(called)) < len(called):
+        raise UsageProblem(f"compare was given one run twice: {listed(called)}")
+    return compare({name: read_run(path) for name, path in zip(called, paths, strict=True)})
+
+
+def comparison_text(comparison: Comparison, form: str) -> str:
+    """:class:`Comparison` for printing; ``csv`` has the differences with every figure.
+
+    Raises:
+        UsageProblem: no such format.
+    """
+    if form == "csv":
+        return csv_bytes(comparison.differences).decode().rstrip("\n")
+    notes = "\n".join(f"note: {shown(note, 400)}" for note in comparison.notes)
+    tables = (overview_texts(comparison), difference_texts(comparison), changed_models(comparison))
+    return "\n\n".join(part for part in (notes, *(formatted(table, form) for table in tables if len(table))) if part)
+
+
+def write_comparison(comparison: Comparison, folder: str | PathLike[str]) -> None:
+    """``runs.csv``, ``differences.csv`` and ``models.csv`` in ``folder``.
+
+    Raises:
+        RunDirectoryProblem: they cannot be written.
+    """
+    make_folder(Path(folder))
+    for name in ("runs", "differences", "models"):
+        write_atomic(Path(folder) / f"{name}.csv", csv_bytes(getattr(comparison, name)))
 
 
 def write_report(

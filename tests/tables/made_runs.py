@@ -63,7 +63,8 @@ def made_row(number: int, **values: Any) -> dict[str, Any]:
 
 def failed_row(number: int, **values: Any) -> dict[str, Any]:
     """A model that failed."""
-    row = {"model_id": f"id-{number:08}", "status": "failed", "error_kind": "refused-file", "error": "it is broken"}
+    row: dict[str, Any] = {"model_id": f"id-{number:08}", "round": "image-classification-feb2021", "status": "failed"}
+    row |= {"error_kind": "refused-file", "error": "it is broken"}
     return {**row, "poisoned": number % 2 == 1, "seconds_total": 0.01, **values}
 
 

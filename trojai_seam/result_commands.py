@@ -1,0 +1,92 @@
+"""The subcommands that read finished runs: ``tables``, ``compare``, ``report``. Each imports what weighs itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import shown
+
+OK = 0
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def add_result_commands(add: Add) -> None:
+    """Declare them; ``add`` takes a name, the function that runs it, and a summary."""
+    tables = add("tables", _tables, "rebuild the tables of a run directory from its records, and print them")
+    tables.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    tables.add_argument(
+        "--by",
+        type=_names,
+        default=[],
+        metavar="COLUMN,COLUMN",
+        help="print distributions per group: any column of results.csv, config.KEY or metadata.KEY",
+    )
+    tables.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "csv", "markdown", "latex"),
+        help="of the distributions (default: %(default)s); csv has every figure",
+    )
+
+    compare = add("compare", _compare, "set runs side by side on the same models: what got better, what worse")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories; the first is compared to")
+    compare.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "csv", "markdown", "latex"),
+        help="default: %(default)s; csv has every figure of the differences",
+    )
+    compare.add_argument("--out", type=Path, metavar="DIR", help="write runs.csv, differences.csv and models.csv there")
+
+    report = add("report", _report, "write a run as one HTML file that opens anywhere, and its figures")
+    report.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    report.add_argument("--out", type=Path, metavar="FILE", help="where (default: report.html in the run directory)")
+    report.add_argument("--plots", type=Path, metavar="DIR", help="also write every figure as SVG and PNG")
+    report.add_argument(
+        "--by", type=_names, default=[], metavar="COLUMN,COLUMN", help="group by these (default: what differs)"
+    )
+
+    tables.add_argument("--nist", type=Path, metavar="DIR", help="also write the files of NIST's harness there")
+    tables.add_argument(
+        "--team", default="trojai-seam", metavar="NAME", help="team name in those (default: %(default)s)"
+    )
+
+
+def _tables(given: argparse.Namespace) -> int:
+    from .batch.paths import RunPaths
+    from .batch.runner import write_tables
+    from .reporting import summary_text, write_nist_tables
+    from .tables import render, render_summary, summary_frame
+
+    if given.nist is not None:
+        write_nist_tables(given.run, given.nist, given.team)
+    if given.by or given.format != "text":
+        print(summary_text(given.run, given.by, given.format))
+        return OK
+    results = write_tables(RunPaths(given.run))
+    print(render(results), render_summary(summary_frame(results)), sep="\n\n")
+    return OK
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from .reporting import compare_runs, comparison_text, write_comparison
+
+    comparison = compare_runs(given.runs)
+    print(comparison_text(comparison, given.format))
+    if given.out is not None:
+        write_comparison(comparison, given.out)
+    return OK
+
+
+def _report(given: argparse.Namespace) -> int:
+    from .reporting import write_report
+
+    path = write_report(given.run, given.out, given.by, given.plots)
+    print(f"written to {shown(str(path), 2000)}")
+    return OK
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
