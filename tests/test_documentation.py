@@ -1,0 +1,87 @@
+"""The documentation: links lead somewhere, the pages build, and the code in them runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.made_rounds import trained_round
+from trojai_seam import open_subject
+from trojai_seam.cli import main
+from trojai_seam.seam import resolve
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ +(.+)$", page.read_text("utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(without_code(page.read_text("utf-8"))):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert target.is_relative_to(ROOT), f"{page.name}: {link} leaves the repository"
+        if page.parent == ROOT / "docs":
+            assert target.is_relative_to(ROOT / "docs"), f"{page.name}: {link} leaves docs/ and breaks the built pages"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_the_link_check_sees_links():
+    found = [link for page in PAGES for link in LINK.findall(without_code(page.read_text("utf-8")))]
+    assert len(PAGES) >= 8
+    assert len(found) >= 15
+    assert LINK.findall("[a](b.md#c) ![d](e.png) `[f](g)`")[:2] == ["b.md#c", "e.png"]
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs mkdocs, of the extra dev")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    built = (tmp_path / "site" / "results" / "index.html").read_text("utf-8")
+    assert "<code>acc_after</code>" in built
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', built)  # nothing is fetched from elsewhere
+
+
+def test_the_method_of_the_page_unlearns():
+    page = (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
+    code = re.search(r"^```python\n(.*?)^```", page, flags=re.S | re.M)
+    assert code
+    names: dict = {}
+    exec(compile(code[1], "adding-a-method.md", "exec"), names)  # noqa: S102 - our own page
+    subject = open_subject(trained_round() / "models" / "id-00000001")
+    before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+    config = resolve("default", {"recover.max_epochs": "2"})
+    outcome = names["prune"](subject.model, subject.task, subject.clean, config, 0)
+    assert outcome.phase("forget").status == "off"
+    assert outcome.phase("recover").epochs == 2
+    assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
+    assert not torch.equal(next(outcome.model.parameters()), next(subject.model.parameters()))
+
+
+def test_the_commands_of_the_pages_are_known(capsys):
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    commands = set(re.findall(r"(?:^|`)trojai-seam ([a-z][a-z-]+)", text, flags=re.M))
+    assert {"evaluate", "tables", "compare", "report"} <= commands
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    known = set(re.findall(r"^    ([a-z-]+)\b", capsys.readouterr().out, flags=re.M))
+    assert commands <= known
