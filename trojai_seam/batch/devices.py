@@ -11,17 +11,23 @@ from ..errors import UsageProblem, shown
 _NAMES = re.compile(r"cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
 
 
-def resolve_devices(name: str) -> tuple[str, ...]:
+def resolve_devices(name: str, elsewhere: bool = False) -> tuple[str, ...]:
     """``auto`` made definite (every GPU, else the CPU), and ``cuda:0,1`` taken apart.
+
+    ``elsewhere``: the work is done on other machines, whose scheduler hands out their GPUs: only the kind counts.
 
     Raises:
         UsageProblem: no such device here.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto" and elsewhere:
+        return ("cuda:0",) if count else ("cpu",)
     if name == "auto":
         return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
     if not _NAMES.fullmatch(name):
         raise UsageProblem(f"--device {shown(name)!r}: expected auto, cpu, cuda, cuda:N or cuda:N,M")
+    if elsewhere and name.startswith("cuda"):
+        return ("cuda:0",)
     kind, _, listed = name.partition(":")
     if kind == "cpu":
         return ("cpu",)

@@ -106,14 +106,32 @@ class Options:
             raise UsageProblem(f"--max-failures {failures:g}: expected a whole number, or a share below 1")
 
 
-def spread_of(options: Options, devices: tuple[str, ...]) -> Spread:
-    """How the options ask to spread the work over ``devices``.
+def executor_of(options: Options, devices: int) -> str:
+    """``auto`` made definite: processes of their own where several are needed, or where one may have to be stopped.
+
+    Raises:
+        UsageProblem: the serial one is asked for what needs other processes.
+    """
+    limited = options.time_limit is not None or options.memory_limit is not None
+    several = devices > 1 or (options.workers or options.workers_per_gpu or 1) > 1
+    if options.executor == "serial" and (limited or several):
+        what = "limits on a model need other processes" if limited else "is one worker on one device"
+        raise UsageProblem(f"--executor serial: {what}; use --executor pool")
+    if options.executor != "auto":
+        return options.executor
+    if options.ray_address is not None:
+        return "ray"
+    return "pool" if limited or several else "serial"
+
+
+def spread_of(options: Options, executor: str, devices: tuple[str, ...]) -> Spread:
+    """How the options ask ``executor`` to spread the work over ``devices``.
 
     Raises:
         UsageProblem: the workers cannot be shared out evenly.
     """
     workers = options.workers_per_gpu or 1
-    if options.workers is not None:
+    if options.workers is not None and executor != "ray":
         workers, rest = divmod(options.workers, len(devices))
         if rest or not workers:
             raise UsageProblem(f"--workers {options.workers}: cannot be shared evenly among {len(devices)} devices")
@@ -124,27 +142,9 @@ def spread_of(options: Options, devices: tuple[str, ...]) -> Spread:
         prefetch=int(on_gpu) if options.prefetch is None else options.prefetch,
         time_limit=options.time_limit,
         memory_limit=options.memory_limit,
+        at_once=options.workers,
         ray_address=options.ray_address,
     )
-
-
-def executor_of(options: Options, spread: Spread) -> str:
-    """``auto`` made definite: processes of their own where several are needed, or where one may have to be stopped.
-
-    Raises:
-        UsageProblem: the serial one is asked for what needs other processes.
-    """
-    limited = spread.time_limit is not None or spread.memory_limit is not None
-    if options.executor == "serial" and (limited or spread.slots > 1):
-        what = (
-            "--time-limit and --memory-limit need other processes" if limited else "serial is one worker on one device"
-        )
-        raise UsageProblem(f"--executor serial: {what}; use --executor pool")
-    if options.executor != "auto":
-        return options.executor
-    if options.ray_address is not None:
-        return "ray"
-    return "pool" if limited or spread.slots > 1 else "serial"
 
 
 def most_failures(options: Options, models: int) -> int | None:

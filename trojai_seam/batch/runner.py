@@ -66,9 +66,11 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     for case in round_config.cases.values():
         ADAPTERS.get(case.adapter), TASKS.get(case.task)
     cache = cache_folder(options.cache, dataset)
-    devices = resolve_devices(options.device)
-    spread = spread_of(options, devices)
-    executor = EXECUTORS.get(executor_of(options, spread))
+    on_cluster = options.executor == "ray" or options.ray_address is not None
+    devices = resolve_devices(options.device, elsewhere=on_cluster)
+    executor_name = executor_of(options, len(devices))
+    executor = EXECUTORS.get(executor_name)
+    spread = spread_of(options, executor_name, devices)
     plan = Plan(
         dataset=str(dataset.resolve()),
         round_config=round_config,
@@ -80,7 +82,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         networks=_teach(options.networks),
         changed_options=options.options,
     )
-    wanted = select(directories, options)
+    wanted = select(directories, round_config, options)
     selected = part_of(wanted, options.shard)
     paths = RunPaths(Path(os.path.abspath(run_dir)))
     claim_run_directory(plan, paths)

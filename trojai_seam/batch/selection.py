@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import UsageProblem, listed
-from ..rounds import ModelDirectory
+from ..errors import UsageProblem, listed, shown
+from ..rounds import ModelDirectory, RoundConfig
 from ..seeds import derive_seed
+from .known_facts import known_facts
 from .options import Options
+from .where import Condition
 
 
-def select(directories: Sequence[ModelDirectory], options: Options) -> list[ModelDirectory]:
+def select(directories: Sequence[ModelDirectory], round_config: RoundConfig, options: Options) -> list[ModelDirectory]:
     """The chosen ones: ``ids``, then ``where``, ``sample`` and ``limit``.
 
     Raises:
@@ -23,10 +25,17 @@ def select(directories: Sequence[ModelDirectory], options: Options) -> list[Mode
         if missing:
             raise UsageProblem(f"--ids: {listed(sorted(missing))} not in the dataset ({len(chosen)} models)")
         chosen = [d for d in chosen if d.model_id in wanted]
+    if options.where is not None:
+        rows = known_facts(chosen, round_config)
+        condition = Condition(options.where, {name for row in rows for name in row})
+        chosen = [d for d, row in zip(chosen, rows, strict=True) if condition.holds(row)]
+        if not chosen:
+            raise UsageProblem(f"--where {shown(options.where, 80)!r}: holds for none of {len(rows)} models")
     if options.sample is not None:
         # By a number of each model's own: more models in the dataset, or a larger sample, keep those drawn before.
         drawn = sorted(chosen, key=lambda d: derive_seed(options.seed, d.model_id, "sample"))[: options.sample]
-        chosen = [d for d in chosen if d in drawn]
+        drawn_ids = {d.model_id for d in drawn}
+        chosen = [d for d in chosen if d.model_id in drawn_ids]
     return chosen[: options.limit]
 
 

@@ -32,6 +32,7 @@ class Assignment:
         budget: bounds for reading model files.
         networks: the user's own constructors, absolute; ``plan.networks`` is its hash.
         cache: folder for what many models share, absolute; None to compute everything.
+        staging: where records are put on a machine that cannot reach ``paths``.
     """
 
     plan: Plan
@@ -39,6 +40,7 @@ class Assignment:
     budget: Budget
     networks: Path | None = None
     cache: Path | None = None
+    staging: RunPaths | None = None
 
     def to_json(self) -> str:
         """One line."""
@@ -48,7 +50,8 @@ class Assignment:
         return json.dumps({**document, **places})
 
     def _places(self) -> dict[str, Path | None]:
-        return {"networks": self.networks, "cache": self.cache}
+        staging = None if self.staging is None else self.staging.run_dir
+        return {"networks": self.networks, "cache": self.cache, "staging": staging}
 
     @staticmethod
     def from_json(text: str) -> Assignment:
@@ -66,6 +69,7 @@ class Assignment:
             paths=RunPaths(Path(document["run_dir"])),
             budget=Budget(**document["budget"]),
             **{name: None if document[name] is None else Path(document[name]) for name in ("networks", "cache")},
+            staging=None if document["staging"] is None else RunPaths(Path(document["staging"])),
         )
 
 
@@ -90,7 +94,12 @@ class WorkUnit:
 
     @property
     def record(self) -> Path:
-        """Where its record is, or will be."""
+        """Where its record is, or will be written."""
+        return (self.assignment.staging or self.assignment.paths).record(self.directory.model_id)
+
+    @property
+    def final_record(self) -> Path:
+        """Where its record will be in the end."""
         return self.assignment.paths.record(self.directory.model_id)
 
     def to_json(self) -> str:

@@ -6,15 +6,24 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from .claims import Claims
 from .progress import Progress
 from .records import read_row
 from .units import Assignment, WorkUnit, stamp
 
 OTHERS_POLL = 1.0
 """Seconds between two looks at the models that other processes are working on."""
+
+
+class Claiming(Protocol):
+    """What keeps two processes from evaluating the same model; see :class:`trojai_seam.batch.claims.Claims`."""
+
+    def take(self, name: str) -> bool:
+        """False if somebody else has it."""
+
+    def release(self, name: str) -> None:
+        """Others may have it."""
 
 
 @dataclass
@@ -40,7 +49,7 @@ class Work:
         self,
         assignment: Assignment,
         units: Iterable[WorkUnit],
-        claims: Claims,
+        claims: Claiming,
         progress: Progress,
         most_failures: int | None = None,
     ) -> None:

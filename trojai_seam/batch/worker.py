@@ -88,7 +88,7 @@ def evaluate_unit(unit: WorkUnit, device: str, around: Surroundings = ALONE) -> 
             row["traceback"] = traceback.format_exc()
             kind = "cuda" if _of_cuda(problem) else "internal"
             message = f"{path}: unexpected {type(problem).__name__}: {problem}"
-            _fail(row, arrays, kind, f"{message} (traceback in {unit.record})")
+            _fail(row, arrays, kind, f"{message} (traceback in {unit.final_record})")
     if row["status"] == "failed":
         row["log_tail"] = around.log_tail() or None
     row["seconds_total"] = clock.total()

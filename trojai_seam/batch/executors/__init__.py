@@ -21,6 +21,7 @@ class Spread:
         prefetch: models that each worker opens ahead while it computes: 0 or 1.
         time_limit: wall-clock seconds that a model may take.
         memory_limit: bytes of host memory that the process of a model may take.
+        at_once: ray: models at the same time over the whole cluster; None for as many as it has room for.
         ray_address: of the Ray cluster; None starts one on this machine.
     """
 
@@ -29,6 +30,7 @@ class Spread:
     prefetch: int = 0
     time_limit: float | None = None
     memory_limit: int | None = None
+    at_once: int | None = None
     ray_address: str | None = None
 
     @property
@@ -53,3 +55,4 @@ class Executor(Protocol):
 EXECUTORS: Registry[Executor] = Registry("executor")
 EXECUTORS.add("serial", "trojai_seam.batch.executors.serial:run")
 EXECUTORS.add("pool", "trojai_seam.batch.executors.pool:run")
+EXECUTORS.add("ray", "trojai_seam.batch.executors.ray_cluster:run")

@@ -46,7 +46,7 @@ class Slot:
 
 def run(work: Work, spread: Spread) -> None:
     """See :class:`trojai_seam.batch.executors.Executor`."""
-    pool = _Pool(work, spread)
+    pool = Pool(work, spread)
     try:
         while pool.step():
             work.tick()
@@ -54,7 +54,9 @@ def run(work: Work, spread: Spread) -> None:
         pool.close()
 
 
-class _Pool:
+class Pool:
+    """The processes of this machine; :meth:`step` until it says that nothing is left."""
+
     def __init__(self, work: Work, spread: Spread) -> None:
         self.work, self.spread = work, spread
         self.slots = [
@@ -220,7 +222,8 @@ class _Pool:
         unit, stage, tail, seconds = worker.unit, worker.stage, worker.log_tail(), worker.seconds
         self._drop(slot, worker)
         how = worker.kill()
-        for leftover in leftovers(self.work.assignment.paths.records):
+        assignment = self.work.assignment
+        for leftover in leftovers((assignment.staging or assignment.paths).records):
             leftover.unlink(missing_ok=True)
         if stage == "starting":
             self._bad_start(how, tail)
@@ -236,7 +239,9 @@ class _Pool:
             if times < CRASHES.get(how, OTHER_CRASHES):
                 self.again.append(unit)
                 return
-            message = f"its process was {times} times {how} while {stage} it (the end of its log is in {unit.record})"
+            message = (
+                f"its process was {times} times {how} while {stage} it (the end of its log is in {unit.final_record})"
+            )
             self.work.finish(unit, record_failure(unit, "crash", message, seconds, tail))
 
     def _bad_start(self, how: str, tail: str) -> None:
