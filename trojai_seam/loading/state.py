@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -76,6 +77,24 @@ class SavedModel:
             KeyError: there is none.
         """
         return self.tensors[name].size
+
+    def renamed(self, tensors: Mapping[str, str]) -> SavedModel:
+        """The same file with other names for some tensors (old → new) and for the modules that hold them.
+
+        Library versions moved layers into containers; the layers themselves are as they were.
+
+        Raises:
+            RefusedArchive: two tensors or two modules would have one name.
+        """
+        if not tensors:
+            return self
+        parts = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in tensors.items()}
+        twin = copy.copy(self)
+        twin.tensors = MappingProxyType({tensors.get(name, name): ref for name, ref in self.tensors.items()})
+        twin.modules = MappingProxyType({parts.get(path, path): node for path, node in self.modules.items()})
+        if len(twin.tensors) != len(self.tensors) or len(twin.modules) != len(self.modules):
+            raise RefusedArchive(self.path, "it holds a layer under its old and its new name")
+        return twin
 
     def state_dict(self, device: str = "cpu") -> dict[str, torch.Tensor]:
         """All :attr:`tensors`, freshly copied: contiguous, writable, none sharing memory with another or with the file.

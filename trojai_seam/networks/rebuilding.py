@@ -30,6 +30,7 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     """
     hints = {} if hints is None else hints
     network, device = find(saved, hints), torch.device(device)
+    saved = network.up_to_date(saved)
     if network.facts is not None:
         network.facts(saved, hints)  # the checks that identify() makes, and no weaker ones
     module = _on_meta(network, saved, hints)

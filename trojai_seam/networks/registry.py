@@ -24,7 +24,14 @@ Builder: TypeAlias = Callable[["SavedModel", Hints], "torch.nn.Module"]
 
 TEACH = "teach it with --networks FILE.py"
 
-_BUILT_IN = ("feed_forward", "torchvision_classifiers", "timm_classifiers", "sentiment_heads", "language_models")
+_BUILT_IN = (
+    "feed_forward",
+    "torchvision_classifiers",
+    "timm_classifiers",
+    "sentiment_heads",
+    "language_models",
+    "detectors",
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,15 @@ class Network:
     facts: Callable[[SavedModel, Hints], NetworkFacts] | None
     fits: Callable[[SavedModel], bool] | None
     ignored_keys: tuple[str, ...]
+    renamed_keys: tuple[tuple[str, str], ...] = ()
+
+    def up_to_date(self, saved: SavedModel) -> SavedModel:
+        """The file with today's names for the layers that old libraries called otherwise."""
+        names: dict[str, str] = {}
+        for pattern, replacement in self.renamed_keys:
+            found = ((name, re.fullmatch(pattern, name)) for name in saved.tensors)
+            names |= {name: match.expand(replacement) for name, match in found if match}
+        return saved.renamed(names)
 
     def claims(self, class_path: str) -> bool:
         return any(p == class_path if isinstance(p, str) else p.fullmatch(class_path) for p in self.class_paths)
@@ -70,6 +86,7 @@ def register_network(
     facts: Callable[[SavedModel, Hints], NetworkFacts] | None = None,
     fits: Callable[[SavedModel], bool] | None = None,
     ignored_keys: Iterable[str] = (),
+    renamed_keys: Iterable[tuple[str, str]] = (),
 ) -> Callable[[Builder], Builder]:
     """Decorator: make a builder known. The one way in, for our networks and for a user's ``--networks FILE.py``.
 
@@ -83,6 +100,8 @@ def register_network(
         facts: describes the network without torch; default: the name, nothing else.
         fits: for a bare state dict without that hint: do its names and shapes fit?
         ignored_keys: patterns (whole key) of tensors that old libraries saved and today's no longer have.
+        renamed_keys: pattern (whole key) and replacement for tensors that old libraries called otherwise; builder and
+            ``facts`` see the new names.
 
     Raises:
         ValueError: the name is taken, or neither a class path nor a state-dict name is given.
@@ -92,7 +111,7 @@ def register_network(
         raise ValueError(f"network {name!r} needs a class path or a state-dict name")
 
     def add(build: Builder) -> Builder:
-        _networks.add(name, Network(name, build, paths, names, facts, fits, tuple(ignored_keys)))
+        _networks.add(name, Network(name, build, paths, names, facts, fits, tuple(ignored_keys), tuple(renamed_keys)))
         return build
 
     return add
@@ -161,7 +180,7 @@ def identify(saved: SavedModel, hints: Hints | None = None) -> NetworkFacts:
     network = find(saved, hints)
     if network.facts is None:
         return NetworkFacts(network.name, network.name)
-    return replace(network.facts(saved, hints), name=network.name)
+    return replace(network.facts(network.up_to_date(saved), hints), name=network.name)
 
 
 def hint(hints: Hints, name: str) -> Any:
