@@ -12,7 +12,7 @@ from trojai_seam.tables import csv_bytes, results_frame
 from trojai_seam.tables.comparison import changed_models, compare, difference_texts, overview_texts
 from trojai_seam.tables.formats import FORMATS, formatted
 from trojai_seam.tables.frames import with_expected
-from trojai_seam.tables.statistics import mean_interval
+from trojai_seam.tables.statistics import mean_intervals
 
 
 def poisoned(number: int, fidelity: float | None, **values) -> dict:
@@ -72,7 +72,7 @@ def test_pairing_makes_intervals_narrower_than_the_runs_differ():
     second = results_frame(poisoned(n, float(v) + 0.05 + rng.normal(0, 0.01)) for n, v in enumerate(base))
     fidelity = line(compare({"a": first, "b": second}), "fidelity")
     assert 0.04 < fidelity["low"] < 0.05 < fidelity["high"] < 0.06
-    low, high = mean_interval(base)
+    low, high = mean_intervals({"x": base})["x"]
     assert (fidelity["high"] - fidelity["low"]) < (high - low) / 5
 
 

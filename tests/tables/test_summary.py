@@ -11,7 +11,7 @@ from trojai_seam.tables import csv_bytes, results_frame, summary_frame
 from trojai_seam.tables.formats import formatted
 from trojai_seam.tables.frames import grouping_columns, with_expected
 from trojai_seam.tables.layout import overview, share, statistics
-from trojai_seam.tables.statistics import distribution, mean_interval
+from trojai_seam.tables.statistics import distributions, mean_intervals
 from trojai_seam.tables.summary import rank_fidelity, repaired
 
 
@@ -115,16 +115,24 @@ def test_a_missing_model_lowers_coverage_and_never_improves_a_rank():
 
 
 def test_intervals_of_means_shrink_with_models_and_need_two():
-    assert distribution([]) == (0, None, None, None, None, None, None)
-    assert distribution([0.5]) == (1, 0.5, None, None, 0.5, 0.5, 0.5)
+    few = distributions({"none": [], "one": [0.5]})
+    assert few["none"] == (0, None, None, None, None, None, None)
+    assert few["one"] == (1, 0.5, None, None, 0.5, 0.5, 0.5)
     rng = np.random.default_rng(1)
     for count in (20, 400):
         values = rng.normal(0.7, 0.2, count)
-        low, high = mean_interval(values)
+        ((low, high),) = mean_intervals({"x": values}).values()
         exact = 1.96 * values.std() / np.sqrt(count)
         assert (high - low) / 2 == pytest.approx(exact, rel=0.1)
         assert low < values.mean() < high
-        assert mean_interval(values[::-1]) == (low, high)
+        others = {"x": values[::-1], "y": values + 1, "z": values[:7]}
+        assert mean_intervals(others)["x"] == pytest.approx((low, high))
+        assert mean_intervals(others)["y"] == pytest.approx((low + 1, high + 1))
+
+
+def test_two_values_have_the_three_means_that_two_draws_can_give():
+    assert mean_intervals({"x": np.array([1.0, 3.0])})["x"] == (1.0, 3.0)
+    assert mean_intervals({"x": np.array([2.0, 2.0, 2.0])})["x"] == pytest.approx((2.0, 2.0))
 
 
 def test_unknown_columns_are_refused_with_near_names():

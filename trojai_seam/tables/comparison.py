@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import UsageProblem, listed
 from .columns import BY_NAME, SUMMARISED
 from .layout import NOTHING, interval, label, number, share
-from .statistics import mean_interval
+from .statistics import mean_intervals
 from .summary import kind_of, rank_fidelity, repaired
 
 COMPARED = tuple(name for name in SUMMARISED if BY_NAME[name].better and not name.endswith("_before"))
@@ -144,12 +144,13 @@ def _differences(first: str, name: str, paired: pd.DataFrame) -> Iterator[dict[s
     for group in ("poisoned", "clean", "unknown"):
         done = (paired["status_1"] == "done") & (paired["status_2"] == "done")
         part = paired[(paired["group"] == group) & done.fillna(False) & ~paired["foreign"]]
-        for measure in COMPARED:
-            both = part[[f"{measure}_1", f"{measure}_2"]].dropna().to_numpy(dtype=np.float64)
+        pairs = {name: part[[f"{name}_1", f"{name}_2"]].dropna().to_numpy(dtype=np.float64) for name in COMPARED}
+        intervals = mean_intervals({name: both[:, 1] - both[:, 0] for name, both in pairs.items()})
+        for measure, both in pairs.items():
             if not len(both):
                 continue
             change = both[:, 1] - both[:, 0]
-            low, high = mean_interval(change)
+            low, high = intervals[measure]
             gain = change if BY_NAME[measure].better == "higher" else -change
             yield {
                 "first": first,

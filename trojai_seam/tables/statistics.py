@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -35,31 +36,47 @@ class Distribution(NamedTuple):
     q95: float | None
 
 
-def distribution(values: ArrayLike) -> Distribution:
-    """The distribution of ``values`` (``[n]``, finite; missing ones left out before)."""
-    array = np.asarray(values, dtype=np.float64)
-    if not len(array):
-        return Distribution(0, None, None, None, None, None, None)
-    low, high = mean_interval(array)
-    q05, median, q95 = (float(q) for q in np.quantile(array, [0.05, 0.5, 0.95]))
-    return Distribution(len(array), float(array.mean()), low, high, median, q05, q95)
+def distributions(columns: Mapping[str, ArrayLike]) -> dict[str, Distribution]:
+    """The distribution of each of ``columns`` (``[n]``, finite, missing values left out before; n may differ)."""
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    intervals = mean_intervals(arrays)
+    return {name: _distribution(array, *intervals[name]) for name, array in arrays.items()}
 
 
-def mean_interval(values: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
-    """95 % percentile bootstrap interval of the mean (Efron 1979), 2 000 draws; ``(None, None)`` below two values.
+def mean_intervals(columns: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[float, float] | tuple[None, None]]:
+    """95 % percentile bootstrap intervals of means (Efron 1979), 2 000 draws; ``(None, None)`` below two values.
 
-    The seed is fixed, so the same values give the same interval, in whatever order they come.
+    The seed is fixed, so the same values give the same interval, in whatever order they come. Columns of one length
+    share their draws: drawing costs more than all the rest.
     """
-    if len(values) < 2:
-        return None, None
-    ordered = np.sort(values)
-    rng = np.random.default_rng(derive_seed("bootstrap over models", len(ordered)))
-    rows = max(1, _CELLS // len(ordered))
-    means = np.concatenate(
-        [
-            ordered[rng.integers(0, len(ordered), size=(min(rows, DRAWS - begin), len(ordered)))].mean(axis=1)
-            for begin in range(0, DRAWS, rows)
-        ]
-    )
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    found: dict[str, tuple[float, float] | tuple[None, None]] = dict.fromkeys(columns, (None, None))
+    by_length: dict[int, list[str]] = {}
+    for name, values in columns.items():
+        by_length.setdefault(len(values), []).append(name)
+    for length, names in by_length.items():
+        if length > 1:
+            means = _resampled_means(np.stack([np.sort(columns[name]) for name in names], axis=1))
+            for name, (low, high) in zip(names, np.percentile(means, [2.5, 97.5], axis=0).T, strict=True):
+                found[name] = float(low), float(high)
+    return found
+
+
+def _resampled_means(ordered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[draws, columns]`` from ``[n, columns]``: means of n values drawn with replacement."""
+    length = len(ordered)
+    rng = np.random.default_rng(derive_seed("bootstrap over models", length))
+    rows = max(1, _CELLS // length)
+    means = []
+    for begin in range(0, DRAWS, rows):
+        count = min(rows, DRAWS - begin)
+        drawn = rng.integers(0, length, size=(count, length)) + length * np.arange(count)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=count * length).reshape(count, length)
+        means.append(times.astype(np.float64) @ ordered / length)
+    return np.concatenate(means)
+
+
+def _distribution(values: NDArray[np.float64], low: float | None, high: float | None) -> Distribution:
+    if not len(values):
+        return Distribution(0, None, None, None, None, None, None)
+    q05, median, q95 = (float(q) for q in np.quantile(values, [0.05, 0.5, 0.95]))
+    return Distribution(len(values), float(values.mean()), low, high, median, q05, q95)

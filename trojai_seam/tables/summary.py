@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..scoring.intervals import Rate
 from .columns import SUMMARISED
-from .statistics import distribution
+from .statistics import distributions
 
 REPAIRED_ASR, REPAIRED_LOSS = 0.05, 0.02
 KINDS = ("poisoned", "clean", "unknown")
@@ -100,7 +100,8 @@ def _figures(part: pd.DataFrame) -> dict[str, Any]:
     figures["repaired"] = int(good.successes) if good.n else None
     figures["share_repaired"], (figures["low_repaired"], figures["high_repaired"]) = good.value, good.interval
     figures["rank_fidelity"] = rank_fidelity(trojaned)
-    for name in SUMMARISED:
-        values = part.loc[part["status"] == "done", name].dropna().to_numpy(dtype=np.float64)
-        figures.update({f"{figure}_{name}": value for figure, value in distribution(values)._asdict().items()})
+    scored = part[part["status"] == "done"]
+    values = {name: scored[name].dropna().to_numpy(dtype=np.float64) for name in SUMMARISED}
+    for name, found in distributions(values).items():
+        figures.update({f"{figure}_{name}": value for figure, value in found._asdict().items()})
     return figures

@@ -14,7 +14,6 @@ from matplotlib.ticker import MaxNLocator
 from ...errors import shown
 from ...scoring.intervals import wilson
 from ..curves import PHASES, band
-from ..summary import summary_frame
 from .content import Run
 from .drawing import BLUE, GREEN, GREY, ORANGE, SURFACE, new_figure, styled
 
@@ -58,7 +57,7 @@ def accuracy_against_attack(run: Run) -> Figure:
 
 def by_column(run: Run, column: str) -> Figure:
     """Mean fidelity of poisoned models and mean kept accuracy of clean ones per group, with their 95 % intervals."""
-    summary = summary_frame(run.results, [column])
+    summary = run.summary(column)
     groups = _ranked_groups(summary, column)
     with styled():
         figure, (axes,) = new_figure(height=1.1 + 0.3 * max(2, len(groups)))

@@ -56,6 +56,7 @@ class Run:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     by: Sequence[str] = ()
+    _summaries: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def grouped_by(self) -> tuple[str, ...]:
@@ -64,6 +65,13 @@ class Run:
             return tuple(self.by)
         told = {name: self.rows_for(name)[name].nunique() for name in GROUPED_BY}
         return tuple(name for name, count in told.items() if 2 <= count <= MOST_VALUES)
+
+    def summary(self, *columns: str) -> pd.DataFrame:
+        """Of all models, or by columns; worked out once."""
+        if columns not in self._summaries:
+            results = self.rows_for(columns[0]) if columns else self.results
+            self._summaries[columns] = summary_frame(results, columns)
+        return self._summaries[columns]
 
     def rows_for(self, column: str) -> pd.DataFrame:
         """The results, or those of poisoned models where a column is about triggers."""
@@ -113,7 +121,7 @@ class Failures(NamedTuple):
 
 def headline(run: Run) -> list[Card]:
     """The figures that most people come for, each with what it is over."""
-    summary = {row["group"]: row for row in summary_frame(run.results).to_dict("records")}
+    summary = {row["group"]: row for row in run.summary().to_dict("records")}
     whole, poisoned, clean = summary["all"], summary["poisoned"], summary["clean"]
     cards = [
         Card("models scored", f"{whole['done']} of {whole['models']}", _losses(whole)),
@@ -141,10 +149,9 @@ def headline(run: Run) -> list[Card]:
 
 def group_tables(run: Run) -> list[tuple[str, pd.DataFrame]]:
     """Overviews: of all models, then by each column that tells them apart."""
-    tables = [("", overview(summary_frame(run.results)))]
+    tables = [("", overview(run.summary()))]
     for column in run.grouped_by:
-        summary = summary_frame(run.rows_for(column), [column])
-        tables.append((column, overview(summary, [column])))
+        tables.append((column, overview(run.summary(column), [column])))
     return tables
 
 
