@@ -133,7 +133,7 @@ prepare() {
   "${PYTHON:-python3}" -m pip install --quiet --target "$work/data/site" pytest
   if [[ -d $shared/era-models ]]; then
     mkdir "$work/data/shared"
-    cp -r "$shared/era-models" "$shared/trojai-examples" "$work/data/shared/"
+    cp -r "$shared/era-models" "$shared/hostile-models" "$shared/trojai-examples" "$work/data/shared/"
   fi
   local folder
   for folder in ${MODELS:-}; do cp -r "$folder" "$work/data/"; done

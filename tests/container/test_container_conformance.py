@@ -337,6 +337,23 @@ def test_5_mitigate_leaves_nothing_half_written(what, active, container, scale, 
     assert "Traceback" not in said
 
 
+def test_5_hostile_files_get_half_and_no_mitigation(active, container, learned, shared, era_model, tmp_path, capsys):
+    for name in sorted(path.name for path in (shared / "hostile-models").iterdir() if path.is_dir()):
+        model = era_model(name, "hostile-models") / "model.pt"
+        result, output = tmp_path / f"{name}.txt", tmp_path / f"{name}-output"
+        assert 0 == container(
+            model_filepath=model, result_filepath=result, scratch_dirpath=tmp_path / "scratch",
+            examples_dirpath=active / "clean-example-data", learned_parameters_dirpath=learned,
+        )  # fmt: skip
+        assert result.read_text() == "0.500000\n"
+        assert 0 != container(
+            "mitigate", model_filepath=model, dataset=active / "clean-example-data", output_dirpath=output,
+            scratch_dirpath=tmp_path / "scratch", round="cyber-pdf-dec2022",
+        )  # fmt: skip
+        assert list(output.iterdir()) == []
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_5_a_full_disk_leaves_no_partial_file(active, container, scale, tmp_path, monkeypatch):
     from trojai_seam.batch import files
 
@@ -502,7 +519,9 @@ def lines(active: Path, learned: Path, work: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("mode", ["infer", "configure", "mitigate", "test"])
 def test_7_caches_under_scratch_before_torch_and_no_socket(mode, active, learned, tmp_path):
     line = lines(active, learned, tmp_path)[mode]
-    no_network = ("unshare", "--net") if subprocess.run(["unshare", "--net", "true"]).returncode == 0 else ()
+    unshare = shutil.which("unshare")
+    may = unshare is not None and subprocess.run([unshare, "--net", "true"], capture_output=True).returncode == 0
+    no_network = ("unshare", "--net") if may else ()  # where we may not: the audit hook still watches
     done = run(*line, wrap=no_network, code=WATCHED, SCRATCH=str(tmp_path / "scratch"))
     # configure refuses: two models of each kind are too few to learn from. It has looked at all of them by then.
     assert done.returncode == (2 if mode == "configure" else 0), done.stderr
