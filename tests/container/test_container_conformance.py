@@ -27,6 +27,7 @@ from trojai_seam.container.subjects import given_model, open_given, with_example
 from trojai_seam.rounds import get_round
 from trojai_seam.seam import PRESETS
 from trojai_seam.seam.methods import get_method
+from trojai_seam.tables.nist import Submission, metrics_csv
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -70,7 +71,7 @@ def learned(tmp_path_factory) -> Path:
     return folder
 
 
-# 1 --------------------------------------------------------------------------------------------------------------------
+# 1 -------------------------------------------------------------------------------------------------------------------
 
 
 def test_1_infer_with_and_without_the_word_gives_the_same_file(active, container, learned, tmp_path):
@@ -111,7 +112,7 @@ def test_1_unknown_options_are_warned_about(active, container, tmp_path, capsys)
     assert (tmp_path / "r.txt").read_text() == "0.500000\n"
 
 
-# 2 --------------------------------------------------------------------------------------------------------------------
+# 2 -------------------------------------------------------------------------------------------------------------------
 
 # What the server appends, in its order (usnistgov/trojai-test-harness, vm_scripts and leaderboards/tasks.py).
 DETECTION_LINE = [
@@ -179,7 +180,7 @@ def test_2_no_other_option_begins_with_dataset():
     assert text.count('"--dataset') == 2
 
 
-# 3, 4 -----------------------------------------------------------------------------------------------------------------
+# 3, 4 ----------------------------------------------------------------------------------------------------------------
 
 OPENS_ANYWHERE = """
 import sys, torch
@@ -275,7 +276,7 @@ def test_3_and_4_one_unlabelled_image_and_a_period_model(name, era_model, shared
     assert opened.stdout.strip() == f"['torch', 'torchvision'] torch.Size([2, {golden['num_classes']}])", opened.stderr
 
 
-# 5 --------------------------------------------------------------------------------------------------------------------
+# 5 -------------------------------------------------------------------------------------------------------------------
 
 
 def broken(active: Path, what: str) -> None:
@@ -341,15 +342,15 @@ def test_5_hostile_files_get_half_and_no_mitigation(active, container, learned, 
     for name in sorted(path.name for path in (shared / "hostile-models").iterdir() if path.is_dir()):
         model = era_model(name, "hostile-models") / "model.pt"
         result, output = tmp_path / f"{name}.txt", tmp_path / f"{name}-output"
-        assert 0 == container(
+        assert container(
             model_filepath=model, result_filepath=result, scratch_dirpath=tmp_path / "scratch",
             examples_dirpath=active / "clean-example-data", learned_parameters_dirpath=learned,
-        )  # fmt: skip
+        ) == 0  # fmt: skip
         assert result.read_text() == "0.500000\n"
-        assert 0 != container(
+        assert container(
             "mitigate", model_filepath=model, dataset=active / "clean-example-data", output_dirpath=output,
             scratch_dirpath=tmp_path / "scratch", round="cyber-pdf-dec2022",
-        )  # fmt: skip
+        ) != 0  # fmt: skip
         assert list(output.iterdir()) == []
     assert "Traceback" not in capsys.readouterr().err
 
@@ -399,7 +400,7 @@ def test_5_language_models_are_refused_in_one_line(container, tmp_path, capsys):
     assert "language models are not supported" in line
 
 
-# 6 --------------------------------------------------------------------------------------------------------------------
+# 6 -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -473,7 +474,7 @@ def test_6_two_hundred_draws_validate_and_start_the_engine(kind, subjects, tmp_p
             get_method(config.method)(subject.model, subject.task, subject.clean, config, 0)
 
 
-# 7 --------------------------------------------------------------------------------------------------------------------
+# 7 -------------------------------------------------------------------------------------------------------------------
 
 WATCHED = """
 import os, sys
@@ -529,4 +530,26 @@ def test_7_caches_under_scratch_before_torch_and_no_socket(mode, active, learned
     assert "sockets: [] torch: True" in done.stdout
 
 
-# 8 is about tables: tests/scoring/test_score.py (fidelity on counted examples) and tests/tables (coverage, ranks).
+# 8 -------------------------------------------------------------------------------------------------------------------
+
+
+def test_8_fidelity_by_hand_in_both_definitions_and_a_missing_model():
+    def row(number: int, **values: object) -> dict[str, object]:
+        return {"model_id": f"id-{number:08}", "round": "mitigation", "status": "done", **values}
+
+    # One poisoned model: accuracy 0.8 -> 0.6, attack 1.0 -> 0.25; one clean model: 1.0 -> 0.5; one that has no results.
+    right = (1.0 - 0.25) / 1.0 * (0.6 / 0.8)
+    rows = [
+        row(1, poisoned=True, acc_before=0.8, acc_after=0.6, asr_before=1.0, asr_after=0.25, nist_fidelity=right),
+        row(2, poisoned=False, acc_before=1.0, acc_after=0.5, nist_fidelity=0.5),
+    ]
+    missing = row(3, poisoned=True, status="failed", error_kind="refused-file")
+    who = Submission("team", "test", "20260101T000000", "20260101T000000")
+    whole, part = (metrics_csv(who, some).set_index("metric") for some in (rows, [*rows, missing]))
+    published = (0.8 - 0.25) / 0.8 * (0.6 / 1.0)  # the harness takes the two accuracies before for each other
+    assert whole["value"]["Fidelity"] == pytest.approx((right + 0.5) / 2)
+    assert whole["value"]["Fidelity (nist_compat)"] == pytest.approx((published + 0.5) / 2)
+    for name in whole.index:
+        assert part["value"][name] == pytest.approx(whole["value"][name])  # not 0, the best poisoned accuracy
+        assert part["n_expected"][name] - whole["n_expected"][name] == (0 if "clean model" in name else 1)
+        assert part["n_scored"][name] == whole["n_scored"][name]

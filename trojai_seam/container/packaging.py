@@ -1,4 +1,4 @@
-"""The files that a TrojAI server looks for at fixed paths of an image: ``python -m trojai_seam.container.packaging``."""
+"""Files that a TrojAI server wants at fixed paths of an image: ``python -m trojai_seam.container.packaging``."""
 
 from __future__ import annotations
 
