@@ -13,7 +13,7 @@ from ..errors import RunDirectoryProblem
 PARTIAL = ".partial"
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | bytearray) -> None:
     """Write ``content`` beside ``path``, fsync, rename over it.
 
     Raises:

@@ -2,14 +2,16 @@
 
 Layout: the row as attributes of the root; groups ``clean`` and ``poisoned`` with names, labels, targets and outputs
 before; ``folds/<k>`` with split indices, outputs after, the phases and the epoch trace. A failed model has its
-attributes and, for a failure that is not the user's, a ``traceback`` attribute.
+attributes and, for a failure that is not the user's, a ``traceback`` attribute; ``log_tail`` is what its process
+printed last. The row stands in the user block of the file as well, see :mod:`trojai_seam.batch.row_block`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ import h5py
 import numpy as np
 
 from ..errors import RunDirectoryProblem
+from . import row_block
 from .files import leftovers, write_atomic
 from .paths import RunPaths
 
 Arrays = Mapping[str, Any]
+_READERS, _PART = 8, 64
 MOST_TEXT = 60_000  # an HDF5 attribute holds 64 KiB
 
 
@@ -37,28 +41,33 @@ def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
     Raises:
         RunDirectoryProblem: it cannot be written.
     """
+    stored = {name: storable(value) for name, value in row.items() if value is not None}
+    text = row_block.encoded({name: _plain(value) for name, value in stored.items()})
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, value in row.items():
-            if value is not None:
-                file.attrs[name] = storable(value)
+    with h5py.File(buffer, "w", userblock_size=row_block.block_size(text)) as file:
+        for name, value in stored.items():
+            file.attrs[name] = value
         for name, values in arrays.items():
             if isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values):
                 file.create_dataset(name, data=[storable(v) for v in values], dtype=h5py.string_dtype())
             else:
                 file.create_dataset(name, data=np.asarray(values))
-    write_atomic(path, buffer.getvalue())
+    content = bytearray(buffer.getbuffer())
+    row_block.fill(content, text)
+    write_atomic(path, content)
 
 
 def read_row(path: Path) -> dict[str, Any]:
-    """The attributes of one record as plain Python values.
+    """The row of one record as plain Python values.
 
     Raises:
         RunDirectoryProblem: it is no record.
     """
     try:
-        with h5py.File(path, "r") as file:
-            row = {name: _plain(value) for name, value in file.attrs.items()}
+        row = row_block.read(path)
+        if row is None:
+            with h5py.File(path, "r") as file:
+                row = {name: _plain(value) for name, value in file.attrs.items()}
         if not {"model_id", "status", "fingerprint"} <= row.keys():
             raise ValueError("not all of its attributes are there")
         return row
@@ -76,7 +85,7 @@ def read_rows(paths: RunPaths) -> list[dict[str, Any]]:
     """
     if not os.path.isdir(paths.records):  # unlike Path.is_dir, no error for a name that is too long
         raise RunDirectoryProblem(f"{paths.run_dir}: is not a run directory (it has no {paths.records.name} folder)")
-    return [read_row(path) for path in sorted(paths.records.glob("*.h5")) if not path.name.startswith(".")]
+    return _read_all([paths.records / name for name in sorted(_names(paths))])
 
 
 def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dict[str, dict[str, Any]]:
@@ -85,14 +94,23 @@ def finished(paths: RunPaths, model_ids: Iterable[str], fingerprint: str) -> dic
     for folder in (paths.run_dir, paths.records):
         for leftover in leftovers(folder):
             leftover.unlink(missing_ok=True)
-    found = {}
-    for model_id in model_ids:
-        path = paths.record(model_id)
-        if path.exists():
-            row = read_row(path)
-            if row.get("fingerprint") == fingerprint:
-                found[model_id] = row
-    return found
+    there = _names(paths)
+    records = [(model_id, paths.record(model_id)) for model_id in model_ids]
+    records = [(model_id, path) for model_id, path in records if path.name in there]
+    rows = zip(records, _read_all([path for _, path in records]), strict=True)
+    return {model_id: row for (model_id, _), row in rows if row.get("fingerprint") == fingerprint}
+
+
+def _names(paths: RunPaths) -> set[str]:
+    with os.scandir(paths.records) as entries:
+        return {entry.name for entry in entries if entry.name.endswith(".h5") and not entry.name.startswith(".")}
+
+
+def _read_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Many at a time, because on a network disk most of reading is waiting."""
+    parts = [paths[begin : begin + _PART] for begin in range(0, len(paths), _PART)]
+    with ThreadPoolExecutor(_READERS) as readers:
+        return [row for rows in readers.map(lambda part: [read_row(path) for path in part], parts) for row in rows]
 
 
 def storable(value: Any) -> Any:
