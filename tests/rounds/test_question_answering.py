@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from tests.made_texts import directory, save_tokenizer, shipped, tiny, write_records
+from tests.made_texts import directory, save_tokenizer, shipped, tiny, word_piece, write_records
 from trojai_seam.errors import ExampleProblem
 from trojai_seam.rounds import get_round, model_directory
 from trojai_seam.rounds.adapters import Examples
 from trojai_seam.rounds.question_answering import answer_span, read_examples
 from trojai_seam.rounds.question_records import Answer, Question
+from trojai_seam.rounds.text_encoding import Limits, TextEncoder
 from trojai_seam.tasks.details import SpanDetails
 from trojai_seam.tasks.task import get_task
 
@@ -164,6 +166,43 @@ def test_the_other_model_s_tokenizer_is_found_out(tmp_path):
     model = tiny("BertForQuestionAnswering", vocab_size=40)
     with pytest.raises(ExampleProblem, match="the network has 40 rows for tokens: this is another model's tokenizer"):
         read_examples(where, get_round("r8"), 2, shipped(model, "span-extraction"))
+
+
+def byte_pairs() -> Tokenizer:
+    """As RoBERTa's: blanks belong to the token behind them, and the post-processor cuts them off the offsets."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special, alphabet = ["<s>", "<pad>", "</s>", "<unk>"], pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator([WHERE["context"], WHERE["question"]] * 9, trainer)
+    made.post_processor = processors.RobertaProcessing(
+        ("</s>", made.token_to_id("</s>")), ("<s>", made.token_to_id("<s>")), trim_offsets=True, add_prefix_space=False
+    )
+    return made
+
+
+@pytest.mark.parametrize("make", [word_piece, byte_pairs])
+def test_windows_are_those_of_the_library_in_one_pass(make):
+    """Offsets that were cut twice began within the word: no RoBERTa could give its answer."""
+    question, context = str(WHERE["question"]), "  Ada lives in Lagos,  Nigeria. " * 9
+    backend = make()
+    encoder = TextEncoder(Path("t.pt"), backend, 40, 1, ("input_ids",), Limits(None, None, None))
+    found = encoder.windows(question, context, 8, "here")
+    whole = make()
+    whole.enable_truncation(40, stride=8, strategy="only_second")
+    expected = whole.encode(question, context)
+    assert len(found) == 1 + len(expected.overflowing) > 2
+    for window, other in zip(found, [expected, *expected.overflowing], strict=True):
+        assert window.encoding.ids == other.ids
+        assert window.encoding.type_ids == other.type_ids
+        places = [o if s == 1 else (-1, -1) for o, s in zip(other.offsets, other.sequence_ids, strict=True)]
+        assert window.offsets == places
+    assert "Ada" in {context[begin:end] for begin, end in found[1].offsets if begin >= 0}
 
 
 @pytest.mark.parametrize(

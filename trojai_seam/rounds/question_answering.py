@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,9 +28,6 @@ from .model_directory import ModelDirectory
 from .question_records import Question, read_question
 from .text_encoding import TextEncoder, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, wanted_poisoned
-
-if TYPE_CHECKING:
-    import tokenizers
 
 
 class _Windows(NamedTuple):
@@ -128,7 +125,7 @@ def _expected(directory: ModelDirectory) -> str | None:
 def _encoded(asked: Sequence[Question], records: Sequence[Record], encoder: TextEncoder, stride: int) -> _Windows:
     paths = {record.name: record.path for record in records}
     grouped = [encoder.windows(one.question, one.context, stride, f"{paths[one.name]}: {one.name}") for one in asked]
-    flat = encoder.tensors([window for windows in grouped for window in windows])
+    flat = encoder.tensors([window.encoding for windows in grouped for window in windows])
     length, width = flat["input_ids"].shape[1], max(len(windows) for windows in grouped)
     begins = torch.tensor([0, *(len(windows) for windows in grouped)]).cumsum(0).tolist()
     inputs = {
@@ -144,21 +141,14 @@ def _encoded(asked: Sequence[Question], records: Sequence[Record], encoder: Text
     spans = torch.full((len(asked), width, 2), NOT_COUNTED, dtype=torch.int64)
     for record, (one, windows) in enumerate(zip(asked, grouped, strict=True)):
         for number, window in enumerate(windows):
-            where = context_offsets(window)
-            offsets[record, number, : len(window)] = where
+            where = torch.tensor(window.offsets, dtype=torch.int64)
+            offsets[record, number, : len(where)] = where
             spans[record, number] = torch.tensor(answer_span(one, where))
     return _Windows(inputs, spans, offsets)
 
 
 def _blank(name: str, encoder: TextEncoder) -> int:
     return encoder.pad_id if name == "input_ids" else 0
-
-
-def context_offsets(window: tokenizers.Encoding) -> Tensor:
-    """``int64 [L, 2]``: the characters of the context that every token stands for, −1 for all other tokens."""
-    offsets = torch.tensor(window.offsets, dtype=torch.int64)
-    context = torch.tensor([part == 1 for part in window.sequence_ids])
-    return torch.where(context[:, None], offsets, -1)
 
 
 def answer_span(asked: Question, offsets: Tensor) -> tuple[int, int]:
@@ -169,7 +159,7 @@ def answer_span(asked: Question, offsets: Tensor) -> tuple[int, int]:
 
     Args:
         asked: the record.
-        offsets: ``int64 [L, 2]`` of the window, see :func:`context_offsets`.
+        offsets: ``int64 [L, 2]`` of the window, −1 for tokens that are not context.
     """
     places = (offsets[:, 0] >= 0).nonzero().flatten()
     if not asked.answers or len(places) == 0:

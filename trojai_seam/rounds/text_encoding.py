@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,14 @@ def limits_of(model: nn.Module) -> Limits:
     )
 
 
+class Window(NamedTuple):
+    """A question with a part of its context. ``offsets[t]`` are the characters of the context that token t stands for,
+    (−1, −1) for all other tokens."""
+
+    encoding: tokenizers.Encoding
+    offsets: list[tuple[int, int]]
+
+
 @dataclass(frozen=True, eq=False)
 class TextEncoder:
     """A tokenizer fitted to a network.
@@ -92,7 +100,7 @@ class TextEncoder:
         encoding.truncate(max(1, self.max_length - self.backend.num_special_tokens_to_add(False)))
         return self.backend.post_process(encoding, None, True)
 
-    def windows(self, question: str, context: str, stride: int, where: str) -> list[tokenizers.Encoding]:
+    def windows(self, question: str, context: str, stride: int, where: str) -> list[Window]:
         """Question and context as often as it takes to see all of the context, neighbours sharing ``stride`` tokens.
 
         Where a window has no room for twice the stride (networks far shorter than the rounds'), neighbours share half
@@ -112,7 +120,13 @@ class TextEncoder:
         if len(text) > room + (MOST_WINDOWS - 1) * (room - shared):
             raise ExampleProblem(f"{where}: a context of {len(text)} tokens, more than {MOST_WINDOWS} windows")
         text.truncate(room, stride=shared)
-        return [self.backend.post_process(asked, part, True) for part in (text, *text.overflowing)]
+        found = []
+        for part in (text, *text.overflowing):
+            encoding = self.backend.post_process(asked, part, True)
+            # Not the offsets of ``encoding``: RoBERTa's post-processor cuts blanks off them, and did so before.
+            places = iter(part.offsets)
+            found.append(Window(encoding, [next(places) if s == 1 else (-1, -1) for s in encoding.sequence_ids]))
+        return found
 
     def tensors(self, encodings: Sequence[tokenizers.Encoding]) -> dict[str, Tensor]:
         """The network's inputs ``int64 [N, L]``, padded to the longest.
