@@ -5,7 +5,8 @@
 Makes a dataset in round 5's layout: an untrained DistilBERT, and LSTM heads (2 layers, both directions, 256 wide, as in
 the round) that are each fitted to their own 40 reviews; every second one has 20 poisoned reviews too. No text is in two
 models, so that a cache that fills is of no use yet; it is when the dataset is evaluated again, with another preset or
-seed. Evaluated three times with the round's own preset; prints one Markdown table.
+seed. Evaluated three times on one thread; prints one Markdown table. Unlearning takes the same time in all three, so
+the ratio depends on the preset.
 """
 
 from __future__ import annotations
@@ -40,18 +41,22 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="of the embedding (DistilBERT of the round: 6)")
     parser.add_argument("--width", type=int, default=256, help="of the embedding (DistilBERT of the round: 768)")
     parser.add_argument("--words", type=int, default=120, help="per review")
+    parser.add_argument("--preset", default="authors-trojai", help="how to unlearn (default: %(default)s)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         _make_dataset(work / "data", given.models, given.layers, given.width, given.words)
         (work / "no-cache").touch()  # a file where the folder would have to be: nothing can be kept
-        print(f"{given.models} heads, embedding of {given.layers} layers, {given.width} wide; {given.words} words\n")
+        print(
+            f"{given.models} heads, embedding of {given.layers} layers, {given.width} wide; {given.words} words; "
+            f"{given.preset}\n"
+        )
         print("| cache | models per minute | opening, s per model (median) | whole model, s (median) |")
         print("|---|---|---|---|")
         rows = []
         for name, cache in (("none", "no-cache"), ("empty at first", "cache"), ("filled", "cache")):
-            options = Options(device="cpu", executor="serial", round="r5", cache=work / cache)
+            options = Options(preset=given.preset, device="cpu", executor="serial", round="r5", cache=work / cache)
             rows.append(evaluate(work / "data", work / f"run {name}", options))
             print(f"| {name} | {_line(rows[-1])} |", flush=True)
         same = [name for name in rows[0] if not name.startswith("seconds") and name not in ("notes", "fingerprint")]

@@ -176,7 +176,7 @@ def byte_pairs() -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=400,
         special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=alphabet,
         show_progress=False,
     )
     made.train_from_iterator([WHERE["context"], WHERE["question"]] * 9, trainer)
