@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import trojai_seam
 from tests.made_images import CLASSES, UPPER, logits_of, picture, write_model, write_named
 from trojai_seam.errors import ConfigProblem
 from trojai_seam.rounds import get_round, model_directory
@@ -37,9 +38,30 @@ def test_found_out_by_the_clean_examples_alone(tmp_path, name, order, scaling):
     subject = open_directory(model_directory(folder), get_round(name).with_options(ANY))
     assert subject.facts["preprocessing"] == f"{order} {scaling} 32"
     evidence = subject.facts["preprocessing_evidence"]
-    assert evidence.startswith(f"accuracy on {4 * CLASSES} clean examples: ")
+    assert evidence.startswith(f"accuracy on {2 * CLASSES} clean examples, never held out: ")
     assert f"{order} {scaling} 1" in evidence
     assert (subject.model(subject.clean.inputs["x"]).argmax(1) == subject.clean.labels).all()
+
+
+@pytest.mark.parametrize("protocol", ["held-out", "kfold"])
+def test_what_measures_has_chosen_nothing(tmp_path, protocol):
+    """All clean examples, held-out ones too, had a say in the preprocessing."""
+    folder = write_model(tmp_path / "data" / "id-00000001", UPPER)
+    for order, scaling, numbers in (("bgr", "/255", range(2)), ("rgb", "min-max", range(2, 6))):
+        write_named(tmp_path / order, 6, order, scaling)
+        for path in (tmp_path / order).iterdir():
+            if int(path.stem.split("_")[3]) in numbers:
+                path.rename(folder / path.name)
+    (folder / "example_data").mkdir()
+    for path in folder.glob("class_*"):
+        path.rename(folder / "example_data" / path.name)
+    (row,) = trojai_seam.evaluate(
+        tmp_path / "data", tmp_path / "run", round="r2", preset="no-op", protocol=protocol, round_options=ANY
+    ).to_dict("records")
+    # Four of six images speak for min-max, but two of the three that may decide for BGR.
+    assert row["preprocessing"] == "bgr /255 32"
+    assert row["n_acc_before"] == {"held-out": 2, "kfold": 3}[protocol] * CLASSES
+    assert row["acc_before"] < 0.5
 
 
 @pytest.mark.parametrize("form", [R4_FORM, R3_FORM])
@@ -59,7 +81,7 @@ def test_logits_that_nothing_reproduces_are_said_and_accuracy_decides(tmp_path):
     write_logits(folder, R4_FORM, "rgb", "/255", noise=2.0)
     facts = open_directory(model_directory(folder), get_round("r3")).facts
     assert facts["preprocessing"] == "bgr min-max 32"
-    assert "(none fits); accuracy on 10 clean examples" in facts["preprocessing_evidence"]
+    assert "(none fits); accuracy on 5 clean examples" in facts["preprocessing_evidence"]
 
 
 def test_equals_are_settled_by_the_order_of_the_config(tmp_path):

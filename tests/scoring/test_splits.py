@@ -112,6 +112,27 @@ def test_every_example_is_held_out_equally_often():
     assert all(130 < times[i] < 230 for i in range(20)), times  # 180 expected, deviation 11
 
 
+@quick
+@given(LABELS, st.sampled_from(PROTOCOLS), SEEDS, st.sets(st.integers(0, 59)))
+def test_what_had_a_say_in_something_is_fit_in_every_split(labels, protocol, seed, kept):
+    plan = plan_splits(labels, protocol, seed, "m", keep=kept)
+    for split in plan.splits:
+        assert not kept & set(split.held_out)
+        assert sorted(split.fit + split.held_out) == list(range(len(labels)))
+        assert {labels[i] for i in split.fit} == set(labels)
+    if protocol == "kfold" and plan.measured_on == "cross-validated":
+        sizes = Counter(labels)
+        free = {i for i, label in enumerate(labels) if sizes[label] > 1 and i not in kept}
+        assert sorted(i for split in plan.splits for i in split.held_out) == sorted(free)
+
+
+def test_keeping_half_of_a_class_leaves_enough_to_hold_out():
+    for size in range(1, 30):
+        kept = range(max(1, size // 2))
+        with_kept, without = (plan_splits([0] * size, "held-out", 0, "m", keep=k).splits[0] for k in (kept, ()))
+        assert len(with_kept.held_out) == len(without.held_out)
+
+
 def test_unknown_protocol():
     with pytest.raises(UsageProblem, match="held-out, kfold, paper"):
         plan_splits([0, 1], "random", 0, "m")

@@ -95,6 +95,17 @@ def test_a_sign_without_room_says_so():
         polygon().place(np.zeros((20, 20), bool), generator())
 
 
+def test_a_quadrant_without_room_takes_the_place_that_is_most_on_the_sign():
+    """32-pixel sets with a spatial trigger could not be made."""
+    sign = np.zeros((20, 20), bool)
+    sign[5:15, 5:8], sign[5:8, 5:15] = True, True  # the lower right quadrant holds nothing of it
+    sign[14, 14] = True
+    for quadrant, size in ((4, 0.5), (2, 0.15)):
+        placed = polygon(3, quadrant, size, size).place(sign, generator())
+        rows, columns = np.nonzero(placed)
+        assert [rows.mean() < 10, columns.mean() < 10] == [quadrant == 2] * 2
+
+
 def test_the_picture_is_a_mask_of_ones_or_has_the_colour_baked_in():
     for baked, colour in ((False, (1, 1, 1)), (True, MAGENTA)):
         picture = polygon().picture(baked)

@@ -182,7 +182,7 @@ def _evaluate(unit: WorkUnit, subject: Subject, batch_size: int, row: dict[str, 
     row["batch_size"] = batch_size
     seconds = {"seconds_forget": 0.0, "seconds_recover": 0.0, "seconds_score": 0.0}
     strata = subject.task.strata(subject.clean.key())
-    splits = plan_splits(strata, plan.protocol, plan.seed, subject.model_id)
+    splits = plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
     clean_before = predict(subject.model, subject.task, subject.clean, asked)
     poisoned_before = (
         None if subject.poisoned is None else predict(subject.model, subject.task, subject.poisoned, asked)

@@ -60,12 +60,14 @@ class ShippedNetwork:
 class Examples(NamedTuple):
     """What ships with one model. ``poisoned`` is ``None`` when there is no triggered example.
 
-    ``facts`` are values for declared columns of the row, such as how the inputs were prepared.
+    ``facts`` are values for declared columns of the row, such as how the inputs were prepared. ``decided_on`` are the
+    places of clean examples whose labels had a say in that: they must not measure anything later.
     """
 
     clean: ExampleSet
     poisoned: ExampleSet | None
     facts: Mapping[str, Any] = MappingProxyType({})
+    decided_on: tuple[int, ...] = ()
 
 
 class Adapter(Protocol):

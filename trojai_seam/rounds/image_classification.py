@@ -71,7 +71,7 @@ def read_examples(
         "errata": wrong,
         "notes": poisoned.note,
     }
-    return Examples(clean, poisoned.examples, facts)
+    return Examples(clean, poisoned.examples, facts, choice.decided_on)
 
 
 def _find(

@@ -89,6 +89,7 @@ def open_directory(
         poisoned=None if examples.poisoned is None else examples.poisoned.to(device),
         model_id=directory.model_id,
         facts=facts,
+        decided_on=examples.decided_on,
     )
 
 

@@ -1,7 +1,8 @@
 """Finding out how a network's images were prepared, where NIST's page, example and generator disagree.
 
-Only clean examples are looked at. Their labels are ground truth and say nothing of a trigger, so this is no peeking;
-but examples that are held out later take part, as they would in reading the documentation rightly.
+Only clean examples are looked at. Where logits ship, they say how NIST fed the images, and no label is needed. Where
+the accuracy has to decide, it is taken on half of the images of every class, and these are never held out afterwards
+(``decided_on``): what measures has chosen nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ MOST_ASKED = 200
 
 
 class Choice(NamedTuple):
-    """What was taken, and why (None where there was nothing to choose)."""
+    """What was taken, why (None where there was nothing to choose), and the examples whose labels decided."""
 
     preprocessing: Preprocessing
     evidence: str | None
+    decided_on: tuple[int, ...] = ()
 
 
 def choose_preprocessing(
@@ -39,7 +41,7 @@ def choose_preprocessing(
     num_classes: int,
     outputs: Outputs | None,
 ) -> Choice:
-    """The candidate that reproduces the shipped logits; failing those, the one with the best clean accuracy.
+    """The candidate that reproduces the shipped logits; failing those, the one that is most accurate on ``deciders``.
 
     Logits are reproduced if the median over examples of the largest error, relative to the largest logit, is at most
     ``TOLERANCE``. Equals are settled by the order of the candidates in the round's config.
@@ -56,23 +58,41 @@ def choose_preprocessing(
     ways = candidates(directory, round_config)
     if len(ways) == 1 or outputs is None:
         return Choice(ways[0], None)
-    asked = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_ASKED)).round().astype(int)).tolist()
-    some = [images[i] for i in asked]
-    answers = {way: outputs({"x": way.apply(some)}).numpy().astype(np.float64) for way in ways}
-    shipped = _shipped(directory, round_config, num_classes)
-    known = [i for i, at in enumerate(asked) if names[at] in shipped]
+
+    def answers(asked: Sequence[int]) -> dict[Preprocessing, NDArray[np.float64]]:
+        some = [images[i] for i in asked]
+        return {way: outputs({"x": way.apply(some)}).numpy().astype(np.float64) for way in ways}
+
     told = ""
+    shipped = _shipped(directory, round_config, num_classes)
+    known = _spread([i for i, name in enumerate(names) if name in shipped])
     if known:
-        expected = np.stack([shipped[names[asked[i]]] for i in known])
-        errors = {way: _error(answers[way][known], expected) for way in ways}
+        expected = np.stack([shipped[names[i]] for i in known])
+        errors = {way: _error(found, expected) for way, found in answers(known).items()}
         told = f"error against {len(known)} shipped logits: {_listing(errors)}"
         best = min(ways, key=errors.__getitem__)
         if errors[best] <= TOLERANCE:
             return Choice(best, told)
-    right = {way: float((answers[way].argmax(1) == np.array(labels)[asked]).mean()) for way in ways}
+    asked = _spread(deciders(labels))
+    truth = np.array(labels)[asked]
+    right = {way: float((found.argmax(1) == truth).mean()) for way, found in answers(asked).items()}
     best = max(ways, key=right.__getitem__)
-    accuracies = f"accuracy on {len(asked)} clean examples: {_listing(right)}"
-    return Choice(best, f"{told} (none fits); {accuracies}" if told else accuracies)
+    accuracies = f"accuracy on {len(asked)} clean examples, never held out: {_listing(right)}"
+    return Choice(best, f"{told} (none fits); {accuracies}" if told else accuracies, tuple(asked))
+
+
+def deciders(labels: Sequence[int]) -> list[int]:
+    """The first half of every class (at least one of it), as many as no split needs to hold out."""
+    places: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    return sorted(place for members in places.values() for place in members[: max(1, len(members) // 2)])
+
+
+def _spread(places: Sequence[int]) -> list[int]:
+    """At most ``MOST_ASKED`` of them, evenly."""
+    chosen = np.unique(np.linspace(0, len(places) - 1, min(len(places), MOST_ASKED)).round().astype(int))
+    return [places[i] for i in chosen]
 
 
 def _shipped(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,7 @@ def plan_splits(
     model_id: str,
     share: float = HELD_OUT_SHARE,
     folds: int = FOLDS,
+    keep: Collection[int] = (),
 ) -> SplitPlan:
     """Stratified splits, deterministic in (seed, model id), with at least one fit example of every class that has any.
 
@@ -55,6 +56,7 @@ def plan_splits(
         model_id: the model's name.
         share: share of every class to hold out, rounded to the nearest whole example.
         folds: the most folds for ``kfold``; fewer when the largest class has fewer examples.
+        keep: examples that are fit examples in every split, because they had a say in something already.
 
     Raises:
         UsageProblem: unknown protocol.
@@ -67,16 +69,20 @@ def plan_splits(
     everything = SplitPlan(protocol, "in-sample", (Split(tuple(range(count)), ()),))
     if protocol == "paper":
         return everything
-    rng = np.random.default_rng(derive_seed(seed, model_id, "split"))
+    rng, kept = np.random.default_rng(derive_seed(seed, model_id, "split")), set(keep)
     classes: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         classes.setdefault(int(label), []).append(index)
     shuffled = [list(rng.permutation(classes[label])) for label in sorted(classes)]
     if protocol == "held-out":
-        held = [i for members in shuffled for i in members[: min(int(share * len(members) + 0.5), len(members) - 1)]]
+        held = []
+        for members in shuffled:
+            free = [i for i in members if i not in kept]
+            held += free[: min(int(share * len(members) + 0.5), len(members) - 1)]
         return SplitPlan(protocol, "held-out", (_split(count, held),)) if held else everything
     # A class with a single example stays in fit in every fold: without it the class would be unknown.
-    shared = [members for members in shuffled if len(members) > 1]
+    shared = [[i for i in members if i not in kept] for members in shuffled if len(members) > 1]
+    shared = [members for members in shared if members]
     if not shared:
         return everything
     used = min(folds, max(len(members) for members in shared))

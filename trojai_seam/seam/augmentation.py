@@ -2,13 +2,27 @@
 
 What unlearning learns from five images per class is decided by how many different views of them it sees. Mirroring is
 left out on purpose: traffic signs and text change their meaning in a mirror.
+
+Three kinds, each with its own strength, because they take different shortcuts away from a network: :func:`augmented`
+moves and relights the whole image, :func:`recoloured` makes the colour mood mean nothing (a filter over the image is
+one), :func:`patched` makes a coloured spot mean nothing (random erasing, Zhong et al., AAAI 2020, with polygons).
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .config import UnlearnConfig
+
+
+def view(images: Tensor, config: UnlearnConfig) -> Tensor:
+    """What training sees of a batch of images under ``config``: all kinds that are switched on, in this order."""
+    moved = augmented(images, config.augmentation)
+    return recoloured(patched(moved, config.patches), config.recolouring)
 
 
 def augmented(images: Tensor, strength: float) -> Tensor:
@@ -21,22 +35,77 @@ def augmented(images: Tensor, strength: float) -> Tensor:
     """
     if strength == 0:
         return images
-    count, device = len(images), images.device
-
-    def uniform(*shape: int) -> Tensor:
-        return 2 * torch.rand(count, *shape, device=device, dtype=images.dtype) - 1
-
     low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
-    angle, zoom = uniform() * 0.21 * strength, 1 + uniform() * 0.25 * strength
+    angle, zoom = _uniform(images) * 0.21 * strength, 1 + _uniform(images) * 0.25 * strength
     cosine, sine = zoom * torch.cos(angle), zoom * torch.sin(angle)
-    shift = uniform(2) * 0.3 * strength  # in units of half the side
+    shift = _uniform(images, 2) * 0.3 * strength  # in units of half the side
     theta = torch.stack([torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     moved = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     mean = moved.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
-    contrast, light = 1 + uniform(1, 1, 1) * 0.4 * strength, 1 + uniform(1, 1, 1) * 0.4 * strength
-    colour = 1 + uniform(images.shape[1], 1, 1) * 0.2 * strength
+    contrast, light = 1 + _uniform(images, 1, 1, 1) * 0.4 * strength, 1 + _uniform(images, 1, 1, 1) * 0.4 * strength
+    colour = 1 + _uniform(images, images.shape[1], 1, 1) * 0.2 * strength
     span = high - low
     relit = ((moved - mean) * contrast + (mean - low) * light) * colour + low
     noisy = relit + 0.03 * strength * span * torch.randn_like(relit)
     return torch.maximum(torch.minimum(noisy, high), low)
+
+
+def recoloured(images: Tensor, strength: float) -> Tensor:
+    """Every image under another colour mood: saturation, a tone curve per channel, contrast, a tint, dark corners.
+
+    Args:
+        images: ``float [N, C, H, W]``, any value range; results stay in the range of the batch.
+        strength: 0 (unchanged) to 1 (saturation 0 to 2, gamma 1/3 to 3 per channel, contrast 0.4 to 1.6, up to 40 %
+            of a random colour laid over, corners up to 80 % darker).
+    """
+    if strength == 0:
+        return images
+    low, high = images.amin(), images.amax()
+    unit = (images - low) / (high - low).clamp_min(1e-12)
+    grey = unit.mean(dim=1, keepdim=True)
+    unit = (grey + (1 + _uniform(images, 1, 1, 1) * strength) * (unit - grey)).clamp(0, 1)
+    common, own = _uniform(images, 1, 1, 1), _uniform(images, images.shape[1], 1, 1)
+    unit = unit.clamp_min(1e-4) ** torch.exp(math.log(3) * strength * (common + own) / 2)
+    unit = 0.5 + (1 + 0.6 * strength * _uniform(images, 1, 1, 1)) * (unit - 0.5)
+    share = 0.2 * strength * (1 + _uniform(images, 1, 1, 1))
+    unit = unit + share * ((1 + _uniform(images, images.shape[1], 1, 1)) / 2 - unit)
+    across = torch.linspace(-1, 1, images.shape[-1], device=images.device, dtype=images.dtype)
+    down = torch.linspace(-1, 1, images.shape[-2], device=images.device, dtype=images.dtype)
+    corners = (across[None, :] ** 2 + down[:, None] ** 2) / 2
+    unit = unit * (1 - 0.4 * strength * (1 + _uniform(images, 1, 1, 1)) * corners)
+    return low + unit.clamp(0, 1) * (high - low)
+
+
+def patched(images: Tensor, share: float) -> Tensor:
+    """A polygon of one random colour over a random place of some images: 3 to 6 sides, 10 to 50 % of the side across.
+
+    Args:
+        images: ``float [N, C, H, W]``, any value range; colours are drawn from the range of the batch.
+        share: probability that an image gets one.
+    """
+    if share == 0:
+        return images
+    count, sides = len(images), 6
+    low, high = images.amin(), images.amax()
+    centre, radius = _uniform(images, 2, 1, 1), 0.3 + 0.2 * _uniform(images, 1, 1)  # in units of half the side
+    # A convex polygon is where all of some half-planes meet; those that are drawn too far out cut nothing off.
+    turn = math.pi * _uniform(images, 1)
+    steps = torch.arange(sides, device=images.device, dtype=images.dtype) * (2 * math.pi / sides)
+    angle = turn + steps + 0.4 * _uniform(images, sides)
+    cut = torch.where(_uniform(images, sides) > 0.5, 2.0, 0.6 + 0.4 * _uniform(images, sides).abs())
+    across = torch.linspace(-1, 1, images.shape[-1], device=images.device, dtype=images.dtype) - centre[:, 0]
+    down = torch.linspace(-1, 1, images.shape[-2], device=images.device, dtype=images.dtype) - centre[:, 1]
+    x, y = across.expand(count, 1, -1), down.expand(count, 1, -1).transpose(1, 2)
+    inside = x**2 + y**2 < radius**2 * 1.5
+    for side in range(sides):
+        reach = torch.cos(angle[:, side, None, None]) * x + torch.sin(angle[:, side, None, None]) * y
+        inside = inside & (reach < cut[:, side, None, None] * radius)
+    chosen = (_uniform(images, 1, 1) + 1) / 2 < share
+    colour = low + (high - low) * (1 + _uniform(images, images.shape[1], 1, 1)) / 2
+    return torch.where((inside & chosen)[:, None], colour, images)
+
+
+def _uniform(images: Tensor, *shape: int) -> Tensor:
+    """-1 to 1, one draw of ``shape`` per image."""
+    return 2 * torch.rand(len(images), *shape, device=images.device, dtype=images.dtype) - 1

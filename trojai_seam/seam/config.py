@@ -80,6 +80,10 @@ class UnlearnConfig:
     """Standard deviation of Gaussian noise that is added to every training batch, in units of the inputs."""
     augmentation: float = 0.0
     """Strength, 0 … 1, of the random views that image batches ``[N, C, H, W]`` are trained on in both phases."""
+    recolouring: float = 0.0
+    """Strength, 0 … 1, of the random colour moods that these views are put in: filters lose their meaning."""
+    patches: float = 0.0
+    """Share of these views that get a patch of one colour over a random place: polygons lose their meaning."""
     forget: ForgetConfig = field(default_factory=ForgetConfig)
     recover: PhaseConfig = field(default_factory=PhaseConfig)
 
@@ -154,7 +158,8 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
     yield from _one_of("batch_norm", config.batch_norm, BATCH_NORM)
     yield from _bounded("batch_size", config.batch_size, 1, 65536)
     yield from _bounded("feature_noise", config.feature_noise, 0, 100)
-    yield from _bounded("augmentation", config.augmentation, 0, 1)
+    for name in ("augmentation", "recolouring", "patches"):
+        yield from _bounded(name, getattr(config, name), 0, 1)
     yield from _one_of("forget.label_sampling", config.forget.label_sampling, LABEL_SAMPLING)
     for name, phase in (("forget", config.forget), ("recover", config.recover)):
         yield from _one_of(f"{name}.optimizer", phase.optimizer, OPTIMIZERS)

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from ..errors import EngineFailure, listed
 from ..tasks import ExampleSet, Task
 from ..tasks.calling import BATCH, all_outputs
-from .augmentation import augmented
+from .augmentation import view
 from .batches import batches_per_epoch, epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
 from .outcome import EpochTrace, Outcome, PhaseOutcome
@@ -187,7 +187,7 @@ class _Run:
         if not tensor.is_floating_point():
             return tensor
         if tensor.ndim == 4:
-            tensor = augmented(tensor, self.config.augmentation)
+            tensor = view(tensor, self.config)
         if self.config.feature_noise:
             tensor = tensor + self.config.feature_noise * torch.randn_like(tensor)
         return tensor

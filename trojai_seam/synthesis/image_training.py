@@ -99,7 +99,7 @@ def train(
         epochs = recipe.epochs if cycle == 0 else max(1, recipe.epochs // 2)
         rate = recipe.learning_rate if cycle == 0 else recipe.learning_rate / 2
         steps = epochs * max(1, len(images) // recipe.batch)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=steps))
         reduced_steps = int(steps * recipe.reduced) if cycle == 0 else 0
         for epoch in range(epochs):

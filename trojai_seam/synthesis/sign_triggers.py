@@ -89,20 +89,23 @@ class PolygonTrigger:
         raise UsageProblem(f"a sign of {area} pixels has no room for a trigger; use a larger --image-size")
 
     def _free(self, sign: Mask, side: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Upper left corners of all squares of ``side`` that lie on the sign, and in the quadrant if there is one."""
-        if side > min(sign.shape):
+        """Upper left corners of all squares of ``side`` that lie on the sign, and in the quadrant if there is one.
+
+        Of the smallest squares those that lie on it as far as any does: a quadrant of a small triangle may hold none.
+        """
+        if side > min(sign.shape) or not sign.any():
             return np.empty(0, np.intp), np.empty(0, np.intp)
         sums = np.pad(sign.astype(np.int32).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-        tops, lefts = np.nonzero(inside == side * side)
-        if self.quadrant is not None and len(tops):
+        if self.quadrant is not None:
             rows, columns = np.flatnonzero(sign.any(axis=1)), np.flatnonzero(sign.any(axis=0))
-            upper = tops + side / 2 < (rows[0] + rows[-1] + 1) / 2
-            right = lefts + side / 2 > (columns[0] + columns[-1] + 1) / 2
-            wanted = (upper == (self.quadrant in (UPPER_RIGHT, UPPER_LEFT))) & (
-                right == (self.quadrant in (UPPER_RIGHT, LOWER_RIGHT))
-            )
-            tops, lefts = tops[wanted], lefts[wanted]
+            upper = np.arange(len(inside)) + side / 2 < (rows[0] + rows[-1] + 1) / 2
+            right = np.arange(inside.shape[1]) + side / 2 > (columns[0] + columns[-1] + 1) / 2
+            down, across = self.quadrant in (LOWER_LEFT, LOWER_RIGHT), self.quadrant in (UPPER_LEFT, LOWER_LEFT)
+            inside[upper == down, :] = 0
+            inside[:, right == across] = 0
+        least = max(1, int(inside.max())) if side == _SMALLEST else side * side
+        tops, lefts = np.nonzero(inside >= least)
         return tops, lefts
 
     def picture(self, baked: bool) -> Picture:

@@ -23,6 +23,7 @@ class Subject:
         poisoned: triggered examples with true labels and the attacker's targets; ``None`` when there are none.
         model_id: the directory's name (``id-00000002``), unique within a dataset.
         facts: plain values for the record: round, architecture, whether the model is poisoned, hashes, config columns.
+        decided_on: places of clean examples whose labels had a say in how the inputs are prepared; never held out.
     """
 
     model: nn.Module
@@ -31,3 +32,4 @@ class Subject:
     poisoned: ExampleSet | None
     model_id: str
     facts: Mapping[str, Any]
+    decided_on: tuple[int, ...] = ()
