@@ -22,9 +22,13 @@ from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
 from .batches import batches_per_epoch, epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
+from .memory_layout import channels_first, channels_last
 from .outcome import EpochTrace, Outcome, PhaseOutcome
 from .schedule import StopWatcher, threshold
 from .training_mode import enter_training, moves_batch_statistics, trainable_parameters
+
+FUSED_FROM = 500_000
+"""Parameters from which one pass over memory per step saves time; a third of a ResNet-18's on a CPU."""
 
 Observer = Callable[[str, int, nn.Module], None]
 """Called after every epoch with (phase, epoch, network in eval mode). It can only watch: its result is ignored."""
@@ -60,6 +64,9 @@ def unlearn(
     if any(name in broken for name, _ in model.named_parameters()):
         raise EngineFailure(f"the network has non-finite weights before unlearning: {listed(sorted(broken))}")
     model = copy.deepcopy(model)
+    if fit.labels.device.type == "cpu":
+        few = {name: tensor[:2] for name, tensor in fit.inputs.items()}
+        channels_last(model, lambda: task.outputs(model, few))
     if 1 in (len(fit), config.batch_size) and moves_batch_statistics(model, config):
         what = "one fit example" if len(fit) == 1 else "batches of one example"
         raise EngineFailure(f"{what} cannot train BatchNorm statistics; use --set batch_norm=frozen-stats")
@@ -68,7 +75,7 @@ def unlearn(
     with torch.random.fork_rng(devices=run.devices), torch.enable_grad():
         torch.manual_seed(seed)  # for dropout, which draws from the global generators
         phases = (run.phase("forget", config.forget), run.phase("recover", config.recover))
-    model.eval()
+    channels_first(model.eval())
     became = _nonfinite(model) - broken
     if became:
         raise EngineFailure(f"became non-finite during unlearning: {listed(sorted(became))}; lower the learning rate")
@@ -225,7 +232,8 @@ def _optimizer(phase: PhaseConfig, parameters: list[nn.Parameter]) -> torch.opti
         )
     kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
     betas = (phase.beta1, phase.beta2)
-    return kind(parameters, lr=phase.learning_rate, betas=betas, weight_decay=phase.weight_decay)
+    fused = sum(p.numel() for p in parameters) >= FUSED_FROM
+    return kind(parameters, lr=phase.learning_rate, betas=betas, weight_decay=phase.weight_decay, fused=fused)
 
 
 def _scheduler(phase: PhaseConfig, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:

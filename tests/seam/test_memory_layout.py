@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trojai_seam.seam import PhaseConfig, UnlearnConfig
+from trojai_seam.seam.engine import unlearn
+from trojai_seam.seam.memory_layout import channels_last
+from trojai_seam.tasks import ExampleSet, get_task
+
+
+class Viewing(nn.Module):
+    """Does what works in one layout only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4 * 6 * 6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.convolution(x).view(len(x), -1))
+
+
+class Flattening(Viewing):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.convolution(x).flatten(1))
+
+
+def is_last(model: Viewing) -> bool:
+    return model.convolution.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_only_what_can_stand_it_is_laid_out_anew() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    for model, expected in ((Viewing(), False), (Flattening(), True)):
+        channels_last(model, lambda model=model: model(images))
+        assert is_last(model) == expected
+
+
+def test_unlearning_trains_either_and_gives_the_usual_layout_back() -> None:
+    fit = ExampleSet({"x": torch.rand(6, 3, 8, 8)}, torch.arange(6) % 2, tuple("abcdef"))
+    config = UnlearnConfig(recover=PhaseConfig(max_epochs=2), augmentation=1, recolouring=1, patches=1)
+    for model in (Viewing(), Flattening()):
+        after = unlearn(model, get_task("classification", 2), fit, config, seed=0).model
+        assert all(p.is_contiguous() for p in after.parameters())
+        assert not torch.equal(after.head.weight, model.head.weight)

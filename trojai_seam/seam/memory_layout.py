@@ -1,0 +1,28 @@
+"""How the weights of convolutions lie in memory. On a CPU, channels last takes up to half of a training step away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def channels_last(model: nn.Module, ask: Callable[[], Tensor]) -> None:
+    """Lay the convolutions of ``model`` out channels last, if it has any and still answers ``ask()`` afterwards.
+
+    A network of a user may call ``view`` on what a convolution gives, which only one layout allows.
+    """
+    if not any(p.ndim == 4 for p in model.parameters()):
+        return
+    model.eval().to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            ask()
+    except RuntimeError:  # whatever else is wrong will be said by the training itself
+        channels_first(model)
+
+
+def channels_first(model: nn.Module) -> None:
+    """The usual layout, in which weights are saved."""
+    model.to(memory_format=torch.contiguous_format)
