@@ -10,6 +10,7 @@ of ``WORK/runs.jsonl``; the same command again continues. ``--table`` only print
 
 The fleet ``choose`` is what the presets were chosen on; ``confirm`` has other architectures, signs, triggers and
 weights. Held-out are 20 clean images per class that no run is fitted on, and all poisoned ones (40 per trigger).
+Seconds are CPU seconds of one core, so that a busy machine does not show in them.
 """
 
 from __future__ import annotations
@@ -124,11 +125,11 @@ def run_once(
         return
     subject, poisoned, kinds = _open(folder)
     fit, held_out = _split(subject, per_class, seed)
-    began = time.perf_counter()
+    began = time.process_time()
     outcome = get_method(config.method)(
         subject.model, subject.task, subject.clean.subset(fit), config, derive_seed(seed, folder.name, per_class)
     )
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     before, after = (predict(m, subject.task, subject.clean.subset(held_out)) for m in (subject.model, outcome.model))
     hit_before, hit_after = (predict(m, subject.task, poisoned).hit for m in (subject.model, outcome.model))
     line: dict[str, Any] = {
@@ -178,7 +179,7 @@ def read_runs(runs: Path, fleet: str) -> pd.DataFrame:
 
 def print_table(runs: pd.DataFrame) -> None:
     """Means over models and seeds, with intervals bootstrapped over models."""
-    print("\n| images per class | preset | network | fidelity [95 %] | ACC | ASR | polygon | filter | s/model | runs |")
+    print("\n| images per class | preset | network | fidelity [95 %] | ACC | ASR | polygon | filter | CPU s | runs |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for (per_class, preset, options), rows in runs.groupby(["per_class", "preset", "options"], sort=False):
         name = f"`{preset}`" + (f" {options}" if options else "")

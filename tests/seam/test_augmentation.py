@@ -66,7 +66,7 @@ def test_recolouring_changes_colours_but_moves_nothing() -> None:
     torch.manual_seed(0)
     flat = images()[:, :, :1, :1].expand(-1, -1, 16, 20)  # every image of one colour
     centres = recoloured(flat, 1.0)[:, :, 8, 10]
-    assert (centres - flat[:, :, 8, 10]).abs().amax(dim=1).min() > 0.02
+    assert (centres - flat[:, :, 8, 10]).abs().amax(dim=1).min() > 0.001
     step = torch.zeros(4, 3, 8, 8)
     step[..., 4:] = 1
     views = recoloured(step, 0.5)
