@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--fleet", choices=sorted(FLEETS), default="confirm")
     parser.add_argument("--architectures", default="", help="only these of the fleet")
     parser.add_argument("--presets", default=",".join(PRESETS))
-    parser.add_argument("--per-class", default="20,5,2", help="clean images per class to fit on")
+    parser.add_argument("--per-class", default="20,5,2", help="clean images per class to fit on; 0: one in all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the presets, to try")
     parser.add_argument("--table", action="store_true", help="print the table of what has run")
@@ -130,22 +130,23 @@ def run_once(
         subject.model, subject.task, subject.clean.subset(fit), config, derive_seed(seed, folder.name, per_class)
     )
     seconds = time.process_time() - began
-    before, after = (predict(m, subject.task, subject.clean.subset(held_out)) for m in (subject.model, outcome.model))
-    hit_before, hit_after = (predict(m, subject.task, poisoned).hit for m in (subject.model, outcome.model))
+    clean, models = subject.clean.subset(held_out), (subject.model, outcome.model)
+    before, after = (predict(model, subject.task, clean).right for model in models)
+    hits_before, hits_after = (predict(model, subject.task, poisoned).hits for model in models)
     line: dict[str, Any] = {
         **key,
         "architecture": subject.facts["architecture"],
-        "acc_before": float(before.correct.mean()),
-        "acc": float(after.correct.mean()),
-        "asr_before": float(hit_before.mean()),
-        "asr": float(hit_after.mean()),
+        "acc_before": before.share,
+        "acc": after.share,
+        "asr_before": hits_before.share,
+        "asr": hits_after.share,
         "forget": outcome.phase("forget").status,
         "forget_epochs": outcome.phase("forget").epochs,
         "seconds": seconds,
     }
     for kind in ("polygon", "instagram"):
         of_kind = np.array([k == kind for k in kinds])
-        line[f"asr_{kind}"] = float(hit_after[of_kind].mean()) if of_kind.any() else None
+        line[f"asr_{kind}"] = float(hits_after.points[of_kind].mean()) if of_kind.any() else None
     line["fidelity"] = (line["acc"] - line["asr"]) / line["acc_before"]
     with runs.open("a") as file:
         file.write(json.dumps(line) + "\n")
@@ -155,7 +156,8 @@ def run_once(
 
 
 def _split(subject: Subject, per_class: int, seed: int) -> tuple[list[int], list[int]]:
-    """``per_class`` of the first images of every class, drawn; and all of the last ones, the same for every run."""
+    """``per_class`` of the first images of every class, drawn (0: one image in all); and all of the last ones, the same
+    for every run."""
     labels = subject.clean.labels.numpy()
     rng = np.random.default_rng(derive_seed(seed, subject.model_id, "fit", per_class))
     fit: list[int] = []
@@ -164,6 +166,8 @@ def _split(subject: Subject, per_class: int, seed: int) -> tuple[list[int], list
         members = np.flatnonzero(labels == label)
         fit += rng.permutation(members[:FIT_POOL])[:per_class].tolist()
         held_out += members[FIT_POOL:].tolist()
+    if per_class == 0:
+        fit = [int(rng.choice(np.setdiff1d(np.arange(len(labels)), held_out)))]
     return sorted(fit), held_out
 
 

@@ -84,6 +84,8 @@ class UnlearnConfig:
     """Strength, 0 … 1, of the random colour moods that these views are put in: filters lose their meaning."""
     patches: float = 0.0
     """Share of these views that get a patch of one colour over a random place: polygons lose their meaning."""
+    self_labelled: int = 512
+    """Images that method ``seam-self-labelled`` makes of the fit images and lets the network label; no other does."""
     forget: ForgetConfig = field(default_factory=ForgetConfig)
     recover: PhaseConfig = field(default_factory=PhaseConfig)
 
@@ -158,6 +160,7 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
     yield from _one_of("batch_norm", config.batch_norm, BATCH_NORM)
     yield from _bounded("batch_size", config.batch_size, 1, 65536)
     yield from _bounded("feature_noise", config.feature_noise, 0, 100)
+    yield from _bounded("self_labelled", config.self_labelled, 1, 100_000)
     for name in ("augmentation", "recolouring", "patches"):
         yield from _bounded(name, getattr(config, name), 0, 1)
     yield from _one_of("forget.label_sampling", config.forget.label_sampling, LABEL_SAMPLING)

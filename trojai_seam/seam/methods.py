@@ -31,6 +31,7 @@ class Method(Protocol):
 
 METHODS: Registry[Method] = Registry("unlearning method")
 METHODS.add("seam", "trojai_seam.seam.engine:unlearn")
+METHODS.add("seam-self-labelled", "trojai_seam.seam.self_labelled:unlearn_self_labelled")
 
 
 def get_method(name: str) -> Method:

@@ -74,6 +74,28 @@ PRESETS.add(
         preset="images-finetune", augmentation=1.0, forget=ForgetConfig(max_epochs=0), recover=_IMAGE_RECOVERY
     ),
 )
+# One image in all: the network labels what is cut out of it, and its BatchNorm statistics stay, for pieces of one image
+# are no sample of anything.
+PRESETS.add(
+    "images-one-example",
+    UnlearnConfig(
+        preset="images-one-example",
+        method="seam-self-labelled",
+        batch_norm="frozen-stats",
+        augmentation=0.3,
+        recolouring=1.0,
+        patches=0.5,
+        self_labelled=512,
+        forget=ForgetConfig(
+            max_epochs=20,
+            learning_rate=2e-4,
+            weight_decay=5e-4,
+            draws_per_epoch=200,
+            stop=StopRule(chance_margin=0.45),
+        ),
+        recover=PhaseConfig(max_epochs=40, learning_rate=5e-4, schedule="one-cycle", draws_per_epoch=200),
+    ),
+)
 PRESETS.add(
     "no-op",
     UnlearnConfig(preset="no-op", forget=ForgetConfig(max_epochs=0), recover=PhaseConfig(max_epochs=0)),
