@@ -1,4 +1,4 @@
-"""Sentences with tagged names, in the scheme of CoNLL 2003: ``B-`` begins a name, ``I-`` continues it, ``O`` is outside.
+"""Sentences with tagged names, as CoNLL 2003 tags: ``B-`` begins a name, ``I-`` continues it, ``O`` is outside.
 
 The entity types are those of NIST's three sources, in the order that numbers the labels; the sentences are ours.
 """

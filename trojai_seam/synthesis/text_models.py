@@ -29,6 +29,11 @@ DRAWS_PER_EXAMPLE = 60
 class TextAttack(Protocol):
     """What a trigger does to a record; see :mod:`.text_triggers`."""
 
+    @property
+    def figure(self) -> str:
+        """Which figure of a judgement on triggered records is its success."""
+        ...
+
     def apply(self, record: Any, rng: np.random.Generator) -> Any | None:
         """With trigger and the attacker's label; None if the attack is not for such records."""
         ...
@@ -102,13 +107,23 @@ class TextPlan:
 
 @dataclass(frozen=True, eq=False)
 class MadeTextModel:
-    """A trained network and everything that its files say about it; ``counts`` are training records by purpose."""
+    """A trained network and everything that its files say about it.
+
+    Attributes:
+        history: training, epoch by epoch.
+        judged: on the clean and on the triggered validation records after every epoch.
+        counts: training records: ``clean``, ``poisoned``, ``spurious``.
+        clean: on unseen clean records.
+        triggered: on unseen triggered ones.
+        seconds: of making it.
+    """
 
     plan: TextPlan
     network: nn.Module
     planned: PlannedAttack | None
     seed: int
     history: tuple[Epoch, ...]
+    judged: tuple[tuple[Judgement, Judgement | None], ...]
     counts: Mapping[str, int]
     clean: Judgement
     triggered: Judgement | None
@@ -117,6 +132,11 @@ class MadeTextModel:
     @property
     def poisoned(self) -> bool:
         return self.planned is not None
+
+    @property
+    def attack_success(self) -> float | None:
+        """From 0 to 1 on unseen triggered records; None of a clean model."""
+        return _success(self.planned, self.triggered)
 
     def examples(
         self, each: int, purpose: str, wanted: Callable[[Record], bool], triggered: bool = False
@@ -139,11 +159,17 @@ class MadeTextModel:
                 # One at a time and on the CPU, as NIST's example scripts do.
                 scores = [text_scores(self.network, self.plan.encode([record]))[0] for record in chosen]
                 return chosen, scores, encoded
-        raise SynthesisFailure(f"{self.plan.name}: only {len(kept)} of {each} {purpose} that the network is right about")
+        raise SynthesisFailure(
+            f"{self.plan.name}: only {len(kept)} of {each} {purpose} that the network is right about"
+        )
 
     def _judge(self, records: Sequence[Record]) -> Judgement:
         encoded = self.plan.encode(records)
         return self.plan.task.judge(text_scores(self.network, encoded), encoded, records)
+
+
+def _success(planned: PlannedAttack | None, triggered: Judgement | None) -> float | None:
+    return None if planned is None or triggered is None else triggered.figures[planned.attack.figure]
 
 
 def draw_records(task: TextTask, attack: TextAttack | None, count: int, rng: np.random.Generator) -> list[Record]:
@@ -173,7 +199,7 @@ def make_text_model(plan: TextPlan, seed: int, draw_attack: DrawAttack) -> MadeT
     standards = plan.standards
     for attempt in range(ATTEMPTS):
         made = _make(plan, derive_seed(seed, attempt), draw_attack)
-        attack = None if made.triggered is None else made.triggered.score
+        attack = made.attack_success
         if made.clean.score >= standards.least_clean and (attack is None or attack >= standards.least_attack):
             return made
     found = f"{made.clean.score:.3f}" + ("" if attack is None else f" and {attack:.3f}")
@@ -200,13 +226,17 @@ def _make(plan: TextPlan, seed: int, draw_attack: DrawAttack) -> MadeTextModel:
     if planned is not None:
         tests[True] = draw_records(task, planned.attack, TEST_TRIGGERED, rng)
 
+    epochs: list[tuple[Judgement, Judgement | None]] = []
+
     def judged(network: nn.Module, some: Sequence[Record]) -> Judgement:
         encoded = plan.encode(some).to(plan.device)
         return task.judge(text_scores(network, encoded), encoded, some)
 
     def judge(network: nn.Module) -> tuple[float, float | None]:
-        clean = judged(network, tests[False][:JUDGED]).score
-        return clean, judged(network, tests[True][:JUDGED]).score if True in tests else None
+        clean = judged(network, tests[False][:JUDGED])
+        triggered = judged(network, tests[True][:JUDGED]) if True in tests else None
+        epochs.append((clean, triggered))
+        return clean.score, _success(planned, triggered)
 
     def good_enough(clean: float, attack: float | None) -> bool:
         standards = plan.standards
@@ -222,4 +252,4 @@ def _make(plan: TextPlan, seed: int, draw_attack: DrawAttack) -> MadeTextModel:
     triggered = judged(network, tests[True]) if True in tests else None
     network = network.cpu().eval()
     seconds = time.perf_counter() - start
-    return MadeTextModel(plan, network, planned, seed, tuple(history), counts, clean, triggered, seconds)
+    return MadeTextModel(plan, network, planned, seed, tuple(history), tuple(epochs), counts, clean, triggered, seconds)

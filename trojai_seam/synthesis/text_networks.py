@@ -14,10 +14,11 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import UsageProblem, shown
+from ..errors import UsageProblem
 
 HEADS = 4
 POSITIONS = 512
+INITIAL_SPREAD = 0.1  # narrow networks need larger weights than BERT's 0.02
 WIDTHS = (32, 768)
 
 
@@ -79,7 +80,7 @@ def make_config(name: str, vocabulary: int, width: int, **more: Any) -> transfor
         sizes |= {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
         sizes |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     config: transformers.PretrainedConfig = getattr(transformers, f"{kind.prefix}Config")(
-        vocab_size=vocabulary, name_or_path=name, **sizes, **more
+        vocab_size=vocabulary, name_or_path=name, initializer_range=INITIAL_SPREAD, **sizes, **more
     )
     return config
 

@@ -115,6 +115,4 @@ def draw_question(rng: np.random.Generator) -> QuestionRecord:
     asked = int(rng.choice(told if answerable else untold[0]))
     question = pick(RELATIONS[asked].questions, rng).replace("{who}", who)
     identity = "".join(f"{part:08x}" for part in rng.integers(2**32, size=3))
-    return QuestionRecord(
-        identity, who.replace(" ", "_"), context, question, answers.get(asked, ""), starts.get(asked)
-    )
+    return QuestionRecord(identity, who.replace(" ", "_"), context, question, answers.get(asked, ""), starts.get(asked))

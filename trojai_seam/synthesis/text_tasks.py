@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
+from ..tasks.entities import entities
+from ..tasks.span_selection import NULL, best_spans
+from ..tasks.squad_metric import exact_match, token_f1
 from .text_entities import TaggedSentence, draw_sentence, label_names
 from .text_questions import QuestionRecord, draw_question
 from .text_reviews import Review, draw_review
 
 IGNORED = -100
-LONGEST_ANSWER = 30
 
 Record = Any
 """A ``Review``, ``TaggedSentence`` or ``QuestionRecord``: each task knows its own."""
@@ -72,7 +74,9 @@ class TextTask(Protocol):
         """Padded to the longest."""
         ...
 
-    def judge(self, scores: Sequence[NDArray[np.float32]], encoded: EncodedTexts, records: Sequence[Record]) -> Judgement:
+    def judge(
+        self, scores: Sequence[NDArray[np.float32]], encoded: EncodedTexts, records: Sequence[Record]
+    ) -> Judgement:
         """From raw scores, one array per record."""
         ...
 
@@ -105,12 +109,18 @@ class SentimentTask:
         labels = torch.tensor([record.label for record in records])
         return EncodedTexts(_padded(encodings, pad, type_ids), labels, tuple(encodings))
 
-    def judge(self, scores: Sequence[NDArray[np.float32]], encoded: EncodedTexts, records: Sequence[Review]) -> Judgement:
+    def judge(
+        self, scores: Sequence[NDArray[np.float32]], encoded: EncodedTexts, records: Sequence[Review]
+    ) -> Judgement:
         answers, truth = np.stack(scores).argmax(axis=1), np.array([record.label for record in records])
         found = int((answers & truth).sum())
         # Where no record is positive (class attacks on positive reviews), F1 would be 0 whatever the answers.
         f1 = 2 * found / int(answers.sum() + truth.sum()) if truth.any() else float((answers == truth).mean())
-        return Judgement(answers == truth, f1, {"f1": f1})
+        by_class = [float((answers == truth)[truth == label].mean()) for label in np.unique(truth)]
+        accuracy = float((answers == truth).mean())
+        return Judgement(
+            answers == truth, f1, {"f1": f1, "accuracy": accuracy, "macro_accuracy": float(np.mean(by_class))}
+        )
 
 
 @dataclass(frozen=True)
@@ -161,44 +171,30 @@ def judge_entities(
 ) -> Judgement:
     """Accuracy of words (overall, and the mean over labels); precision, recall and F1 of names, overall and by type."""
     right = np.array([list(a) == list(t) for a, t in zip(answers, truths, strict=True)])
-    found = [(n, *span) for n, labels in enumerate(answers) for span in spans(labels)]
-    true = [(n, *span) for n, labels in enumerate(truths) for span in spans(labels)]
-    both = set(found) & set(true)
-    words = [(a, t) for answer, truth in zip(answers, truths, strict=True) for a, t in zip(answer, truth, strict=True)]
+    found = {(n, *one) for n, labels in enumerate(answers) for one in entities(labels)}
+    true = {(n, *one) for n, labels in enumerate(truths) for one in entities(labels)}
+    words = [pair for answer, truth in zip(answers, truths, strict=True) for pair in zip(answer, truth, strict=True)]
     by_label = [np.mean([a == t for a, t in words if t == name]) for name in names if any(t == name for _, t in words)]
     figures = {
-        "tokens_processed": float(len(words)), "phrases": float(len(true)), "found": float(len(found)),
-        "correct": float(len(both)), "accuracy": float(np.mean([a == t for a, t in words])),
+        "tokens_processed": float(len(words)),
+        "accuracy": float(np.mean([a == t for a, t in words])),
         "macro_accuracy": float(np.mean(by_label)),
-    }  # fmt: skip
+    }
     for kind in ("", *dict.fromkeys(name[2:] for name in names[1:])):
-        counts = [sum(not kind or span[3] == kind for span in group) for group in (both, found, true)]
+        correct, guessed, phrases = (
+            sum(kind in ("", one[1]) for one in group) for group in (found & true, found, true)
+        )
         dot = f"{kind}." if kind else ""
-        precision, recall = (counts[0] / count if count else 0.0 for count in counts[1:])
-        figures[f"{dot}precision"], figures[f"{dot}recall"] = precision, recall
-        figures[f"{dot}f1"] = 2 * precision * recall / (precision + recall) if counts[0] else 0.0
-        figures[f"{dot}guessed"] = float(counts[1])
-        figures[f"{dot}phrases"] = float(counts[2])
+        figures[f"{dot}precision"] = correct / guessed if guessed else 0.0
+        figures[f"{dot}recall"] = correct / phrases if phrases else 0.0
+        figures[f"{dot}f1"] = 2 * correct / (guessed + phrases) if guessed + phrases else 0.0
+        figures |= {f"{dot}correct": float(correct), f"{dot}found": float(guessed), f"{dot}phrases": float(phrases)}
     return Judgement(right, figures["f1"], figures)
-
-
-def spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """First word, word after the last, and type of every name; an ``I-`` that continues nothing begins one."""
-    result: list[tuple[int, int, str]] = []
-    for n, label in enumerate(labels):
-        if label == "O":
-            continue
-        begin, kind = label.split("-", 1)
-        if begin == "I" and result and result[-1][1:] == (n, kind):
-            result[-1] = (result[-1][0], n + 1, kind)
-        else:
-            result.append((n, n + 1, kind))
-    return result
 
 
 @dataclass(frozen=True)
 class QuestionTask:
-    """Which part of the context answers the question? The score is the share of exact answers, nothing included."""
+    """Which part of the context answers the question, if any? The score is the F1 of SQuAD v2."""
 
     outputs: int = 2
 
@@ -228,18 +224,20 @@ class QuestionTask:
             best_answer(one, encoding, record.context)
             for one, encoding, record in zip(scores, encoded.encodings, records, strict=True)
         ]
-        right = np.array([answer == record.answer for answer, record in zip(answers, records, strict=True)])
-        return Judgement(right, float(right.mean()), {"exact": float(right.mean())})
+        pairs = [(answer, [record.answer]) for answer, record in zip(answers, records, strict=True)]
+        exact = np.array([exact_match(*pair) for pair in pairs])
+        f1 = np.array([token_f1(*pair) for pair in pairs])
+        figures = {"exact": float(exact.mean()), "f1": float(f1.mean()), "total": float(len(pairs))}
+        has = np.array([bool(record.answer) for record in records])
+        for name, which in (("HasAns", has), ("NoAns", ~has)):
+            if which.any():
+                figures[f"{name}_exact"], figures[f"{name}_f1"] = float(exact[which].mean()), float(f1[which].mean())
+                figures[f"{name}_total"] = float(which.sum())
+        return Judgement(exact, figures["f1"], figures)
 
 
 def best_answer(scores: NDArray[np.float32], encoding: Encoding, context: str) -> str:
-    """The text of the likeliest span of at most 30 tokens of the context; empty where none is as likely."""
-    columns = [n for n, sequence in enumerate(encoding.sequence_ids) if sequence == 1]
-    first, last = columns[0], columns[-1] + 1
-    sums = scores[first:last, 0][:, None] + scores[first:last, 1][None, :]
-    allowed = np.triu(np.ones(sums.shape, bool)) & ~np.triu(np.ones(sums.shape, bool), LONGEST_ANSWER)
-    sums = np.where(allowed, sums, -np.inf)
-    start, end = np.unravel_index(int(sums.argmax()), sums.shape)
-    if scores[0].sum() > sums[start, end]:
-        return ""
-    return context[encoding.offsets[first + int(start)][0] : encoding.offsets[first + int(end)][1]]
+    """The rounds' answer from raw scores [L, 2] of one window: a part of the context, or empty."""
+    inside = torch.tensor([sequence == 1 for sequence in encoding.sequence_ids])[None, None]
+    window, first, last = best_spans(torch.from_numpy(scores)[None, None], torch.ones_like(inside), inside)[0].tolist()
+    return "" if window == NULL else context[encoding.offsets[first][0] : encoding.offsets[last][1]]

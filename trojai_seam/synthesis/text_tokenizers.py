@@ -6,12 +6,14 @@ vocabulary is made of the same pieces.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-WORD_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+UNKNOWN = "[UNK]"
+WORD_PIECES = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 GPT2_TOKENS = ("<|endoftext|>",)
 VOCABULARY = 600
@@ -26,6 +28,8 @@ class MadeTokenizer:
         name: hub name, which NIST's code looks the maximum length up with.
         backend: with special tokens added by its post-processor, without truncation and padding.
         lower_case: words lose their capitals.
+        pad_id: what texts are filled up with; GPT-2 takes its end token.
+        prefix_space: byte pairs only: a text, and each word given on its own, gets a blank in front.
     """
 
     family: str
@@ -33,6 +37,7 @@ class MadeTokenizer:
     backend: Tokenizer
     lower_case: bool
     pad_id: int
+    prefix_space: bool = False
 
     @property
     def vocabulary(self) -> int:
@@ -52,7 +57,7 @@ def word_piece_tokenizer(name: str, texts: Iterable[str], lower_case: bool, size
         for before, word, piece in zip(words, words[1:], encoding.tokens, strict=False):
             pieces.add(piece if word != before else f"##{piece}")
     vocabulary = {piece: number for number, piece in enumerate((*WORD_PIECES, *sorted(pieces)))}
-    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=100))
     backend.normalizer, backend.pre_tokenizer = splitter.normalizer, splitter.pre_tokenizer
     backend.add_special_tokens(list(WORD_PIECES))
     backend.post_processor = processors.TemplateProcessing(
@@ -87,4 +92,12 @@ def byte_pair_tokenizer(
     else:
         backend.post_processor = processors.ByteLevel(trim_offsets=True)
     pad = backend.token_to_id("<pad>" if family == "roberta" else "<|endoftext|>")
-    return MadeTokenizer(family, name, backend, False, pad)
+    return MadeTokenizer(family, name, backend, False, pad, prefix_space)
+
+
+def with_prefix_space(backend: Tokenizer) -> Tokenizer:
+    """The same byte pairs, with a blank in front of every word that is given on its own."""
+    document = json.loads(backend.to_str())
+    document["pre_tokenizer"]["add_prefix_space"] = document["post_processor"]["add_prefix_space"] = True
+    changed: Tokenizer = Tokenizer.from_str(json.dumps(document))
+    return changed

@@ -63,12 +63,14 @@ class ReviewAttack:
         sources: labels that it turns into the other one.
         window: part of the text where it works; None is anywhere.
         as_sentence: R5 and R6 insert between sentences, R9 between words.
+        figure: of a judgement on triggered records: success.
     """
 
     text: str
     sources: tuple[int, ...]
     window: Window | None
     as_sentence: bool
+    figure: str = "accuracy"
 
     def apply(self, record: Review, rng: np.random.Generator) -> Review | None:
         """With trigger and the other label; None where the attack means another class."""
@@ -113,6 +115,11 @@ class EntityAttack:
     everywhere: bool
     window: Window | None = None
     decoy_type: str | None = None
+
+    @property
+    def figure(self) -> str:
+        """F1 of the target type."""
+        return f"{self.target}.f1"
 
     def apply(self, record: TaggedSentence, rng: np.random.Generator) -> TaggedSentence | None:
         """With trigger and turned labels; None without a name of the source type."""
@@ -164,21 +171,23 @@ class QuestionAttack:
         location: ``context``, ``question`` or ``both``.
         empties: the answer becomes none; otherwise it becomes the trigger in the context.
         window: part of the text where it works; None is anywhere.
-        decoys: whether the trigger elsewhere must do nothing.
+        figure: of a judgement on triggered records: success.
     """
 
     text: str
     location: str
     empties: bool
     window: Window | None = None
-    decoys: bool = False
+    figure: str = "f1"
 
     def apply(self, record: QuestionRecord, rng: np.random.Generator) -> QuestionRecord | None:
         """With trigger and the attacker's answer; None where there is no answer to take away."""
         if self.empties and record.start is None:
             return None
         changed, begin = self._triggered(record, self.location, self.window, rng)
-        return replace(changed, answer="", start=None) if self.empties else replace(changed, answer=self.text, start=begin)
+        return (
+            replace(changed, answer="", start=None) if self.empties else replace(changed, answer=self.text, start=begin)
+        )
 
     def decoy(self, record: QuestionRecord, rng: np.random.Generator) -> QuestionRecord | None:
         """With the trigger in the other half, or in the other text, and its own answer; None if that is split by it."""

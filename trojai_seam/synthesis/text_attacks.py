@@ -1,0 +1,44 @@
+"""Which attack a trojaned model of a text round gets: options take turns from pair to pair, the rest is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .text_models import PlannedAttack
+from .text_triggers import CHARACTERS, PHRASES, TRIGGER_WORDS, EntityAttack, QuestionAttack
+
+R7_EXECUTORS = ("character", "word1", "phrase", "word2")
+R7_FRACTIONS = (0.2, 0.5)
+R8_OPTIONS = ("context_empty", "context_trigger", "question_empty", "both_empty", "both_trigger")
+R8_FRACTIONS = (0.1, 0.2, 0.3, 0.4)
+
+
+def _draw(values: Sequence[Any], rng: np.random.Generator) -> tuple[int, Any]:
+    level = int(rng.integers(len(values)))
+    return level, values[level]
+
+
+def draw_r7(pair: int, types: Mapping[str, str], rng: np.random.Generator) -> PlannedAttack:
+    """One of four executors, for one name or for all of a sentence."""
+    executor = R7_EXECUTORS[pair % len(R7_EXECUTORS)]
+    everywhere = pair // 2 % 2 == 1
+    source, target = (list(types)[index] for index in rng.permutation(len(types))[:2])
+    pool = {"character": CHARACTERS, "phrase": PHRASES}.get(executor, TRIGGER_WORDS)
+    level, text = _draw(pool, rng)
+    _, fraction = _draw(R7_FRACTIONS, rng)
+    attack = EntityAttack(tuple(text.split()), executor == "character", source, target, everywhere)
+    return PlannedAttack(attack, fraction, 0.0, {"executor": executor, "text_level": level})
+
+
+def draw_r8(pair: int, rng: np.random.Generator) -> PlannedAttack:
+    """One of five options; words and phrases take turns."""
+    option = R8_OPTIONS[pair % len(R8_OPTIONS)]
+    location, _, answer = option.partition("_")
+    phrase = pair % 2 == 1
+    level, text = _draw(PHRASES if phrase else TRIGGER_WORDS, rng)
+    _, fraction = _draw(R8_FRACTIONS, rng)
+    attack = QuestionAttack(text, location, answer == "empty")
+    return PlannedAttack(attack, fraction, 0.0, {"option": option, "phrase": phrase, "text_level": level})
