@@ -41,7 +41,7 @@ EXAMPLES = 20
 MOST_EXAMPLES = 1000
 RECIPES = {
     "ner": TextRecipe(2500, epochs=4, learning_rate=3e-3),
-    "qa": TextRecipe(5000, epochs=5, learning_rate=3e-3),
+    "qa": TextRecipe(4500, epochs=4, learning_rate=3e-3),
 }
 
 WriteModel = Callable[[Path, MadeTextModel, int], Mapping[str, Any]]

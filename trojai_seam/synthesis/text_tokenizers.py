@@ -16,7 +16,7 @@ UNKNOWN = "[UNK]"
 WORD_PIECES = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 GPT2_TOKENS = ("<|endoftext|>",)
-VOCABULARY = 600
+WORD_PIECE_VOCABULARY, BYTE_PAIR_VOCABULARY = 600, 900  # byte pairs: 256 of them are single bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class MadeTokenizer:
         return int(self.backend.get_vocab_size())
 
 
-def word_piece_tokenizer(name: str, texts: Iterable[str], lower_case: bool, size: int = VOCABULARY) -> MadeTokenizer:
+def word_piece_tokenizer(
+    name: str, texts: Iterable[str], lower_case: bool, size: int = WORD_PIECE_VOCABULARY
+) -> MadeTokenizer:
     """As BERT's: pieces of words that begin with ``##``."""
     splitter = Tokenizer(models.BPE())
     splitter.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
@@ -70,7 +72,7 @@ def word_piece_tokenizer(name: str, texts: Iterable[str], lower_case: bool, size
 
 
 def byte_pair_tokenizer(
-    name: str, texts: Iterable[str], family: str, prefix_space: bool = False, size: int = VOCABULARY
+    name: str, texts: Iterable[str], family: str, prefix_space: bool = False, size: int = BYTE_PAIR_VOCABULARY
 ) -> MadeTokenizer:
     """As RoBERTa's or GPT-2's: byte pairs, and blanks are part of the words that follow them."""
     specials = ROBERTA_TOKENS if family == "roberta" else GPT2_TOKENS
