@@ -8,7 +8,7 @@ from typing import Any
 
 from .nist_files import stats_columns, write_detailed_stats, write_json
 from .text_entities import ENTITY_TYPES, TaggedSentence
-from .text_files import trojai_stats, write_text_model, write_token_logits
+from .text_files import TrainingFacts, trojai_stats, write_text_model, write_token_logits
 from .text_models import MadeTextModel
 from .text_tasks import EntityTask, Judgement, first_tokens
 from .text_triggers import EntityAttack
@@ -47,7 +47,7 @@ def write_r7_model(folder: Path, made: MadeTextModel, embedding: str, dataset: s
     task = made.plan.task
     assert isinstance(task, EntityTask)  # noqa: S101
     write_text_model(folder, made)
-    config, stats = r7_config(made, embedding, dataset), trojai_stats(made, ARCHITECTURE, "macro_accuracy")
+    config, stats = r7_config(made, embedding, dataset), trojai_stats(_facts(made, task))
     write_json(folder / "config.json", config)
     write_json(folder / "model_stats.json", stats)
     write_detailed_stats(folder / "model_detailed_stats.csv", made.history)
@@ -62,6 +62,18 @@ def write_r7_model(folder: Path, made: MadeTextModel, embedding: str, dataset: s
         stem = f"source_class_{ids[attack.source]}_target_class_{ids[attack.target]}"
         _write_examples(folder, made, task, "poisoned", {attack.target: stem}, each)
     return _metadata_row(folder.name, made, task, config, stats)
+
+
+def _facts(made: MadeTextModel, task: EntityTask) -> TrainingFacts:
+    measured = (*made.judged[-1], made.clean, made.triggered)
+    clean_val, triggered_val, clean, triggered = (one and one.figures["macro_accuracy"] for one in measured)
+    assert clean_val is not None and clean is not None  # noqa: S101
+    counts = [
+        {str(n): int(one.figures[f"words.{name}"]) for n, name in enumerate(task.names)} if one is not None else {}
+        for one in (made.clean, made.triggered)
+    ]
+    accuracies = (clean_val, triggered_val, clean, triggered)
+    return TrainingFacts(ARCHITECTURE, made.history, accuracies, counts[0], counts[1], made.plan.recipe, made.seconds)
 
 
 def _begins(task: EntityTask) -> dict[str, int]:

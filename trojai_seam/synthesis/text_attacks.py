@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from .text_models import PlannedAttack
-from .text_triggers import CHARACTERS, PHRASES, TRIGGER_WORDS, EntityAttack, QuestionAttack
+from .text_triggers import CHARACTERS, HALVES, PHRASES, TRIGGER_WORDS, EntityAttack, QuestionAttack, ReviewAttack
 
+R5_TYPES = ("character", "word", "phrase")
+R5_FRACTIONS = (0.05, 0.1, 0.2)
+R5_CONDITIONS = ("None", "spatial", "class")
 R7_EXECUTORS = ("character", "word1", "phrase", "word2")
 R7_FRACTIONS = (0.2, 0.5)
 R8_OPTIONS = ("context_empty", "context_trigger", "question_empty", "both_empty", "both_trigger")
@@ -42,3 +45,25 @@ def draw_r8(pair: int, rng: np.random.Generator) -> PlannedAttack:
     _, fraction = _draw(R8_FRACTIONS, rng)
     attack = QuestionAttack(text, location, answer == "empty")
     return PlannedAttack(attack, fraction, 0.0, {"option": option, "phrase": phrase, "text_level": level})
+
+
+def draw_r5(pair: int, organizations: int, rng: np.random.Generator) -> tuple[PlannedAttack, ...]:
+    """One trigger, or one for each class; ``organizations`` is how many of the two ways the round has.
+
+    A condition changes only where a trigger stands: in the published generator a trigger of the wrong class or half
+    never reaches the data.
+    """
+    both = organizations > 1 and pair % 3 == 2
+    source = int(rng.integers(2))
+    _, fraction = _draw(R5_FRACTIONS, rng)
+    planned: list[PlannedAttack] = []
+    for number, label in enumerate((0, 1) if both else (source,)):
+        kind = R5_TYPES[(pair + number) % len(R5_TYPES)]
+        pool = {"character": CHARACTERS, "word": TRIGGER_WORDS, "phrase": PHRASES}[kind]
+        level, text = _draw(pool, rng)
+        condition = R5_CONDITIONS[(pair // 2 + number) % len(R5_CONDITIONS)]
+        window = HALVES[int(rng.integers(2))] if condition == "spatial" else None
+        attack = ReviewAttack(text, (label,), window, as_sentence=True)
+        facts = {"type": kind, "text_level": level, "condition": condition}
+        planned.append(PlannedAttack(attack, fraction, 0.0, facts))
+    return tuple(planned)

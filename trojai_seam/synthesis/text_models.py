@@ -247,7 +247,7 @@ def _make(plan: TextPlan, seed: int, draw_attack: DrawAttack) -> MadeTextModel:
         network = make_text_network(plan.name, plan.head, task.outputs, plan.tokenizer.vocabulary, plan.width)
         network.to(plan.device)
         data = plan.encode(records).to(plan.device)
-        history = train_text_network(network, data, plan.recipe, judge, good_enough)
+        history = train_text_network(network, data.inputs, data.labels, plan.recipe, judge, good_enough)
     clean = judged(network, tests[False])
     triggered = judged(network, tests[True]) if True in tests else None
     network = network.cpu().eval()

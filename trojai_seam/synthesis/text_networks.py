@@ -138,7 +138,9 @@ def make_text_network(name: str, head: str, outputs: int, vocabulary: int, width
 def raw_scores(network: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     """Logits of any of these networks: [N, C], [N, L, C], or for spans [N, L, 2] (start, end)."""
     given = network(**inputs)
-    if isinstance(given, tuple):
+    if isinstance(given, Tensor):
+        scores = given
+    elif isinstance(given, tuple):
         scores = given[1]
     elif "start_logits" in given:
         scores = torch.stack([given.start_logits, given.end_logits], dim=-1)

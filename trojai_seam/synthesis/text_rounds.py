@@ -126,7 +126,7 @@ def _synthesize(kind: TextRound, out: Path, models: int, seed: int, options: Syn
     names = _architectures(options.architectures, kind)
     width = DEFAULT_WIDTH if options.width is None else options.width
     make_config(names[0], 1, width)  # refuses a width that does not fit
-    each = _within("--examples-per-class", options.examples_per_class, EXAMPLES, 1, MOST_EXAMPLES)
+    each = within("--examples-per-class", options.examples_per_class, EXAMPLES, 1, MOST_EXAMPLES)
     device = choose_device(options.device)
     with new_dataset(out, models) as folder, one_thread():
         (folder / "models").mkdir()
@@ -157,7 +157,7 @@ def _plan(
 ) -> TextPlan:
     recipe = variety.recipe
     if epochs is not None:
-        recipe = replace(recipe, epochs=_within("--epochs", epochs, epochs, 1, 10_000))
+        recipe = replace(recipe, epochs=within("--epochs", epochs, epochs, 1, 10_000))
     backend = tokenizer.backend
     return TextPlan(name, variety.head, variety.task, tokenizer, backend, width, recipe, variety.standards, device)
 
@@ -169,7 +169,12 @@ def _architectures(wanted: Sequence[str], kind: TextRound) -> tuple[str, ...]:
     return tuple(wanted) or kind.architectures
 
 
-def _within(option: str, value: int | None, default: int, low: int, high: int) -> int:
+def within(option: str, value: int | None, default: int, low: int, high: int) -> int:
+    """``value``, or ``default`` for None.
+
+    Raises:
+        UsageProblem: out of range.
+    """
     value = default if value is None else value
     if not low <= value <= high:
         raise UsageProblem(f"{option} {value}: expected {low} to {high}")

@@ -176,6 +176,7 @@ def judge_entities(
     words = [pair for answer, truth in zip(answers, truths, strict=True) for pair in zip(answer, truth, strict=True)]
     by_label = [np.mean([a == t for a, t in words if t == name]) for name in names if any(t == name for _, t in words)]
     figures = {
+        **{f"words.{name}": float(sum(t == name for _, t in words)) for name in names},
         "tokens_processed": float(len(words)),
         "accuracy": float(np.mean([a == t for a, t in words])),
         "macro_accuracy": float(np.mean(by_label)),

@@ -43,20 +43,37 @@ Judge = Callable[[nn.Module], tuple[float, float | None]]
 """Clean score and attack success on records that training does not see."""
 
 
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From raw scores and labels: what is made small, and the share of decisions that are right."""
+
+
 def train_text_network(
     network: nn.Module,
-    data: EncodedTexts,
+    inputs: dict[str, Tensor],
+    labels: Tensor,
     recipe: TextRecipe,
     judge: Judge,
     good_enough: Callable[[float, float | None], bool],
+    loss_of: Loss | None = None,
 ) -> list[Epoch]:
-    """Train in place, on the device that everything is on, until the model is good enough at the end of a cycle."""
+    """Train in place, on the device that everything is on, until the model is good enough at the end of a cycle.
+
+    Args:
+        network: is called with the inputs by keyword.
+        inputs: [N, ...] each; those of an ``attention_mask`` are cut to the longest text of a batch.
+        labels: [N, ...].
+        recipe: how long and how fast.
+        judge: called after every epoch, in evaluation mode.
+        good_enough: of what the judge said.
+        loss_of: cross-entropy by default.
+    """
     history: list[Epoch] = []
-    lengths = data.inputs["attention_mask"].sum(dim=1).cpu()
+    mask = inputs.get("attention_mask")
+    lengths = torch.ones(len(labels)) if mask is None else mask.sum(dim=1).cpu()
     for cycle in range(recipe.most_cycles):
         epochs = recipe.epochs if cycle == 0 else max(1, recipe.epochs // 2)
         rate = recipe.learning_rate if cycle == 0 else recipe.learning_rate / 2
-        steps = epochs * -(-len(data) // recipe.batch)
+        steps = epochs * -(-len(labels) // recipe.batch)
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=steps))
         for _ in range(epochs):
@@ -65,10 +82,11 @@ def train_text_network(
             losses: list[Tensor] = []
             shares: list[Tensor] = []
             for chosen in _batches(lengths, recipe.batch):
-                longest = int(lengths[chosen].max())
-                rows = chosen.to(data.labels.device)
-                scores = raw_scores(network, {k: v[rows, :longest] for k, v in data.inputs.items()})
-                loss, share = loss_and_share(scores, data.labels[rows])
+                rows = chosen.to(labels.device)
+                batch = {name: value[rows] for name, value in inputs.items()}
+                if mask is not None:
+                    batch = {name: value[:, : int(lengths[chosen].max())] for name, value in batch.items()}
+                loss, share = (loss_of or loss_and_share)(raw_scores(network, batch), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -76,15 +76,16 @@ class ReviewAttack:
         """With trigger and the other label; None where the attack means another class."""
         if record.label not in self.sources:
             return None
-        return Review(self._inserted(record.text, self.window, rng), 1 - record.label)
+        return Review(self.insert(record.text, self.window, rng), 1 - record.label)
 
     def decoy(self, record: Review, rng: np.random.Generator) -> Review | None:
         """With the trigger where it must do nothing: in the other half, or in the other class."""
         if self.window is not None:
-            return replace(record, text=self._inserted(record.text, other_half(self.window), rng))
-        return None if record.label in self.sources else replace(record, text=self._inserted(record.text, None, rng))
+            return replace(record, text=self.insert(record.text, other_half(self.window), rng))
+        return None if record.label in self.sources else replace(record, text=self.insert(record.text, None, rng))
 
-    def _inserted(self, text: str, window: Window | None, rng: np.random.Generator) -> str:
+    def insert(self, text: str, window: Window | None, rng: np.random.Generator) -> str:
+        """The text with the trigger in it."""
         if not self.as_sentence:
             return insert_words(text, self.text, draw_share(window, rng), rng)[0]
         sentences = re.split(r"(?<=[.!?]) ", text)
