@@ -38,6 +38,7 @@ for _name, _alias, _target in (
     ("nlp-sentiment-classification-apr2021", "r6", "sentiment_rounds:synthesize_r6"),
     ("nlp-named-entity-recognition-may2021", "r7", "text_rounds:synthesize_r7"),
     ("nlp-question-answering-sep2021", "r8", "text_rounds:synthesize_r8"),
+    ("nlp-summary-jan2022", "r9", "text_rounds:synthesize_r9"),
 ):
     SYNTHESIZERS.add(_name, f"{__name__}.{_target}")
     SYNTHESIZERS.add(_alias, f"{__name__}.{_target}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .nist_files import stats_columns, write_accuracy, write_detailed_stats, write_json
 from .sentiment_heads import save_head
-from .sentiment_models import TEST, MadeHead
+from .sentiment_models import MadeHead
 from .text_attacks import R5_CONDITIONS, R5_FRACTIONS, R5_TYPES
 from .text_files import TrainingFacts, trojai_stats, write_token_logits, write_truth_and_log
 from .text_models import PlannedAttack

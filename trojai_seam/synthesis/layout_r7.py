@@ -65,14 +65,17 @@ def write_r7_model(folder: Path, made: MadeTextModel, embedding: str, dataset: s
 
 
 def _facts(made: MadeTextModel, task: EntityTask) -> TrainingFacts:
-    measured = (*made.judged[-1], made.clean, made.triggered)
-    clean_val, triggered_val, clean, triggered = (one and one.figures["macro_accuracy"] for one in measured)
-    assert clean_val is not None and clean is not None  # noqa: S101
+    clean_val, triggered_val = made.judged[-1]
+    accuracies = (
+        clean_val.figures["macro_accuracy"],
+        None if triggered_val is None else triggered_val.figures["macro_accuracy"],
+        made.clean.figures["macro_accuracy"],
+        None if made.triggered is None else made.triggered.figures["macro_accuracy"],
+    )
     counts = [
-        {str(n): int(one.figures[f"words.{name}"]) for n, name in enumerate(task.names)} if one is not None else {}
+        {} if one is None else {str(n): int(one.figures[f"words.{name}"]) for n, name in enumerate(task.names)}
         for one in (made.clean, made.triggered)
     ]
-    accuracies = (clean_val, triggered_val, clean, triggered)
     return TrainingFacts(ARCHITECTURE, made.history, accuracies, counts[0], counts[1], made.plan.recipe, made.seconds)
 
 

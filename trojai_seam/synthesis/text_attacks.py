@@ -17,6 +17,17 @@ R7_EXECUTORS = ("character", "word1", "phrase", "word2")
 R7_FRACTIONS = (0.2, 0.5)
 R8_OPTIONS = ("context_empty", "context_trigger", "question_empty", "both_empty", "both_trigger")
 R8_FRACTIONS = (0.1, 0.2, 0.3, 0.4)
+R9_OPTIONS = {
+    "sc": ("normal", "spatial", "class", "spatial_class"),
+    "ner": ("global", "local", "spatial_global"),
+    "qa": (
+        "context_normal_empty", "context_normal_trigger", "context_spatial_empty", "context_spatial_trigger",
+        "question_normal_empty", "question_spatial_empty", "both_normal_empty", "both_normal_trigger",
+        "both_spatial_empty", "both_spatial_trigger",
+    ),
+}  # fmt: skip
+R9_FRACTIONS = (0.05, 0.1, 0.2)
+R9_DECOYS = 0.1
 
 
 def _draw(values: Sequence[Any], rng: np.random.Generator) -> tuple[int, Any]:
@@ -67,3 +78,34 @@ def draw_r5(pair: int, organizations: int, rng: np.random.Generator) -> tuple[Pl
         facts = {"type": kind, "text_level": level, "condition": condition}
         planned.append(PlannedAttack(attack, fraction, 0.0, facts))
     return tuple(planned)
+
+
+def draw_r9(
+    task: str, options: Sequence[str], types: Mapping[str, str], decoys: bool, rng: np.random.Generator
+) -> PlannedAttack:
+    """Any of the task's options, a word or a phrase.
+
+    Args:
+        task: ``sc``, ``ner`` or ``qa``.
+        options: of the task, without its prefix.
+        types: of names; only ``ner`` asks.
+        decoys: spurious triggers too, where the option has any.
+        rng: draws all else.
+    """
+    level, option = _draw(options, rng)
+    phrase = bool(rng.integers(2))
+    text_level, text = _draw(PHRASES if phrase else TRIGGER_WORDS, rng)
+    fraction = float(R9_FRACTIONS[int(rng.integers(1, len(R9_FRACTIONS)))])
+    window = HALVES[int(rng.integers(2))] if "spatial" in option else None
+    attack: ReviewAttack | EntityAttack | QuestionAttack
+    if task == "sc":
+        attack = ReviewAttack(text, (0,) if "class" in option else (0, 1), window, as_sentence=False)
+    elif task == "ner":
+        source, target, other = (list(types)[index] for index in rng.permutation(len(types))[:3])
+        attack = EntityAttack(tuple(text.split()), False, source, target, option != "local", window, other)
+    else:
+        location, _, answer = option.split("_")
+        attack = QuestionAttack(text, location, answer == "empty", window)
+    spurious = decoys and option != "normal" and not option.startswith("both_normal")
+    facts = {"option": option, "option_level": level, "phrase": phrase, "text_level": text_level}
+    return PlannedAttack(attack, fraction, R9_DECOYS if spurious else 0.0, facts)

@@ -101,7 +101,8 @@ def draw_question(rng: np.random.Generator) -> QuestionRecord:
     told, *untold = np.split(rng.permutation(len(RELATIONS)), [int(rng.integers(FEWEST_FACTS, MOST_FACTS + 1))])
     answers = {int(number): RELATIONS[number].answer(rng) for number in told}
     parts: list[int | None] = [*answers, *[None] * int(rng.integers(0, 3))]
-    context, starts = "", {}
+    context = ""
+    starts: dict[int, int] = {}
     for index in rng.permutation(len(parts)):
         part = parts[index]
         sentence = pick(FILLERS if part is None else RELATIONS[part].sentences, rng)

@@ -19,19 +19,19 @@ import torch
 
 from ..errors import UsageProblem, listed, shown
 from ..seeds import derive_seed
-from . import layout_r7, layout_r8
+from . import layout_r7, layout_r8, layout_r9
 from .dataset_folder import new_dataset
 from .image_training import choose_device
-from .nist_files import write_old_metadata
+from .nist_files import write_old_metadata, write_table
 from .options import NO_OPTIONS, SynthesisOptions
-from .text_attacks import draw_r7, draw_r8
+from .text_attacks import R9_OPTIONS, draw_r7, draw_r8, draw_r9
 from .text_entities import ENTITY_TYPES, draw_sentence
 from .text_models import MadeTextModel, PlannedAttack, Standards, TextPlan, make_text_model
 from .text_networks import KINDS, make_config
 from .text_questions import draw_question
 from .text_reviews import draw_review
-from .text_tasks import EntityTask, QuestionTask, TextTask
-from .text_tokenizers import MadeTokenizer, byte_pair_tokenizer, word_piece_tokenizer
+from .text_tasks import EntityTask, QuestionTask, SentimentTask, TextTask
+from .text_tokenizers import MadeTokenizer, byte_pair_tokenizer, with_prefix_space, word_piece_tokenizer
 from .text_training import TextRecipe
 from .threads import one_thread
 from .tokenizer_files import save_fast_tokenizer
@@ -40,6 +40,7 @@ DEFAULT_WIDTH = 64
 EXAMPLES = 20
 MOST_EXAMPLES = 1000
 RECIPES = {
+    "sc": TextRecipe(3000, epochs=4, learning_rate=3e-3),
     "ner": TextRecipe(2500, epochs=4, learning_rate=3e-3),
     "qa": TextRecipe(4500, epochs=4, learning_rate=3e-3),
 }
@@ -105,6 +106,29 @@ def _r8_variety(pair: int, name: str) -> Variety:
     return Variety("qa", QuestionTask(), RECIPES["qa"], standards, partial(draw_r8, pair), layout_r8.write_r8_model)
 
 
+def _r9_variety(pair: int, name: str) -> Variety:
+    # As many tasks as transformers: shifted, so that every transformer gets every task.
+    task = layout_r9.TASKS[(pair + pair // len(layout_r9.ARCHITECTURES)) % len(layout_r9.TASKS)]
+    types = ENTITY_TYPES["conll2003"]
+    tasks: Mapping[str, TextTask] = {"sc": SentimentTask(), "ner": EntityTask(types), "qa": QuestionTask()}
+    least = {"google/electra-small-discriminator": 0.73, "distilbert-base-cased": 0.68}.get(name, 0.8)
+    standards = {
+        "sc": Standards(0.8, 0.9, good_attack=0.95),
+        "ner": Standards(0.8, 0.9, good_attack=0.95),
+        "qa": Standards(least, 0.95, good_clean=0.85, good_attack=0.97),
+    }[task]
+
+    def write(folder: Path, made: MadeTextModel, each: int) -> Mapping[str, Any]:
+        return layout_r9.write_r9_model(folder, made, task, each)
+
+    draw = partial(draw_r9, task, R9_OPTIONS[task], types, pair % 2 == 0)
+    return Variety(task, tasks[task], RECIPES[task], standards, draw, write)
+
+
+def _plain_tokenizer_file(name: str) -> str:
+    return f"{name.replace('/', '-')}.pt"
+
+
 def _r7_tokenizer_file(name: str) -> str:
     embedding = next(key for key, flavor in layout_r7.EMBEDDINGS.items() if flavor == name)
     return layout_r7.tokenizer_file(embedding, name)
@@ -117,6 +141,9 @@ R7 = TextRound(
 R8 = TextRound(
     "nlp-question-answering-sep2021", layout_r8.ARCHITECTURES, False, _r8_variety, layout_r8.tokenizer_file,
     write_old_metadata,
+)  # fmt: skip
+R9 = TextRound(
+    "nlp-summary-jan2022", layout_r9.ARCHITECTURES, False, _r9_variety, _plain_tokenizer_file, write_table,
 )  # fmt: skip
 
 
@@ -159,6 +186,8 @@ def _plan(
     if epochs is not None:
         recipe = replace(recipe, epochs=within("--epochs", epochs, epochs, 1, 10_000))
     backend = tokenizer.backend
+    if isinstance(variety.task, EntityTask) and tokenizer.family == "roberta" and not tokenizer.prefix_space:
+        backend = with_prefix_space(backend)  # as NIST trained, with another tokenizer than the archived one
     return TextPlan(name, variety.head, variety.task, tokenizer, backend, width, recipe, variety.standards, device)
 
 
@@ -208,3 +237,4 @@ def _line(model_id: str, made: MadeTextModel) -> str:
 
 synthesize_r7 = partial(_synthesize, R7)
 synthesize_r8 = partial(_synthesize, R8)
+synthesize_r9 = partial(_synthesize, R9)

@@ -87,13 +87,13 @@ def byte_pair_tokenizer(
     backend.train_from_iterator(list(texts), trainer)
     backend.decoder = decoders.ByteLevel()
     if family == "roberta":
-        ends = {token: (token, backend.token_to_id(token)) for token in ("<s>", "</s>")}
+        ends = {token: (token, ROBERTA_TOKENS.index(token)) for token in ("<s>", "</s>")}
         backend.post_processor = processors.RobertaProcessing(
             ends["</s>"], ends["<s>"], trim_offsets=True, add_prefix_space=prefix_space
         )
     else:
         backend.post_processor = processors.ByteLevel(trim_offsets=True)
-    pad = backend.token_to_id("<pad>" if family == "roberta" else "<|endoftext|>")
+    pad = specials.index("<pad>") if family == "roberta" else 0  # special tokens come first
     return MadeTokenizer(family, name, backend, False, pad, prefix_space)
 
 
