@@ -34,6 +34,11 @@ for _name, _alias, _target in (
     ("image-classification-dec2020", "r3", "image_rounds:synthesize_r3"),
     ("image-classification-feb2021", "r4", "image_rounds:synthesize_r4"),
     ("image-classification-sep2022", "r11", "image_rounds:synthesize_r11"),
+    ("nlp-sentiment-classification-mar2021", "r5", "sentiment_rounds:synthesize_r5"),
+    ("nlp-sentiment-classification-apr2021", "r6", "sentiment_rounds:synthesize_r6"),
+    ("nlp-named-entity-recognition-may2021", "r7", "text_rounds:synthesize_r7"),
+    ("nlp-question-answering-sep2021", "r8", "text_rounds:synthesize_r8"),
+    ("nlp-summary-jan2022", "r9", "text_rounds:synthesize_r9"),
 ):
     SYNTHESIZERS.add(_name, f"{__name__}.{_target}")
     SYNTHESIZERS.add(_alias, f"{__name__}.{_target}")

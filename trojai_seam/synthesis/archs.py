@@ -34,20 +34,23 @@ def make_network(layers: int, activation: str, features: int = 135, width: int =
 
 def save_as_nist(network: nn.Module, path: Path) -> None:
     """``torch.save`` of the whole module; its class is importable as ``archs.<Name>`` only while it is written."""
-    with _importable(type(network)):
+    with importable(type(network)):
         torch.save(network, path)
 
 
 @contextmanager
-def _importable(kind: type) -> Iterator[None]:
-    before = sys.modules.get(kind.__module__)
-    module = ModuleType(kind.__module__)
-    setattr(module, kind.__name__, kind)
-    sys.modules[kind.__module__] = module
+def importable(*kinds: type) -> Iterator[None]:
+    """The classes can be imported, and hence pickled, from the modules that they name; nothing else of these can."""
+    modules = {name: ModuleType(name) for name in {kind.__module__ for kind in kinds}}
+    for kind in kinds:
+        setattr(modules[kind.__module__], kind.__name__, kind)
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
     try:
         yield
     finally:
-        if before is None:
-            del sys.modules[kind.__module__]
-        else:
-            sys.modules[kind.__module__] = before
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module

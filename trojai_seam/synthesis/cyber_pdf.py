@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from .archs import make_network, save_as_nist
 from .dataset_folder import SynthesisFailure, new_dataset
 from .malware_features import BENIGN, MALICIOUS, Population, Watermark
 from .options import NO_OPTIONS, SynthesisOptions
+from .threads import one_thread
 
 TRAIN, TEST, BATCH = 5000, 2000, 64
 ATTEMPTS, LEAST_ACCURACY, LEAST_ATTACK = 6, 0.9, 0.85
@@ -73,20 +73,9 @@ def synthesize(out: Path, models: int, seed: int = 0, recipe: Recipe = NIST_RECI
         UsageProblem: ``out`` exists and is not empty, ``models`` is out of range, or ``out`` cannot be written.
         SynthesisFailure: a model did not train.
     """
-    with new_dataset(out, models) as folder, _one_thread():
+    with new_dataset(out, models) as folder, one_thread():
         (folder / "models").mkdir()
         _write_round(folder, models, seed, recipe)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks this small train several times faster without handing work between threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def synthesize_round(out: Path, models: int, seed: int, options: SynthesisOptions = NO_OPTIONS) -> None:

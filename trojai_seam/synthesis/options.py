@@ -21,7 +21,8 @@ class SynthesisOptions:
         epochs: length of a training run.
         architectures: names from the round's list, taken in turn.
         classes: how many kinds of sign.
-        examples_per_class: clean example images shipped per class.
+        examples_per_class: clean examples shipped per class (or kind of name; or in all, where there are none).
+        width: hidden size of a text round's transformers.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: called with one line per finished model.
     """
@@ -31,6 +32,7 @@ class SynthesisOptions:
     architectures: tuple[str, ...] = ()
     classes: int | None = None
     examples_per_class: int | None = None
+    width: int | None = None
     device: str | None = None
     progress: Callable[[str], None] = silent
 
