@@ -34,7 +34,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/trojai-seam/bin/pip install /build/source \
     && mkdir -p /build/root/learned_parameters \
     && /opt/trojai-seam/bin/python -m trojai_seam.container.packaging "${TASK}" /build/root "${COMMIT}" \
-    && /opt/trojai-seam/bin/pip list --format=freeze > /build/root/CONTENTS.txt \
+    && /opt/trojai-seam/bin/pip list --format=freeze --exclude pip > /build/root/CONTENTS.txt \
     && /opt/trojai-seam/bin/pip uninstall --yes pip \
     && find /opt/trojai-seam -path '*/torch/include' -prune -exec rm -r {} + \
     && find /opt/trojai-seam -name '*.a' -delete \
