@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.batch.misbehaving import make, networks_file, wait_until, workers_of
+from tests.batch.misbehaving import NETWORKS_FILE, make, wait_until, workers_of
 from tests.made_rounds import write_round
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.records import read_rows
@@ -93,7 +93,7 @@ def test_hanging_crashing_and_greedy_models_are_one_failed_row_each(tmp_path, ta
     dataset = write_round(tmp_path / "round", 6)
     for number, name in enumerate(("Hangs", "Crashes", "Hogs", "Exits"), 1):
         make(dataset / "models" / f"id-{number:08}", name)
-    results = run(dataset, tmp_path / "a", workers=2, time_limit=4, memory_limit=900 << 20, networks=networks_file())
+    results = run(dataset, tmp_path / "a", workers=2, time_limit=4, memory_limit=900 << 20, networks=NETWORKS_FILE)
     assert not children(tag)  # the hanging one had started a process of its own
     assert results["status"].tolist() == ["done", *["failed"] * 4, "done"]
     assert results["error_kind"].tolist()[1:5] == ["time-limit", "crash", "memory-limit", "crash"]
@@ -109,7 +109,7 @@ def test_hanging_crashing_and_greedy_models_are_one_failed_row_each(tmp_path, ta
     assert not tails[0]
     # Only what met the time limit is tried again.
     make(path, "Net2")
-    again = run(dataset, tmp_path / "a", retry="timeout", networks=networks_file())
+    again = run(dataset, tmp_path / "a", retry="timeout", networks=NETWORKS_FILE)
     assert again["status"].tolist() == ["done", "done", *["failed"] * 3, "done"]
 
 
@@ -118,7 +118,7 @@ def test_hanging_crashing_and_greedy_models_are_one_failed_row_each(tmp_path, ta
 def test_memory_that_runs_out_in_company_is_tried_again_alone(tmp_path, tag):
     dataset = write_round(tmp_path / "round", 4)
     rows = run(dataset, tmp_path / "serial")
-    networks = networks_file()
+    networks = NETWORKS_FILE
     for number in (1, 2):
         make_like(dataset / "models" / f"id-{number:08}", number)
     results = run(dataset, tmp_path / "a", workers=2, prefetch=1, networks=networks)
@@ -142,7 +142,7 @@ def make_like(folder: Path, seed: int) -> None:
 def test_a_worker_that_is_killed_costs_no_row(tmp_path, tag):
     dataset = write_round(tmp_path / "round", 3)
     make(dataset / "models" / "id-00000001", "Slow")
-    networks = networks_file()
+    networks = NETWORKS_FILE
     process = start(tag, dataset, "--out", tmp_path / "a", "--networks", networks, SLOW="3")
     wait_until(lambda: (tmp_path / "a" / "records" / "id-00000000.h5").exists())
     wait_until(lambda: len(children(tag)) == 2)
@@ -162,7 +162,7 @@ def hanging(tmp_path, tag):
     """A command whose worker hangs, with a process of its own below it."""
     dataset = write_round(tmp_path / "round", 1)
     make(dataset / "models" / "id-00000000", "Hangs")
-    process = start(tag, dataset, "--out", tmp_path / "a", "--networks", networks_file())
+    process = start(tag, dataset, "--out", tmp_path / "a", "--networks", NETWORKS_FILE)
     wait_until(lambda: len(children(tag)) == 3 or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     yield process
@@ -201,7 +201,7 @@ def test_stopping_at_once(hanging, tag, tmp_path, signals):
 def test_interrupted_once_finishes_what_runs(tmp_path, tag):
     dataset = write_round(tmp_path / "round", 4)
     make(dataset / "models" / "id-00000000", "Slow")
-    process = start(tag, dataset, "--out", tmp_path / "a", "--networks", networks_file(), SLOW="3")
+    process = start(tag, dataset, "--out", tmp_path / "a", "--networks", NETWORKS_FILE, SLOW="3")
     wait_until(lambda: list((tmp_path / "a").glob("claims/*")))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

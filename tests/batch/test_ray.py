@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.batch.misbehaving import make, networks_file
+from tests.batch.misbehaving import NETWORKS_FILE, make
 from tests.made_rounds import write_round
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.plan import Plan
@@ -58,7 +58,7 @@ def test_two_nodes_give_serial_rows_also_when_one_is_lost(cluster, tmp_path):
     (dataset / "models" / "id-00000002" / "model.pt").write_bytes(b"")
     make(dataset / "models" / "id-00000003", "Slow")
     make(dataset / "models" / "id-00000004", "Slow")
-    networks = networks_file()
+    networks = NETWORKS_FILE
     rows = run(dataset, tmp_path / "serial", networks=networks)
     same(rows, run(dataset, tmp_path / "a", ray_address=made.address, networks=networks))
     assert not list((tmp_path / "a" / "claims").iterdir())

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..errors import RunDirectoryProblem, TooManyFailures
+from ..errors import RunDirectoryProblem, TooManyFailures, listed
 from ..networks import load_user_networks
-from ..rounds import detect_round, discover, get_round
+from ..rounds import ModelDirectory, detect_round, discover, get_round
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
+from ..rounds.opening import file_sha256, model_stamp
 from ..seam import resolve
 from ..seam.methods import get_method
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
@@ -88,6 +89,8 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     claim_run_directory(plan, paths)
     known = finished(paths, [d.model_id for d in selected], plan.fingerprint)
     again = {model_id for model_id, row in known.items() if _is_again(row, options.retry)}
+    swapped = [d.model_id for d in selected if d.model_id in known and _was_swapped(d, known[d.model_id])]
+    again.update(swapped)
     networks = None if options.networks is None else Path(options.networks).resolve()
     assignment = Assignment(plan, paths, options.budget, networks, cache)
     units = [
@@ -102,6 +105,8 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         claims.release(_EXPECTED)
         work = Work(assignment, units, claims, progress, most_failures(options, len(selected)))
         progress.start(len(selected), len(kept), kept.count("failed"), spread.slots)
+        if swapped:
+            progress.note(f"evaluated again, because another model.pt lies there now: {listed(swapped)}")
         try:
             with two_step_interrupt(work.interrupt):
                 executor(work, spread)
@@ -154,6 +159,14 @@ def _is_again(row: Mapping[str, Any], retry: str | None) -> bool:
     return retry == "all" or (
         failed and (retry == "failed" or (retry == "timeout" and row["error_kind"] == "time-limit"))
     )
+
+
+def _was_swapped(directory: ModelDirectory, row: Mapping[str, Any]) -> bool:
+    """Whether a done row is about another model.pt than the one that lies there now. The hash is only computed where
+    size or time of the file say that it may be."""
+    if row["status"] != "done" or row.get("model_stamp") in (None, model_stamp(directory.model_path)):
+        return False
+    return directory.model_path.is_file() and file_sha256(directory.model_path) != row.get("model_sha256")
 
 
 def _teach(path: str | Path | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UnsupportedModel, shown
+from ..errors import RefusedArchive, UnsupportedModel, shown
 from ..loading import Budget, read_model
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
@@ -61,6 +61,7 @@ def open_directory(
         TrojaiSeamError: whatever is wrong with the directory; see :func:`open_network` and :class:`Adapter`.
     """
     poisoned = directory.poisoned
+    stamp = model_stamp(directory.model_path)
     model, facts = open_network(directory, device, budget)
     round_config = variant_of(round_config, directory, facts["class_path"])
     num_classes = facts["num_classes"]
@@ -80,8 +81,11 @@ def open_directory(
         "clean_per_class": _fewest_per_class(examples.clean.labels),
         **{column: value for column, value in examples.facts.items() if value is not None},
         "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,
-        "model_sha256": _sha256(directory.model_path),
+        "model_sha256": file_sha256(directory.model_path),
+        "model_stamp": stamp,
     }
+    if model_stamp(directory.model_path) != stamp:
+        raise RefusedArchive(directory.model_path, "was replaced or changed while it was being read")
     return Subject(
         model=model,
         task=task,
@@ -138,6 +142,16 @@ def _fewest_per_class(labels: torch.Tensor) -> int | None:
     return int(torch.bincount(known)[torch.unique(known)].min()) if len(known) else None
 
 
-def _sha256(path: Path) -> str:
+def model_stamp(path: Path) -> str | None:
+    """Size and modification time, which change with the file; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
