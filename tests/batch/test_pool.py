@@ -206,8 +206,10 @@ def test_interrupted_once_finishes_what_runs(tmp_path, tag):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert [path.name for path in (tmp_path / "a" / "records").iterdir()] == ["id-00000000.h5"]
-    assert len(pd.read_csv(tmp_path / "a" / "results.csv")) == 1
+    # On a busy machine the claim can be there before a worker has the model; then it is given back, and nothing ran.
+    records = [path.name for path in (tmp_path / "a" / "records").iterdir()]
+    assert records in ([], ["id-00000000.h5"])
+    assert len(pd.read_csv(tmp_path / "a" / "results.csv")) == len(records)
     assert err.rstrip().endswith("run the same command again to continue")
 
 
