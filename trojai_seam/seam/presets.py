@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from ..registry import Registry
 from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
+from .presets_text import TEXT_PRESETS
 
 DEFAULT_PRESET = "default"
 PRESETS: Registry[UnlearnConfig] = Registry("preset")
@@ -74,6 +75,8 @@ PRESETS.add(
         preset="images-finetune", augmentation=1.0, forget=ForgetConfig(max_epochs=0), recover=_IMAGE_RECOVERY
     ),
 )
+for _preset in TEXT_PRESETS:
+    PRESETS.add(_preset.preset, _preset)
 PRESETS.add(
     "no-op",
     UnlearnConfig(preset="no-op", forget=ForgetConfig(max_epochs=0), recover=PhaseConfig(max_epochs=0)),
