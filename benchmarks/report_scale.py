@@ -9,7 +9,6 @@ a fresh process: seconds on the clock and of CPU (without imports), peak memory,
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import resource
 import shutil
@@ -18,10 +17,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from trojai_seam.batch.paths import RunPaths
+from trojai_seam.batch.records import read_row, write_record
 
 STEPS = ("tables", "summary", "compare", "report")
 
@@ -31,16 +32,26 @@ def multiply(run: Path, to: Path, models: int) -> None:
     source, made = RunPaths(run), RunPaths(to)
     made.records.mkdir(parents=True)
     shutil.copy(source.plan, made.plan)
-    contents = [path.read_bytes() for path in sorted(source.records.glob("*.h5"))]
+    records = [(read_row(path), _arrays(path)) for path in sorted(source.records.glob("*.h5"))]
     expected = []
     for number in range(models):
-        buffer = io.BytesIO(contents[number % len(contents)])
+        row, arrays = records[number % len(records)]
         model_id = f"id-{number:08}"
-        with h5py.File(buffer, "r+") as file:
-            file.attrs["model_id"] = model_id
-            expected.append({"model_id": model_id, "poisoned": bool(file.attrs.get("poisoned", False))})
-        made.record(model_id).write_bytes(buffer.getvalue())
+        write_record(made.record(model_id), {**row, "model_id": model_id}, arrays)
+        expected.append({"model_id": model_id, "poisoned": row.get("poisoned")})
     made.expected.write_text("".join(json.dumps(line) + "\n" for line in expected))
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+
+    def keep(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            arrays[name] = list(node.asstr()[()]) if h5py.check_string_dtype(node.dtype) else node[()]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(keep)
+    return arrays
 
 
 def step(name: str, run: Path) -> None:

@@ -56,9 +56,18 @@ class Deadline:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """A block that neither the deadline nor SIGTERM interrupts: for writing a result."""
-    numbers = {signal.SIGALRM, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    # Not by a signal mask: that is one thread's own, and the kernel hands the signal to any other thread.
+    came: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGALRM, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda *signalled: came.append(signalled)) for number in numbers}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in came[:1]:
+            handler = handlers[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+            elif handler == signal.SIG_DFL:
+                signal.raise_signal(number)

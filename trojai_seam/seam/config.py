@@ -12,7 +12,7 @@ from ..errors import ConfigProblem, shown
 LABEL_SAMPLING = ("uniform", "wrong-only")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "one-cycle")
-TRAINABLE = ("all", "head")
+TRAINABLE = ("all", "head", "no-embeddings")
 BATCH_NORM = ("train", "frozen-stats")
 
 
@@ -63,6 +63,8 @@ class ForgetConfig(PhaseConfig):
     """The forgetting phase: training on random labels."""
 
     label_sampling: str = "uniform"
+    span_learning_rate: float | None = None
+    """Instead of ``learning_rate`` where answers are spans of a text; unset: no difference."""
     fresh_labels: bool = True
     """New random labels for every batch; otherwise each example keeps the random label that it got first."""
 
@@ -77,7 +79,8 @@ class UnlearnConfig:
     trainable: str = "all"
     batch_norm: str = "train"
     feature_noise: float = 0.0
-    """Standard deviation of Gaussian noise that is added to every training batch, in units of the inputs."""
+    """Standard deviation of Gaussian noise that is added to every training batch: in units of the inputs, or for token
+    ids to the word embeddings, in units of their standard deviation."""
     augmentation: float = 0.0
     """Strength, 0 … 1, of the random views that image batches ``[N, C, H, W]`` are trained on in both phases."""
     recolouring: float = 0.0
@@ -86,6 +89,9 @@ class UnlearnConfig:
     """Share of these views that get a patch of one colour over a random place: polygons lose their meaning."""
     self_labelled: int = 512
     """Images that method ``seam-self-labelled`` makes of the fit images and lets the network label; no other does."""
+    rate_width: int | None = None
+    """Learning rates are meant for a network whose head reads this many features, and go down in proportion for wider
+    ones (up for narrower ones); unset: they are taken as they are."""
     forget: ForgetConfig = field(default_factory=ForgetConfig)
     recover: PhaseConfig = field(default_factory=PhaseConfig)
 
@@ -163,6 +169,8 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
     yield from _bounded("self_labelled", config.self_labelled, 1, 100_000)
     for name in ("augmentation", "recolouring", "patches"):
         yield from _bounded(name, getattr(config, name), 0, 1)
+    yield from _bounded("rate_width", config.rate_width, 1, 1_000_000)
+    yield from _bounded("forget.span_learning_rate", config.forget.span_learning_rate, 0, 1e3)
     yield from _one_of("forget.label_sampling", config.forget.label_sampling, LABEL_SAMPLING)
     for name, phase in (("forget", config.forget), ("recover", config.recover)):
         yield from _one_of(f"{name}.optimizer", phase.optimizer, OPTIMIZERS)

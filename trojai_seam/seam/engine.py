@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -22,10 +23,11 @@ from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
 from .batches import batches_per_epoch, epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
+from .embedding_noise import noisy_embeddings
 from .memory_layout import channels_first, channels_last
 from .outcome import EpochTrace, Outcome, PhaseOutcome
 from .schedule import StopWatcher, threshold
-from .training_mode import enter_training, moves_batch_statistics, trainable_parameters
+from .training_mode import enter_training, moves_batch_statistics, rate_factor, trainable_parameters
 
 FUSED_FROM = 500_000
 """Parameters from which one pass over memory per step saves time; a third of a ResNet-18's on a CPU."""
@@ -72,7 +74,8 @@ def unlearn(
         raise EngineFailure(f"{what} cannot train BatchNorm statistics; use --set batch_norm=frozen-stats")
     generator = torch.Generator().manual_seed(seed)
     run = _Run(model, task, fit, config, generator, observer)
-    with torch.random.fork_rng(devices=run.devices), torch.enable_grad():
+    noise = noisy_embeddings(model, config.feature_noise)
+    with noise, torch.random.fork_rng(devices=run.devices), torch.enable_grad():
         torch.manual_seed(seed)  # for dropout, which draws from the global generators
         phases = (run.phase("forget", config.forget), run.phase("recover", config.recover))
     channels_first(model.eval())
@@ -123,6 +126,7 @@ class _Run:
         total = min(total, phase.max_epochs * per_epoch)
         if total == 0:
             return PhaseOutcome(name, "no-steps", limit, start, start, 0, 0, 0.0)
+        phase = replace(phase, learning_rate=self._learning_rate(phase))
         optimizer = _optimizer(phase, trainable_parameters(self.model, config.trainable))
         scheduler = _scheduler(phase, optimizer, total)
         fixed = self._fixed_labels(phase)
@@ -154,6 +158,12 @@ class _Run:
         elif status == "missed" and limit is None:
             status = "no-rule"
         return PhaseOutcome(name, status, limit, start, accuracy, epoch + 1, steps, time.perf_counter() - began)
+
+    def _learning_rate(self, phase: PhaseConfig) -> float:
+        rate = phase.learning_rate
+        if isinstance(phase, ForgetConfig) and phase.span_learning_rate is not None:
+            rate = phase.span_learning_rate if self.task.name == "span-extraction" else rate
+        return rate * rate_factor(self.model, self.config.rate_width)
 
     def _fixed_labels(self, phase: PhaseConfig) -> Tensor | None:
         """Training labels of all fit examples, on the CPU; ``None`` if every epoch draws new ones."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from ..registry import Registry
 from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
+from .presets_text import TEXT_PRESETS
 
 DEFAULT_PRESET = "default"
 PRESETS: Registry[UnlearnConfig] = Registry("preset")
@@ -96,6 +97,8 @@ PRESETS.add(
         recover=PhaseConfig(max_epochs=40, learning_rate=5e-4, schedule="one-cycle", draws_per_epoch=200),
     ),
 )
+for _preset in TEXT_PRESETS:
+    PRESETS.add(_preset.preset, _preset)
 PRESETS.add(
     "no-op",
     UnlearnConfig(preset="no-op", forget=ForgetConfig(max_epochs=0), recover=PhaseConfig(max_epochs=0)),
