@@ -65,9 +65,9 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number, frame in came[:1]:
-            handler = handlers[signal.Signals(number)]
+        for signalled, frame in came[:1]:
+            handler = handlers[signal.Signals(signalled)]
             if callable(handler):
-                handler(number, frame)
+                handler(signalled, frame)
             elif handler == signal.SIG_DFL:
-                signal.raise_signal(number)
+                signal.raise_signal(signalled)
