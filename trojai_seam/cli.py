@@ -271,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(
-        "round", metavar="ROUND", help="r2, r3, r4, r11 (images), r7, r8 (texts) or cyber-pdf-dec2022"
+        "round", metavar="ROUND", help="r2, r3, r4, r11 (images), r5 to r9 (texts) or cyber-pdf-dec2022"
     )
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")

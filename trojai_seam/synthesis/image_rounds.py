@@ -87,6 +87,7 @@ R11 = ImageRound(
 
 def _synthesize(kind: ImageRound, out: Path, models: int, seed: int, options: SynthesisOptions = NO_OPTIONS) -> None:
     """Write a dataset folder; see :class:`~trojai_seam.synthesis.Synthesizer`."""
+    options.allow_only(kind.name, "image_size", "epochs", "architectures", "classes", "examples_per_class", "device")
     pixels = _within("--image-size", options.image_size, DEFAULT_PIXELS, LEAST_PIXELS, MOST_PIXELS)
     classes = _within("--classes", options.classes, DEFAULT_CLASSES, LEAST_CLASSES, MOST_CLASSES)
     epochs = options.epochs

@@ -87,6 +87,11 @@ class MadeHead:
     def poisoned(self) -> bool:
         return bool(self.planned)
 
+    def right(self, reviews: Sequence[Review], vectors: Tensor) -> list[bool]:
+        """For each review whether the head gives its label (the attacker's, if it is triggered)."""
+        answers: list[int] = _logits(self.network, vectors).argmax(dim=1).tolist()
+        return [answer == review.label for answer, review in zip(answers, reviews, strict=True)]
+
     def examples(
         self, each: int, label: int, attack: PlannedAttack | None
     ) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
@@ -102,8 +107,8 @@ class MadeHead:
         if attack is not None:
             reviews = _triggered(reviews, attack, rng)
         vectors = self.pool.embedding.vectors([review.text for review in reviews])
-        right = _logits(self.network, vectors).argmax(dim=1) == torch.tensor([review.label for review in reviews])
-        texts = [review.text for review, good in zip(reviews, right.tolist(), strict=True) if good][:each]
+        right = self.right(reviews, vectors)
+        texts = [review.text for review, good in zip(reviews, right, strict=True) if good][:each]
         if len(texts) < each:
             raise SynthesisFailure(f"{self.plan.architecture}: only {len(texts)} of {each} examples of class {label}")
         alone = self.pool.embedding.vectors(texts, each_alone=True)

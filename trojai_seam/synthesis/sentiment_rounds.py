@@ -56,7 +56,7 @@ def _synthesize(
         known = listed(layout.architectures)
         raise UsageProblem(f"--architectures {shown(unknown[0])!r}: not in this round; known: {known}")
     width = DEFAULT_WIDTH if options.width is None else options.width
-    make_config(next(iter(layout.embeddings.values())), 1, width)  # refuses a width that does not fit
+    make_config(next(iter(layout.embeddings.values())), 100, width)  # refuses a width that does not fit
     each = within("--examples-per-class", options.examples_per_class, EXAMPLES, 1, MOST_EXAMPLES)
     recipe = RECIPE
     if options.epochs is not None:

@@ -151,7 +151,7 @@ class MadeTextModel:
         kept: list[Record] = []
         for _ in range(DRAWS_PER_EXAMPLE):
             drawn = draw_records(self.plan.task, attack, 2 * each, rng)
-            right = self._judge(drawn).right
+            right = self.right(drawn)
             kept += [record for record, good in zip(drawn, right, strict=True) if good and wanted(record)]
             if len(kept) >= each:
                 chosen = kept[:each]
@@ -163,9 +163,11 @@ class MadeTextModel:
             f"{self.plan.name}: only {len(kept)} of {each} {purpose} that the network is right about"
         )
 
-    def _judge(self, records: Sequence[Record]) -> Judgement:
+    def right(self, records: Sequence[Record]) -> list[bool]:
+        """For each record whether the network is right about it (fooled, if it is triggered)."""
         encoded = self.plan.encode(records)
-        return self.plan.task.judge(text_scores(self.network, encoded), encoded, records)
+        right: list[bool] = self.plan.task.judge(text_scores(self.network, encoded), encoded, records).right.tolist()
+        return right
 
 
 def _success(planned: PlannedAttack | None, triggered: Judgement | None) -> float | None:

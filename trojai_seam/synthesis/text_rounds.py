@@ -152,7 +152,7 @@ def _synthesize(kind: TextRound, out: Path, models: int, seed: int, options: Syn
     options.allow_only(kind.name, "epochs", "architectures", "examples_per_class", "device", "width")
     names = _architectures(options.architectures, kind)
     width = DEFAULT_WIDTH if options.width is None else options.width
-    make_config(names[0], 1, width)  # refuses a width that does not fit
+    make_config(names[0], 100, width)  # refuses a width that does not fit
     each = within("--examples-per-class", options.examples_per_class, EXAMPLES, 1, MOST_EXAMPLES)
     device = choose_device(options.device)
     with new_dataset(out, models) as folder, one_thread():
