@@ -67,9 +67,18 @@ def _demo(given: argparse.Namespace) -> int:
 def _evaluate(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
-    from .batch.runner import evaluate
+    from .batch.runner import check, evaluate
     from .tables import render, render_summary, summary_frame
 
+    if given.check:
+        findings = check(given.dataset, _options(given), choose_progress(given.quiet))
+        print(
+            "\n".join(f"{shown(row['model_id'])}  {row['error_kind']}: {row['error']}" for row in findings)
+            or "all good"
+        )
+        return SOME_FAILED if findings else OK
+    if given.out is None:
+        raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
     results = evaluate(given.dataset, given.out, _options(given), choose_progress(given.quiet))
     if not given.quiet:
         print(render(results), render_summary(summary_frame(results)), sep="\n\n")
@@ -234,7 +243,10 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = add("evaluate", _evaluate, "unlearn every model of a dataset and tabulate what it did")
     evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="dataset folder, or one model directory")
-    evaluate.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory, made or continued")
+    evaluate.add_argument("--out", type=Path, metavar="RUN", help="run directory, made or continued")
+    evaluate.add_argument(
+        "--check", action="store_true", help="only read the models, on all cores, and list those that cannot be used"
+    )
     _add_unlearning(evaluate)
     evaluate.add_argument(
         "--protocol",

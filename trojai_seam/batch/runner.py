@@ -15,7 +15,7 @@ import torch
 
 from ..errors import RunDirectoryProblem, TooManyFailures, listed
 from ..networks import load_user_networks
-from ..rounds import ModelDirectory, detect_round, discover, get_round
+from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_round
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
 from ..rounds.opening import file_sha256, model_stamp
@@ -24,6 +24,7 @@ from ..seam.methods import get_method
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS
+from .check import check_models
 from .claims import Claims, wait_for
 from .devices import resolve_device as resolve_device
 from .devices import resolve_devices
@@ -58,9 +59,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     """
     progress = progress or NoProgress()
     dataset = Path(os.path.abspath(dataset))  # messages and other machines are told the same path
-    directories = discover(dataset)
-    round_config = get_round(options.round) if options.round else detect_round(directories)
-    round_config = round_config.with_options(options.round_options)
+    directories, round_config = _found(dataset, options)
     unlearning = resolve(options.preset or round_config.preset, options.options)
     # A name that nobody knows is a mistake about the run, not about each of its models.
     get_method(unlearning.method)
@@ -121,6 +120,38 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
             f"{paths.failures}; what is finished is kept, and the same command goes on"
         )
     return results
+
+
+def check(dataset: Path, options: Options, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """Read every selected model as far as that goes without loading it; see :mod:`trojai_seam.batch.check`.
+
+    Returns:
+        A row for each that cannot be read or whose network nobody knows: ``model_id``, ``error_kind``, ``error``, ….
+
+    Raises:
+        TrojaiSeamError: a user's mistake about the whole.
+    """
+    progress = progress or NoProgress()
+    directories, round_config = _found(Path(os.path.abspath(dataset)), options)
+    selected = part_of(select(directories, round_config, options), options.shard)
+    _teach(options.networks)
+    networks = None if options.networks is None else Path(options.networks).resolve()
+    progress.start(len(selected), 0, 0)
+    findings = []
+    try:
+        for row in check_models(selected, options.budget, networks):
+            progress.update(row)
+            if row["status"] == "failed":
+                findings.append(row)
+    finally:
+        progress.stop()
+    return sorted(findings, key=lambda row: str(row["model_id"]))
+
+
+def _found(dataset: Path, options: Options) -> tuple[list[ModelDirectory], RoundConfig]:
+    directories = discover(dataset)
+    round_config = get_round(options.round) if options.round else detect_round(directories)
+    return directories, round_config.with_options(options.round_options)
 
 
 def write_tables(paths: RunPaths) -> pd.DataFrame:

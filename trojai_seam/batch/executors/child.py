@@ -131,13 +131,13 @@ def _be_killed_first() -> None:
         file.write("1000")
 
 
-def start_line(sys_path: list[str], **arguments: Any) -> list[str]:
-    """The command that runs :func:`main` in a new interpreter with the same import path.
+def start_line(sys_path: list[str], module: str = __name__, **arguments: Any) -> list[str]:
+    """The command that runs ``main`` of ``module`` in a new interpreter with the same import path.
 
     ``-P`` and the given path keep the current folder out: it may be a dataset, and nothing in one is ever imported.
     """
     code = (
         "import json, sys; path, arguments = json.loads(sys.argv[1]); sys.path[:] = path; "
-        f"from {__name__} import main; main(**arguments)"
+        f"from {module} import main; main(**arguments)"
     )
     return [sys.executable, "-P", "-c", code, json.dumps([sys_path, arguments])]
