@@ -67,6 +67,8 @@ def by_column(run: Run, column: str) -> Figure:
         ):
             lines = summary[(summary["group"] == kind) & summary[f"mean_{measure}"].notna()].set_index(column)
             told = [name for name in groups if name in lines.index]
+            if not told:
+                continue
             heights = [len(groups) - 1 - groups.index(name) + shift for name in told]
             means = lines.loc[told, f"mean_{measure}"].to_numpy(dtype=float)
             axes.hlines(
@@ -82,7 +84,10 @@ def by_column(run: Run, column: str) -> Figure:
         axes.set_ylim(-0.6, len(groups) - 0.4)
         axes.set_xlabel("mean over models")
         axes.margins(x=0.04)
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.2, columnspacing=1)
+        if axes.lines:
+            axes.legend(
+                loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.2, columnspacing=1
+            )
         return figure
 
 
