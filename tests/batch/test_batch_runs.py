@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,54 @@ def test_other_protocols_fill_their_own_columns(small, tmp_path, protocol):
         poisoned = results["poisoned"]
         assert results.loc[poisoned, "oracle_fidelity"].notna().all()
         assert results.loc[~poisoned, "oracle_fidelity"].isna().all()
+
+
+def test_statuses_of_folds_that_differ_are_counted():
+    from trojai_seam.batch.worker import _status_of_folds
+
+    assert _status_of_folds(["reached"]) == _status_of_folds(["reached"] * 5) == "reached"
+    assert _status_of_folds(["reached", "missed", "reached"]) == "missed 1, reached 2"
+
+
+def test_a_model_that_was_replaced_after_its_evaluation_is_evaluated_again(small, tmp_path, capsys):
+    first = run(small, tmp_path / "a")
+    before = times(tmp_path / "a")
+    models = small / "models"
+    (models / "id-00000000" / "model.pt").touch()  # another time, the same content
+    shutil.copy(models / "id-00000001" / "model.pt", models / "id-00000003" / "model.pt")
+    options = Options(device="cpu", round="r12", options=FEW)
+    again = evaluate(small, tmp_path / "a", options, PlainProgress())
+    assert "another model.pt lies there now: id-00000003\n" in capsys.readouterr().err
+    assert {name for name, when in times(tmp_path / "a").items() if before[name] != when} == {"id-00000003.h5"}
+    assert again["model_sha256"][3] == first["model_sha256"][1] != first["model_sha256"][3]
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_a_failed_row(small, tmp_path, monkeypatch):
+    from trojai_seam.rounds import opening
+
+    genuine = opening.file_sha256
+
+    def swapped(path: Path) -> str:
+        path.write_bytes(path.read_bytes() + b"x")
+        return genuine(path)
+
+    monkeypatch.setattr(opening, "file_sha256", swapped)
+    results = run(small, tmp_path / "a", limit=1)
+    assert results["error_kind"].tolist() == ["refused-file"]
+    assert "was replaced or changed while it was being read" in results["error"][0]
+
+
+def test_a_run_ends_when_too_many_models_failed(small, tmp_path, capsys):
+    for number in (0, 1, 2):
+        (small / "models" / f"id-{number:08}" / "model.pt").write_bytes(b"")
+    arguments = ["evaluate", str(small), "--round", "r12", "--quiet", "--preset", "no-op", "--max-failures"]
+    assert main([*arguments, "1", "--out", str(tmp_path / "a")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("trojai-seam: error: stopped after 2 failed models (--max-failures 1)")
+    assert len(times(tmp_path / "a")) == len(pd.read_csv(tmp_path / "a" / "failures.csv")) == 2
+    assert main([*arguments, "75%", "--out", str(tmp_path / "a")]) == 1  # goes on; 3 of 4 may fail
+    assert capsys.readouterr().err == ""
+    assert len(times(tmp_path / "a")) == 4
 
 
 def test_no_op_changes_nothing(small, tmp_path):

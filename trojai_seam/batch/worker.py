@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -215,11 +216,18 @@ def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in ("forget", "recover"):
         phases = [outcome.phase(name) for outcome in outcomes]
-        columns[f"{name}_status"] = phases[0].status
-        columns[f"{name}_threshold"] = phases[0].threshold
+        columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
+        thresholds = [phase.threshold for phase in phases if phase.threshold is not None]
+        columns[f"{name}_threshold"] = sum(thresholds) / len(thresholds) if thresholds else None
         columns[f"{name}_epochs"] = sum(p.epochs for p in phases) / len(phases)
         columns[f"{name}_end_accuracy"] = sum(p.end_accuracy for p in phases) / len(phases)
     return columns
+
+
+def _status_of_folds(statuses: list[str]) -> str:
+    """The status that all folds have in common, else how many have which: ``missed 2, reached 3``."""
+    counts = Counter(statuses)
+    return statuses[0] if len(counts) == 1 else ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
 
 
 def _arrays(

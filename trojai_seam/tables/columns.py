@@ -136,7 +136,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("measured_on", "text", "held-out, cross-validated, or in-sample (nothing could be held out)"),
     Column("folds", "count", "unlearning runs of this model"),
     Column("seed", "count", "seed of the run; the model's own seed derives from it and model_id"),
-    Column("forget_status", "text", "how forgetting ended (of the first fold)"),
+    Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how"),
     Column(
         "forget_epochs",
         "number",
@@ -145,7 +145,10 @@ COLUMNS: tuple[Column, ...] = (
         made_from=("folds/*/phases/forget/epochs",),
     ),
     Column(
-        "forget_threshold", "number", "fit accuracy below which forgetting counts as done (first fold)", unit="share"
+        "forget_threshold",
+        "number",
+        "fit accuracy below which forgetting counts as done, mean over folds",
+        unit="share",
     ),
     Column(
         "forget_end_accuracy",
@@ -154,7 +157,7 @@ COLUMNS: tuple[Column, ...] = (
         unit="share",
         made_from=("folds/*/phases/forget/end_accuracy",),
     ),
-    Column("recover_status", "text", "how recovery ended (of the first fold)"),
+    Column("recover_status", "text", "how recovery ended; where folds differ, how many did how"),
     Column(
         "recover_epochs",
         "number",
