@@ -16,6 +16,7 @@ Seconds are CPU seconds of one core, so that a busy machine does not show in the
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,6 +118,7 @@ def run_once(
         "fleet": folder.parent.name,
         "model": folder.name,
         "preset": config.preset,
+        "config": hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode()).hexdigest()[:12],
         "options": " ".join(f"{name}={value}" for name, value in sorted(options.items())),
         "per_class": per_class,
         "seed": seed,

@@ -89,7 +89,7 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
         EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
         ConfigProblem: a setting is out of range.
     """
-    config = config or resolve(get_round(subject.facts["round"]).preset)
+    config = config or resolve(get_round(subject.facts["round"]).preset_for(len(subject.clean)))
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
     with reproducible():
         return get_method(config.method)(subject.model, subject.task, subject.clean, config, own_seed)

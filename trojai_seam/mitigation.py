@@ -20,7 +20,7 @@ from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict
-from .seam import UnlearnConfig, resolve
+from .seam import resolve
 from .tasks import Marks
 
 
@@ -42,16 +42,15 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     directory = model_directory(model_dir)
     round_config = get_round(options.round) if options.round else detect_round([directory])
     round_config = round_config.with_options(options.round_options)
-    config = resolve(options.preset or round_config.preset, options.options)
+    resolve(options.preset or round_config.preset, options.options)  # before minutes of work, not after
     _check_writable(out)
     with reproducible(options.threads):
-        return _unlearn(directory, round_config, config, out, file_format, options)
+        return _unlearn(directory, round_config, out, file_format, options)
 
 
 def _unlearn(
     directory: ModelDirectory,
     round_config: RoundConfig,
-    config: UnlearnConfig,
     out: Path,
     file_format: str,
     options: Options,
@@ -60,6 +59,7 @@ def _unlearn(
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
+    config = resolve(options.preset or round_config.preset_for(len(subject.clean)), options.options)
     outcome = unlearn(subject, config, options.seed)
     model = outcome.model.cpu()
     buffer = io.BytesIO()

@@ -24,7 +24,7 @@ from ..errors import EngineFailure, TrojaiSeamError, UnsupportedModel
 from ..networks.portable import own_classes
 from ..rounds import RoundConfig
 from ..scoring import predict
-from ..seam import PRESETS, UnlearnConfig, resolve
+from ..seam import UnlearnConfig, resolve
 from ..seam.methods import get_method
 from ..tasks import Subject
 from .deadline import Deadline, TimeUp, undisturbed
@@ -41,7 +41,6 @@ from .subjects import (
     with_examples,
 )
 
-ONE_EXAMPLE_PRESET = "images-one-example"
 OK, FAILED, BAD_INPUT = 0, 1, 2
 
 
@@ -107,9 +106,7 @@ def mitigation_config(
     """
     preset = values["preset"]
     if preset == "auto":
-        preset = round_config.preset
-        if examples == 1 and preset.startswith("images") and ONE_EXAMPLE_PRESET in PRESETS:
-            preset = ONE_EXAMPLE_PRESET
+        preset = round_config.preset_for(examples)
     config = resolve(preset)
     sampling = values["label_sampling"]
     forget = replace(

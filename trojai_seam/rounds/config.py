@@ -34,6 +34,7 @@ class RoundConfig:
     attack: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+    preset_one_example: str | None = None
     poisoned_examples: str = "auto"
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
@@ -67,6 +68,10 @@ class RoundConfig:
             return {"": self}
         cases = _cases(self.document)
         return {value: RoundConfig.from_document(case, f"{self.name} ({value})") for value, case in cases.items()}
+
+    def preset_for(self, examples: int) -> str:
+        """The preset to unlearn with on so many clean examples, if none is asked for."""
+        return self.preset_one_example if self.preset_one_example and examples == 1 else self.preset
 
     def with_options(self, options: Mapping[str, str]) -> RoundConfig:
         """This config with ``{"preprocessing.scale_file": "/data/scale.npy"}`` applied and checked again.

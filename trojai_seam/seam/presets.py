@@ -10,6 +10,7 @@ behind ``default``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..registry import Registry
 from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
@@ -50,31 +51,26 @@ PRESETS.add(
         recover=_OWN_RECOVERY,
     ),
 )
-# For images the views matter more than the noise: random crops and light in both phases, every epoch 200 draws however
-# few images there are. Provisional: from one prototype (ResNet-18, 32 pixels), see docs/presets.md.
+# For images the views matter more than the noise: crops and light, colour moods (a filter means nothing) and patches (a
+# spot means nothing) in both phases, every epoch 200 draws however few images there are. See docs/presets.md.
 _IMAGE_RECOVERY = PhaseConfig(max_epochs=40, learning_rate=1e-3, schedule="one-cycle", draws_per_epoch=200)
+_IMAGES = UnlearnConfig(
+    preset="images",
+    augmentation=1.0,
+    recolouring=1.0,
+    patches=0.5,
+    forget=ForgetConfig(
+        max_epochs=60,
+        learning_rate=5e-4,
+        weight_decay=5e-4,
+        draws_per_epoch=200,
+        stop=StopRule(chance_margin=0.2),
+    ),
+    recover=_IMAGE_RECOVERY,
+)
 
-PRESETS.add(
-    "images",
-    UnlearnConfig(
-        preset="images",
-        augmentation=1.0,
-        forget=ForgetConfig(
-            max_epochs=60,
-            learning_rate=5e-4,
-            weight_decay=5e-4,
-            draws_per_epoch=200,
-            stop=StopRule(chance_margin=0.45),
-        ),
-        recover=_IMAGE_RECOVERY,
-    ),
-)
-PRESETS.add(
-    "images-finetune",
-    UnlearnConfig(
-        preset="images-finetune", augmentation=1.0, forget=ForgetConfig(max_epochs=0), recover=_IMAGE_RECOVERY
-    ),
-)
+PRESETS.add("images", _IMAGES)
+PRESETS.add("images-finetune", replace(_IMAGES, preset="images-finetune", forget=ForgetConfig(max_epochs=0)))
 # One image in all: the network labels what is cut out of it, and its BatchNorm statistics stay, for pieces of one image
 # are no sample of anything.
 PRESETS.add(
