@@ -57,25 +57,23 @@ def recoloured(images: Tensor, strength: float) -> Tensor:
     Args:
         images: ``float [N, C, H, W]``, any value range; results stay in the range of the batch.
         strength: 0 (unchanged) to 1 (saturation 0 to 2, gamma 1/3 to 3 per channel, contrast 0.4 to 1.6, up to 40 %
-            of a random colour laid over, corners up to 80 % darker). It is the most that an image gets; how much of it,
-            is drawn per image, so that the usual look stays among the views.
+            of a random colour laid over, corners up to 80 % darker).
     """
     if strength == 0:
         return images
     low, high = images.amin(), images.amax()
-    strengths = strength * torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
     unit = (images - low) / (high - low).clamp_min(1e-12)
     grey = unit.mean(dim=1, keepdim=True)
-    unit = (grey + (1 + _uniform(images, 1, 1, 1) * strengths) * (unit - grey)).clamp(0, 1)
+    unit = (grey + (1 + _uniform(images, 1, 1, 1) * strength) * (unit - grey)).clamp(0, 1)
     common, own = _uniform(images, 1, 1, 1), _uniform(images, images.shape[1], 1, 1)
-    unit = unit.clamp_min(1e-4) ** torch.exp(math.log(3) * strengths * (common + own) / 2)
-    unit = 0.5 + (1 + 0.6 * strengths * _uniform(images, 1, 1, 1)) * (unit - 0.5)
-    share = 0.2 * strengths * (1 + _uniform(images, 1, 1, 1))
+    unit = unit.clamp_min(1e-4) ** torch.exp(math.log(3) * strength * (common + own) / 2)
+    unit = 0.5 + (1 + 0.6 * strength * _uniform(images, 1, 1, 1)) * (unit - 0.5)
+    share = 0.2 * strength * (1 + _uniform(images, 1, 1, 1))
     unit = unit + share * ((1 + _uniform(images, images.shape[1], 1, 1)) / 2 - unit)
     across = torch.linspace(-1, 1, images.shape[-1], device=images.device, dtype=images.dtype)
     down = torch.linspace(-1, 1, images.shape[-2], device=images.device, dtype=images.dtype)
     corners = (across[None, :] ** 2 + down[:, None] ** 2) / 2
-    unit = unit * (1 - 0.4 * strengths * (1 + _uniform(images, 1, 1, 1)) * corners)
+    unit = unit * (1 - 0.4 * strength * (1 + _uniform(images, 1, 1, 1)) * corners)
     return low + unit.clamp(0, 1) * (high - low)
 
 

@@ -57,7 +57,7 @@ _IMAGE_RECOVERY = PhaseConfig(max_epochs=40, learning_rate=1e-3, schedule="one-c
 _IMAGES = UnlearnConfig(
     preset="images",
     augmentation=1.0,
-    recolouring=1.0,
+    recolouring=0.5,
     patches=0.5,
     forget=ForgetConfig(
         max_epochs=60,
@@ -80,15 +80,15 @@ PRESETS.add(
         method="seam-self-labelled",
         batch_norm="frozen-stats",
         augmentation=0.3,
-        recolouring=1.0,
+        recolouring=0.5,
         patches=0.5,
         self_labelled=512,
         forget=ForgetConfig(
             max_epochs=20,
-            learning_rate=2e-4,
+            learning_rate=1e-3,
             weight_decay=5e-4,
             draws_per_epoch=200,
-            stop=StopRule(chance_margin=0.45),
+            stop=StopRule(chance_margin=0.1, patience=3),
         ),
         recover=PhaseConfig(max_epochs=40, learning_rate=5e-4, schedule="one-cycle", draws_per_epoch=200),
     ),
