@@ -58,7 +58,7 @@ def test_all_image_rounds_are_shipped():
         ("r12", "preprocessing.size", 224, "preprocessing"),
         ("r12", "examples.features", None, "'features' is a required property"),
         ("r12", "attack.target_label", None, "'target_label' is a required property"),
-        ("r12", "examples.labels", "sidecar", "examples: 'labels' is not one of"),
+        ("r12", "examples.labels", "file-name", "examples.labels: 'file-name' is not one of"),
     ],
 )
 def test_what_a_config_needs_depends_on_its_adapter(alias, path, value, words):
