@@ -83,7 +83,6 @@ def test_nothing_asked_for_shows_the_help(capsys):
     [
         ["frobnicate"],
         ["evaluate"],
-        ["evaluate", "x"],
         ["evaluate", "x", "--out", "y", "--shard", "1"],
         ["evaluate", "x", "--out", "y", "--shard", "a/b"],
         ["evaluate", "x", "--out", "y", "--shard", "²/³"],
@@ -130,7 +129,7 @@ def test_rounds_as_json(capsys):
         (["--set", "forget.learning_rte=1"], "forget.learning_rte: no such option"),
         (["--set", "forget.learning_rate=fast"], "forget.learning_rate: expected a number"),
         (["--set", "forget.learning_rate=nan"], "forget.learning_rate"),
-        (["--set", "batch_size=0", "--set", "trainable=tail"], "trainable: 'tail' is not one of all, head; batch_size"),
+        (["--set", "batch_size=0", "--set", "trainable=tail"], "trainable: 'tail' is not one of all, head, no-embeddings; batch_size"),
         (["--set", "batch_size"], "expected name=value"),
         (["--set", "=3"], "expected name=value"),
         (["--set", "forget=3"], "is a group"),
@@ -195,12 +194,17 @@ def test_evaluate_prints_the_table_and_writes_it(capsys, tmp_path):
     assert out.startswith(again.rstrip("\n"))
 
 
+def test_a_run_needs_a_run_directory(capsys):
+    assert "evaluate needs --out RUN" in refused(capsys, "evaluate", "x")
+
+
 def test_quiet_is_silent_and_failures_are_exit_1(capsys, tmp_path):
     dataset = write_round(tmp_path / "round", 2)
     arguments = ["evaluate", dataset, "--out", tmp_path / "run", "--quiet", "--preset", "no-op", "--round", "r12"]
     assert run(capsys, *arguments) == (0, "", "")
+    assert run(capsys, *arguments) == (0, "", "")  # its records are there already
     (dataset / "models" / "id-00000001" / "model.pt").write_bytes(b"")
-    assert run(capsys, *arguments) == (0, "", "")  # its record is there already
+    assert run(capsys, *arguments) == (1, "", "")  # the record is of another model.pt
     assert run(capsys, *arguments, "--retry", "all") == (1, "", "")
     assert run(capsys, *arguments) == (1, "", "")  # still a failed row
 
