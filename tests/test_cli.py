@@ -129,7 +129,10 @@ def test_rounds_as_json(capsys):
         (["--set", "forget.learning_rte=1"], "forget.learning_rte: no such option"),
         (["--set", "forget.learning_rate=fast"], "forget.learning_rate: expected a number"),
         (["--set", "forget.learning_rate=nan"], "forget.learning_rate"),
-        (["--set", "batch_size=0", "--set", "trainable=tail"], "trainable: 'tail' is not one of all, head, no-embeddings; batch_size"),
+        (
+            ["--set", "batch_size=0", "--set", "trainable=tail"],
+            "trainable: 'tail' is not one of all, head, no-embeddings; batch_size",
+        ),
         (["--set", "batch_size"], "expected name=value"),
         (["--set", "=3"], "expected name=value"),
         (["--set", "forget=3"], "is a group"),
