@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import hashlib
 import json
 import os
@@ -62,6 +63,9 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
             sys.exit(0)
 
     around = Surroundings(turn, _log_tail, crowded)
+    # What the libraries hold stays for good: without this every collection between two models walks through it again.
+    gc.collect()
+    gc.freeze()
     report("ready")
     while (text := orders.next()) is not None:
         unit = WorkUnit.from_json(text, assignment)
