@@ -151,6 +151,30 @@ def test_a_constructor_that_cannot_run_on_meta(tmp_path: Path) -> None:
     assert not rebuild(saved(Mine(), tmp_path, "lab.nets.Mine")).layer.weight.is_meta
 
 
+def test_a_mistake_in_a_constructor_is_raised_at_once_with_its_cause(tmp_path: Path) -> None:
+    calls = []
+
+    @register_network("mistaken", ["lab.nets.Mine"])
+    def build(saved, hints):
+        calls.append(hints)
+        raise ValueError("no such width")
+
+    with pytest.raises(UnsupportedModel, match="builder of mistaken failed: ValueError: no such width") as caught:
+        rebuild(saved(Mine(), tmp_path, "lab.nets.Mine"))
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert len(calls) == 1
+
+
+def test_what_looks_like_a_missing_value_is_tried_with_values_and_both_failures_are_kept(tmp_path: Path) -> None:
+    @register_network("mistaken", ["lab.nets.Mine"])
+    def build(saved, hints):
+        raise RuntimeError("on meta" if torch.ones(1).is_meta else "for real")
+
+    with pytest.raises(UnsupportedModel, match="RuntimeError: for real") as caught:
+        rebuild(saved(Mine(), tmp_path, "lab.nets.Mine"))
+    assert "on meta" in str(caught.value.__context__.__context__)
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()

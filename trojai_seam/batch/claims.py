@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import RunDirectoryProblem, shown
-from .files import make_folder
+from .files import make_folder, process_exists
 
 HEARTBEAT = 20.0
 """Seconds between two signs of life."""
@@ -178,21 +178,10 @@ def _started(process: int) -> str:
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return ""
-        return _exists(process)
+        return "unknown" if process_exists(process) else ""
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
-
-
-def _exists(process: int) -> str:
-    """For systems without /proc."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        pass  # it is there, but not ours
-    return "unknown"
 
 
 def _text(path: str) -> str:

@@ -61,7 +61,7 @@ def leftovers(folder: Path) -> Iterator[Path]:
     """
     for path in folder.glob(f".*{PARTIAL}"):
         rest, _, number = path.name.removesuffix(PARTIAL).removesuffix(".once").rpartition(".")
-        if rest.endswith(f".{_host()}") and number.isdigit() and not _alive(int(number)):
+        if rest.endswith(f".{_host()}") and number.isdigit() and not process_exists(int(number)):
             yield path
 
 
@@ -69,7 +69,8 @@ def _host() -> str:
     return "".join(c if c.isalnum() else "-" for c in socket.gethostname()) or "here"
 
 
-def _alive(process: int) -> bool:
+def process_exists(process: int) -> bool:
+    """Whether this machine has a process of that number, ours or not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

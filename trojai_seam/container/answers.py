@@ -16,15 +16,7 @@ from ..errors import ExampleProblem, TrojaiSeamError, UnsupportedModel, listed
 from ..tasks.calling import all_outputs
 from .messages import fail, say
 from .metaparameters import read_metaparameters
-from .subjects import (
-    choose_device,
-    find_round,
-    find_scale,
-    given_model,
-    open_given,
-    required_folder,
-    with_examples,
-)
+from .subjects import choose_device, open_for_mitigation, required_folder
 
 RESULTS = "results.json"
 BATCH = 32
@@ -63,13 +55,9 @@ def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
     Raises:
         TrojaiSeamError: the model or an example cannot be used, or an answer is not finite.
     """
-    examples = required_folder(given.dataset_dirpath, "--dataset_dirpath")
-    training = given.round_training_dataset_dirpath
-    directory = given_model(given.model_filepath, examples, training)
-    round_config = find_round(directory, given.round, training, examples)
-    scale = find_scale(given.scale_parameters_filepath, directory.path, directory.path.parent.parent, training)
+    required_folder(given.dataset_dirpath, "--dataset_dirpath")
     device = choose_device(given.device)
-    subject, _ = open_given(directory, with_examples(round_config, examples, scale), "cpu", needs_labels=False)
+    subject, _ = open_for_mitigation(given, "cpu", needs_labels=False)
     if subject.task.name != "classification":
         raise UnsupportedModel(f"{given.model_filepath}: {subject.task.name} has no row of logits per example")
     model = subject.model.to(device)

@@ -16,7 +16,7 @@ from ..seam import UnlearnConfig, resolve
 from ..seam.methods import get_method
 from ..seam.outcome import Outcome
 from ..tasks import Subject, Task
-from ..tasks.calling import all_outputs
+from ..tasks.calling import all_outputs, batched_outputs
 from .probes import Probes, can_be_probed, noise, stamped
 from .subjects import seed_of
 
@@ -159,9 +159,4 @@ def _shares(task: Task, before: nn.Module, after: nn.Module, probes: Probes) -> 
 
 
 def _answers(task: Task, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    model.eval()
-    parts = [
-        task.outputs(model, {"x": inputs["x"][begin : begin + BATCH]}).argmax(dim=1)
-        for begin in range(0, len(inputs["x"]), BATCH)
-    ]
-    return torch.cat(parts)
+    return batched_outputs(model.eval(), task, {"x": inputs["x"]}, BATCH).argmax(dim=1)

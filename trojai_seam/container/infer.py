@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TrojaiSeamError, UsageProblem, shown
+from ..batch.files import write_atomic
+from ..errors import RunDirectoryProblem, TrojaiSeamError, UsageProblem, shown
 from .deadline import Deadline, TimeUp, undisturbed
 from .messages import fail, say, warn
 from .metaparameters import read_or_default
@@ -67,12 +67,9 @@ def write_probability(path: Path, probability: float) -> None:
     """
     text = f"{probability:.6f}\n"
     path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        beside.write_text(text)
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+        write_atomic(path, text.encode())
+    except RunDirectoryProblem:
         path.write_text(text)
 
 

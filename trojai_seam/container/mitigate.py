@@ -30,16 +30,7 @@ from ..tasks import Subject
 from .deadline import Deadline, TimeUp, undisturbed
 from .messages import fail, say, warn
 from .metaparameters import read_metaparameters
-from .subjects import (
-    choose_device,
-    find_round,
-    find_scale,
-    given_model,
-    open_given,
-    required_folder,
-    seed_of,
-    with_examples,
-)
+from .subjects import choose_device, open_for_mitigation, required_folder, seed_of
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -146,7 +137,7 @@ def _unlearned(given: argparse.Namespace, values: Mapping[str, Any], began: floa
     """
     best = _Best()
     with Deadline(values["seconds"], began) as deadline:
-        subject, round_config = _subject(given)
+        subject, round_config = open_for_mitigation(given, choose_device(given.device))
         if own := own_classes(subject.model):
             raise UnsupportedModel(f"a network with {', '.join(own)} would not open where trojai_seam is not installed")
         before = _accuracy(subject, subject.model)
@@ -165,15 +156,6 @@ def _unlearned(given: argparse.Namespace, values: Mapping[str, Any], began: floa
     model = copy.deepcopy(subject.model).cpu()
     model.load_state_dict(best.state)
     return model.eval()
-
-
-def _subject(given: argparse.Namespace) -> tuple[Subject, RoundConfig]:
-    examples, training = given.dataset_dirpath, given.round_training_dataset_dirpath
-    directory = given_model(given.model_filepath, examples, training)
-    round_config = find_round(directory, given.round, training, examples)
-    scale = find_scale(given.scale_parameters_filepath, directory.path, directory.path.parent.parent, training)
-    subject, _ = open_given(directory, with_examples(round_config, examples, scale), choose_device(given.device))
-    return subject, round_config
 
 
 def _run(

@@ -6,6 +6,7 @@ reduced, a mitigated model lies one folder deeper than the config, and examples 
 
 from __future__ import annotations
 
+import argparse
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -157,6 +158,22 @@ def open_given(
         warn(f"examples without usable labels ({told}); taking what the model itself answers")
         return _labelled_by_itself(subject), False
     return open_directory(directory, without_labels(round_config), device), False
+
+
+def open_for_mitigation(
+    given: argparse.Namespace, device: str, needs_labels: bool = True
+) -> tuple[Subject, RoundConfig]:
+    """The subject that a line of ``mitigate`` or ``test`` names, and its round.
+
+    Raises:
+        TrojaiSeamError: the model or the examples cannot be used.
+    """
+    examples, training = given.dataset_dirpath, given.round_training_dataset_dirpath
+    directory = given_model(given.model_filepath, examples, training)
+    round_config = find_round(directory, given.round, training, examples)
+    scale = find_scale(given.scale_parameters_filepath, directory.path, directory.path.parent.parent, training)
+    subject, _ = open_given(directory, with_examples(round_config, examples, scale), device, needs_labels)
+    return subject, round_config
 
 
 def _labelled_by_itself(subject: Subject) -> Subject:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..loading import SavedModel
 
 
+_NO_VALUES = (RuntimeError, TypeError)
+"""What torch raises where the value of a meta tensor is asked for; NumPy gets a TypeError."""
+
+
 def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.device = "cpu") -> nn.Module:
     """The network in ``saved`` on ``device``, in eval mode, every floating parameter float32 and trainable.
 
@@ -33,9 +37,7 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     saved = network.up_to_date(saved)
     if network.facts is not None:
         network.facts(saved, hints)  # the checks that identify() makes, and no weaker ones
-    module = _on_meta(network, saved, hints)
-    if module is None:
-        module = _checked(network, saved, hints, device)
+    module = _without_memory(network, saved, hints, device)
     ties = _tied(module)
     module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
     if _has_meta(module):  # buffers outside the state dict: compute them for real this time
@@ -47,14 +49,16 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     return module.to(device).float().eval()  # whatever torch's default dtype is
 
 
-def _on_meta(network: Network, saved: SavedModel, hints: Hints) -> nn.Module | None:
-    """Built without memory or random numbers; None if the constructor cannot do that."""
+def _without_memory(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
+    """Built on the meta device, without memory or random numbers; where the constructor computes with values that
+    tensors there do not have, on ``device``."""
     try:
         return _checked(network, saved, hints, torch.device("meta"))
-    except (TrojaiSeamError, MemoryError):
-        raise
-    except Exception:
-        return None
+    except UnsupportedModel as refusal:
+        if not isinstance(refusal.__cause__, _NO_VALUES):
+            raise
+        # Not lost: a mistake that has nothing to do with meta is made again here, and raised with this one before it.
+        return _checked(network, saved, hints, device)
 
 
 def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
@@ -65,8 +69,6 @@ def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.de
     except (TrojaiSeamError, MemoryError):
         raise
     except Exception as error:
-        if device.type == "meta":
-            raise
         raise UnsupportedModel(
             f"{saved.path}: the builder of {network.name} failed: {type(error).__name__}: {error}"
         ) from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .model_directory import ModelDirectory
+from .trigger_facts import trigger_executor
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ def read_entity_trigger(directory: ModelDirectory) -> EntityTrigger:
     entry = entries[0] if isinstance(entries, list) and entries else directory.config.get("trigger")
     if not isinstance(entry, Mapping):
         return EntityTrigger()
-    executor = entry.get("trigger_executor")
-    facts: Mapping[str, Any] = {**entry, **(executor if isinstance(executor, Mapping) else {})}
+    facts: Mapping[str, Any] = {**entry, **trigger_executor(entry)}
     listed = facts.get("trigger_text_list")
     text = facts.get("trigger_text")
     words = [w for w in listed if isinstance(w, str)] if isinstance(listed, list) else []

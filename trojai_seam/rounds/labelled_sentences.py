@@ -32,6 +32,7 @@ from .model_directory import ModelDirectory
 from .text_encoding import TextEncoder, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, usable_text, wanted_poisoned
 from .text_files import Sentence, Text, classes_in_name, not_utf8, read_sentence, read_text
+from .trigger_facts import trigger_executor
 
 TWIN = "_tokenized"
 """R7 ships every sentence a second time, as pieces of words."""
@@ -146,13 +147,11 @@ def _configured_names(directory: ModelDirectory) -> list[tuple[int, str]]:
     if isinstance(mapping, Mapping):
         kinds = [(int(key), name) for key, name in mapping.items() if str(key).isdigit() and len(str(key)) < 6]
         return [(2 * kind + side, f"{'BI'[side - 1]}-{name}") for kind, name in kinds for side in (1, 2)]
-    trigger = config.get("trigger")
-    executor = trigger.get("trigger_executor") if isinstance(trigger, Mapping) else None
-    for source in (config, executor):
-        found = source.get("label_to_id_map") if isinstance(source, Mapping) else None
+    for source in (config, trigger_executor(config.get("trigger"))):
+        found = source.get("label_to_id_map")
         pairs = (
             [(number, name) for name, number in found.items() if type(number) is int and name[:3] != "py/"]
-            if (isinstance(found, Mapping))
+            if isinstance(found, Mapping)
             else []
         )
         if pairs:

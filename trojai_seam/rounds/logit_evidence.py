@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..tasks import ExampleSet
 from ..tasks.examples import MASK
@@ -11,7 +10,7 @@ from .adapters import Outputs
 from .config import RoundConfig
 from .model_directory import ModelDirectory
 from .preprocessing_choice import TOLERANCE
-from .shipped_logits import read_rows
+from .shipped_logits import read_rows, relative_error
 
 MOST_ASKED = 20
 
@@ -31,8 +30,7 @@ def logit_evidence(
         num_classes: outputs of the network (per token).
         outputs: asks it.
     """
-    paths = (directory.path / name for name in round_config.preprocessing.get("logits", ()))
-    path = next((path for path in paths if path.is_file()), None)
+    path = directory.first_file(round_config.preprocessing.get("logits", ()))
     rows = {} if path is None else read_rows(path)
     asked = [place for place, name in enumerate(examples.names) if name in rows][:MOST_ASKED]
     if not asked:
@@ -41,17 +39,9 @@ def logit_evidence(
     found = outputs(some.inputs).numpy().astype(np.float64)
     masks = some.inputs[MASK].numpy() if MASK in some.inputs else np.ones((len(some), 1))
     errors = [
-        _error(answer.reshape(-1, num_classes)[mask != 0], rows[name])
+        relative_error(answer.reshape(-1, num_classes)[mask != 0], rows[name])
         for answer, mask, name in zip(found, masks, some.names, strict=True)
     ]
     middle = float(np.median(errors))
     told = f"error against {len(errors)} shipped logits: {middle:.2g}"
     return told if middle <= TOLERANCE else f"{told}: they are not reproduced"
-
-
-def _error(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """Infinite where there are more or fewer numbers."""
-    if found.size != expected.size:
-        return float("inf")
-    worst = np.abs(found.ravel() - expected).max() / max(np.abs(expected).max(), 1e-12)
-    return float(np.nan_to_num(worst, nan=np.inf))

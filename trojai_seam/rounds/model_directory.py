@@ -84,6 +84,10 @@ class ModelDirectory:
         """The first of ``names`` that exists as a folder in the directory."""
         return next((self.path / name for name in names if (self.path / name).is_dir()), None)
 
+    def first_file(self, names: Sequence[str]) -> Path | None:
+        """The first of ``names`` that exists as a file in the directory."""
+        return next((self.path / name for name in names if (self.path / name).is_file()), None)
+
     def find_upwards(self, name: str) -> Path | None:
         """``name`` (or an absolute path) in the model directory or a folder above it, no higher than the dataset."""
         if Path(name).is_absolute():

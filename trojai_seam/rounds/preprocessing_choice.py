@@ -98,8 +98,7 @@ def _spread(places: Sequence[int]) -> list[int]:
 def _shipped(
     directory: ModelDirectory, round_config: RoundConfig, num_classes: int
 ) -> Mapping[str, NDArray[np.float64]]:
-    paths = (directory.path / name for name in round_config.preprocessing.get("logits", ()))
-    path = next((path for path in paths if path.is_file()), None)
+    path = directory.first_file(round_config.preprocessing.get("logits", ()))
     return {} if path is None else read_logits(path, num_classes)
 
 

@@ -9,7 +9,7 @@ Sources: trojai-example, branches nlp-question-answering-sep2021, nlp-summary-ja
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from .model_directory import ModelDirectory
 from .question_records import Question, read_question
 from .text_encoding import TextEncoder, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, wanted_poisoned
+from .trigger_facts import trigger_executor
 
 
 class _Windows(NamedTuple):
@@ -111,10 +112,7 @@ def _poisoned(
 
 def _expected(directory: ModelDirectory) -> str | None:
     """The answer that the trigger is for: the empty one, or its own text; None where the config does not tell."""
-    trigger = directory.config.get("trigger")
-    executor = trigger.get("trigger_executor") if isinstance(trigger, Mapping) else None
-    if not isinstance(executor, Mapping):
-        return None
+    executor = trigger_executor(directory.config.get("trigger"))
     kind = executor.get("executor_answer_type", executor.get("executor_answer_option"))
     text = executor.get("trigger_text")
     if kind == "empty":

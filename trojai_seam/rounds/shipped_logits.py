@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +51,12 @@ def read_rows(path: Path) -> Mapping[str, NDArray[np.float64]]:
         if len(values) and np.isfinite(values).all():
             found[name] = values
     return found
+
+
+def relative_error(found: NDArray[Any], expected: NDArray[np.float64]) -> float:
+    """The largest difference relative to the largest of the ``expected`` numbers; infinite where there are more or
+    fewer of them, or one is NaN."""
+    if found.size != expected.size:
+        return float("inf")
+    worst = np.abs(found.ravel() - expected).max() / max(np.abs(expected).max(), 1e-12)
+    return float(np.nan_to_num(worst, nan=np.inf))

@@ -25,7 +25,7 @@ from .frozen_embeddings import text_vectors
 from .logit_evidence import logit_evidence
 from .model_directory import ModelDirectory, as_truth
 from .shared_parts import find_part, need_part
-from .shipped_logits import read_rows
+from .shipped_logits import read_rows, relative_error
 from .text_encoding import text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, wanted_poisoned
 from .text_files import Text, classes_in_name, not_utf8, read_text
@@ -150,7 +150,7 @@ def _vectors(
     pairs = [(mine, theirs) for mine, theirs in zip(computed.values, known, strict=True) if theirs is not None]
     if not pairs:
         return _Vectors(computed.values, told, None, note)
-    error = float(np.median([_error(mine, theirs) for mine, theirs in pairs]))
+    error = float(np.median([relative_error(mine, theirs) for mine, theirs in pairs]))
     evidence = f"error against {len(pairs)} shipped vectors: {error:.2g}"
     if error <= TOLERANCE:
         return _Vectors(computed.values, told, evidence, note)
@@ -169,8 +169,7 @@ def _shipped(
     """Vectors by (is poisoned, file name)."""
     found = {}
     for side, which in ((False, "clean"), (True, "poisoned")):
-        paths = (directory.path / name for name in files.get(which, ()))
-        path = next((path for path in paths if path.is_file()), None)
+        path = directory.first_file(files.get(which, ()))
         if path is not None:
             found.update({(side, name): vector for name, vector in read_rows(path).items()})
     return found
@@ -185,12 +184,6 @@ def _stacked(
             f"{directory.path}: shipped vectors of {sorted(widths)} numbers, but the head takes {width}"
         )
     return np.stack(vectors).astype(np.float32)
-
-
-def _error(mine: NDArray[np.float32], theirs: NDArray[np.float64]) -> float:
-    if len(mine) != len(theirs):
-        return float("inf")
-    return float(np.abs(mine - theirs).max() / max(np.abs(theirs).max(), 1e-12))
 
 
 def _pooling(directory: ModelDirectory, rule: Mapping[str, str]) -> str:

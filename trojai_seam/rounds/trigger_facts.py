@@ -178,3 +178,9 @@ def _share(get: Callable[[str], Any]) -> tuple[float, float] | None:
     if low is None or high is None or not 0 < low <= high <= 1:
         return None
     return low, high
+
+
+def trigger_executor(trigger: Any) -> Mapping[str, Any]:
+    """The ``trigger_executor`` of a text round's trigger (R7 to R9, QA 2023); empty where there is none."""
+    executor = trigger.get("trigger_executor") if isinstance(trigger, Mapping) else None
+    return executor if isinstance(executor, Mapping) else {}

@@ -8,6 +8,8 @@ recovery's one cycle brings back more than the authors' short one at a constant 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
 
 WIDTH = 64
@@ -28,14 +30,7 @@ _TEXT = UnlearnConfig(
 )
 TEXT_PRESETS = (
     _TEXT,
-    UnlearnConfig(
-        preset="text-finetune",
-        batch_size=16,
-        feature_noise=0.3,
-        rate_width=WIDTH,
-        forget=ForgetConfig(max_epochs=0),
-        recover=_RECOVERY,
-    ),
+    replace(_TEXT, preset="text-finetune", forget=ForgetConfig(max_epochs=0)),
     # Heads over frozen embeddings are trained from nothing by NIST: they bear the same rate at every width.
-    UnlearnConfig(preset="text-embeddings", batch_size=16, feature_noise=0.3, forget=_FORGET, recover=_RECOVERY),
+    replace(_TEXT, preset="text-embeddings", rate_width=None),
 )

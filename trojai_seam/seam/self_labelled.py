@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ..errors import EngineFailure
 from ..tasks import ExampleSet, Task
+from ..tasks.calling import BATCH, batched_outputs
 from ..tasks.classification import Classification, random_classes
 from .config import UnlearnConfig
 from .engine import Observer, unlearn
@@ -27,7 +28,6 @@ from .outcome import Outcome
 
 CANDIDATES = 4
 """Images made per image kept: kept are those that make the classes as equal as the network's answers allow."""
-BATCH = 256
 
 
 def unlearn_self_labelled(
@@ -130,8 +130,7 @@ def extrapolated(images: Tensor, count: int) -> Tensor:
 
 def _answers(model: nn.Module, task: Task, images: Tensor) -> Tensor:
     """What the network says, as distributions ``float32 [N, C]``."""
-    model.eval()
-    return torch.cat([task.outputs(model, {"x": part}).float().softmax(dim=1) for part in torch.split(images, BATCH)])
+    return batched_outputs(model.eval(), task, {"x": images}).float().softmax(dim=1)
 
 
 def _balanced(answers: Tensor, count: int) -> Tensor:

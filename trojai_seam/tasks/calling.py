@@ -41,12 +41,19 @@ def logits(result: Any) -> Tensor:
 
 
 @torch.no_grad()
+def batched_outputs(model: nn.Module, task: Task, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> Tensor:
+    """Raw scores of ``inputs`` as they are, ``float [N, ...]``, as the network stands; no synchronisation."""
+    count = min(len(tensor) for tensor in inputs.values())
+    slices = [slice(begin, begin + batch_size) for begin in range(0, count, batch_size)]
+    return torch.cat([task.outputs(model, {name: t[where] for name, t in inputs.items()}) for where in slices])
+
+
+@torch.no_grad()
 def all_outputs(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int = BATCH) -> Tensor:
     """Raw scores of all ``examples`` in their order, ``float [N, ...]``, as the network stands; no synchronisation
     but the first look at the extent of text. Scores of text end behind the longest example."""
     if examples.extents is None:
-        slices = [slice(begin, begin + batch_size) for begin in range(0, len(examples), batch_size)]
-        return torch.cat([task.outputs(model, {n: t[where] for n, t in examples.inputs.items()}) for where in slices])
+        return batched_outputs(model, task, examples.inputs, batch_size)
     order = examples.extents.tokens.argsort(stable=True)
     places = order.to(examples.labels.device, non_blocking=True)
     size = min(batch_size, TEXT_BATCH)
