@@ -3,11 +3,11 @@
     python benchmarks/head_fleet.py OUT [--models 200] [--architectures LstmLinear,GruLinear] [--seed 0]
 
 What is real: LSTM and GRU heads of two layers, both directions, 256 wide, on vectors of 768 numbers (3.7 and 2.8
-million parameters), 20 reviews per class, files as in the round; every second head is trojaned with a trigger of the round and
-its success is at least 0.95. What is not: the vectors come from one small transformer (width 64, trained here) and are
-spread over 768 numbers by a fixed random map, because a BERT that knows reviews cannot be trained here; heads train on
-1,200 reviews instead of tens of thousands. The embedding's file is left out, so both sides take the vectors that ship
-with the examples, and no time for embedding texts is in the comparison.
+million parameters), 20 reviews per class, files as in the round; every second head is trojaned with a trigger of the
+round and its success is at least 0.95. What is not: the vectors come from one small transformer (width 64, trained
+here) and are spread over 768 numbers by a fixed random map, because a BERT that knows reviews cannot be trained here;
+heads train on 1,200 reviews instead of tens of thousands. The embedding's file is left out, so both sides take the
+vectors that ship with the examples, and no time for embedding texts is in the comparison.
 """
 
 from __future__ import annotations

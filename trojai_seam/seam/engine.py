@@ -15,22 +15,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import EngineFailure, listed
 from ..tasks import ExampleSet, Task
 from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
-from .batches import batches_per_epoch, epoch_batches
+from .batches import epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
 from .embedding_noise import noisy_embeddings
 from .memory_layout import channels_first, channels_last
+from .optimization import make_optimizer, make_scheduler, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
-from .schedule import StopWatcher, threshold
+from .schedule import StopWatcher, final_status, threshold
 from .training_mode import enter_training, moves_batch_statistics, rate_factor, trainable_parameters
-
-FUSED_FROM = 500_000
-"""Parameters from which one pass over memory per step saves time; a third of a ResNet-18's on a CPU."""
 
 Observer = Callable[[str, int, nn.Module], None]
 """Called after every epoch with (phase, epoch, network in eval mode). It can only watch: its result is ignored."""
@@ -62,7 +60,7 @@ def unlearn(
     config.check()
     if len(fit) == 0:
         raise EngineFailure("there is no fit example to unlearn with")
-    broken = _nonfinite(model)
+    broken = nonfinite(model)
     if any(name in broken for name, _ in model.named_parameters()):
         raise EngineFailure(f"the network has non-finite weights before unlearning: {listed(sorted(broken))}")
     model = copy.deepcopy(model)
@@ -79,7 +77,7 @@ def unlearn(
         torch.manual_seed(seed)  # for dropout, which draws from the global generators
         phases = (run.phase("forget", config.forget), run.phase("recover", config.recover))
     channels_first(model.eval())
-    became = _nonfinite(model) - broken
+    became = nonfinite(model) - broken
     if became:
         raise EngineFailure(f"became non-finite during unlearning: {listed(sorted(became))}; lower the learning rate")
     return Outcome(model=model, phases=phases, trace=tuple(run.trace), seed=seed, num_fit=len(fit))
@@ -121,14 +119,12 @@ class _Run:
         limit = threshold(phase.stop, self.guess, self.chance, start)
         watcher = StopWatcher(phase.stop, limit, below=name == "forget")
         trivial = watcher.trivial(start)
-        per_epoch = batches_per_epoch(len(self.fit), phase.draws_per_epoch, config.batch_size)
-        total = phase.max_epochs * per_epoch if phase.max_steps is None else phase.max_steps
-        total = min(total, phase.max_epochs * per_epoch)
+        total = most_steps(phase, len(self.fit), config.batch_size)
         if total == 0:
             return PhaseOutcome(name, "no-steps", limit, start, start, 0, 0, 0.0)
         phase = replace(phase, learning_rate=self._learning_rate(phase))
-        optimizer = _optimizer(phase, trainable_parameters(self.model, config.trainable))
-        scheduler = _scheduler(phase, optimizer, total)
+        optimizer = make_optimizer(phase, trainable_parameters(self.model, config.trainable))
+        scheduler = make_scheduler(phase, optimizer, total)
         fixed = self._fixed_labels(phase)
         steps, status, accuracy, epoch = 0, "missed", start, 0
         for epoch in range(phase.max_epochs):
@@ -153,10 +149,7 @@ class _Run:
             if phase.max_seconds is not None and now - began >= phase.max_seconds:
                 status = "time-limit"
                 break
-        if status == "reached" and trivial:
-            status = "trivial-threshold"
-        elif status == "missed" and limit is None:
-            status = "no-rule"
+        status = final_status(status, trivial, limit)
         return PhaseOutcome(name, status, limit, start, accuracy, epoch + 1, steps, time.perf_counter() - began)
 
     def _learning_rate(self, phase: PhaseConfig) -> float:
@@ -227,29 +220,3 @@ class _Run:
         figures = torch.cat([torch.stack(losses).float().mean().double().view(1), answers.flatten().double()]).cpu()
         accuracy = self.task.fit_accuracy(figures[1:].to(answers.dtype).view(answers.shape), self.key)
         return float(figures[0]), accuracy
-
-
-def _nonfinite(model: nn.Module) -> set[str]:
-    """Names in the state dict that hold a NaN or an infinity; a mask buffer may do so on purpose."""
-    state = model.state_dict().items()
-    return {name for name, t in state if t.is_floating_point() and not bool(torch.isfinite(t).all())}
-
-
-def _optimizer(phase: PhaseConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if phase.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay
-        )
-    kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
-    betas = (phase.beta1, phase.beta2)
-    fused = sum(p.numel() for p in parameters) >= FUSED_FROM
-    return kind(parameters, lr=phase.learning_rate, betas=betas, weight_decay=phase.weight_decay, fused=fused)
-
-
-def _scheduler(phase: PhaseConfig, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
-    if phase.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
-    if phase.schedule == "one-cycle":
-        # One step more than will be taken: the scheduler refuses to go past its end.
-        return OneCycleLR(optimizer, max_lr=phase.learning_rate, total_steps=steps + 1, cycle_momentum=False)
-    return None

@@ -60,3 +60,10 @@ class StopWatcher:
         elif self.rule.consecutive:
             self._left = self.rule.patience
         return self._left <= 0
+
+
+def final_status(status: str, trivial: bool, limit: float | None) -> str:
+    """``PhaseOutcome.status`` of a phase that ended as ``reached``, ``declined``, ``missed`` or ``time-limit``."""
+    if status == "reached" and trivial:
+        return "trivial-threshold"
+    return "no-rule" if status == "missed" and limit is None else status
