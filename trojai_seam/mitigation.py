@@ -21,7 +21,7 @@ from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict
 from .seam import resolve
-from .tasks import Marks
+from .tasks import Measure
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -96,5 +96,5 @@ def _check_portable(model: nn.Module, out: Path) -> None:
         )
 
 
-def _share(marks: Marks) -> str:
-    return "-" if marks.share is None else f"{marks.share:.3f}"
+def _share(measure: Measure) -> str:
+    return "-" if measure.share is None else f"{measure.share:.3f}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tasks.marks import Marks
+from ..tasks.marks import Marks, Measure
 
 Z_95 = 1.959963984540054
 DRAWS = 10_000
@@ -28,31 +28,31 @@ class Rate:
     successes: float
     n: int
     units: int | None = None
-    marks: Marks | None = field(default=None, compare=False)
+    marks: Measure | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, marks: Marks) -> Rate:
-        """The rate that ``marks`` make, over the examples that count."""
-        use = marks.counted > 0
-        points, counted = marks.points[use], marks.counted[use]
-        kept = Marks(points, counted, graded=True) if marks.graded else None
-        return cls(float(points.sum()), len(points), int(counted.sum()), kept)
+    def of(cls, measure: Measure) -> Rate:
+        """The rate that ``measure`` is, over the examples that count."""
+        kept = measure.counting()
+        return cls(kept.successes, len(kept), kept.units, kept if kept.graded else None)
 
     @property
     def value(self) -> float | None:
         """The rate, or ``None`` when nothing was measured."""
+        if self.marks is not None:
+            return self.marks.share
         units = self.n if self.units is None else self.units
         return self.successes / units if units else None
 
     @property
     def interval(self) -> tuple[float, float] | tuple[None, None]:
         """95 %: Wilson's, or a bootstrap over examples where they are graded; ``(None, None)`` of nothing."""
-        if not self.n:
+        value = self.value
+        if value is None:
             return None, None
         if self.marks is None:
             return wilson(self.successes, self.n)
-        draws = rate_draws(np.random.default_rng(SEED), self)
-        return _percentiles(draws, self.successes / int(self.marks.counted.sum()))
+        return _percentiles(rate_draws(np.random.default_rng(SEED), self), value)
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
@@ -69,7 +69,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap(
-    before: Marks, after: Marks, attacks: Rate, seed: int
+    before: Measure, after: Measure, attacks: Rate, seed: int
 ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
     """95 % intervals of (fidelity, kept accuracy) over the draw of examples.
 
@@ -80,19 +80,21 @@ def bootstrap(
 
     Args:
         before: accuracy of n clean examples before unlearning, not 0 in all.
-        after: of the same examples after it (means over folds).
+        after: of the same examples after it (over folds).
         attacks: attack successes after unlearning; ``n = 0`` for a clean model: no fidelity then.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    draw = _graded_pairs if before.graded else _pairs
-    acc_before, acc_after = draw(rng, before, after)
-    was, kept = before.points.sum() / before.counted.sum(), after.points.sum() / after.counted.sum()
+    if isinstance(before, Marks) and isinstance(after, Marks) and not before.graded:
+        acc_before, acc_after = _pairs(rng, before, after)
+    else:
+        acc_before, acc_after = _graded_pairs(rng, before, after)
+    was, kept = before.share or 0.0, after.share or 0.0
     accuracy = _percentiles(acc_after / acc_before, kept / was)
     if attacks.n == 0:
         return None, accuracy
     successes = rate_draws(rng, attacks)
-    estimate = (kept - attacks.value) / was
+    estimate = (kept - (attacks.value or 0.0)) / was
     return _percentiles((acc_after - successes) / acc_before, estimate), accuracy
 
 
@@ -100,11 +102,7 @@ def rate_draws(rng: np.random.Generator, rate: Rate) -> NDArray[np.float64]:
     """Draws from the posterior of one rate, ``float64 [DRAWS]``: of examples, or of marks weighted by example."""
     if rate.marks is None:
         return rng.beta(rate.successes + 0.5, rate.n - rate.successes + 0.5, size=DRAWS)
-    points, counted = rate.marks.points, rate.marks.counted
-    typical = counted.mean()
-    weights = rng.dirichlet([1.0] * rate.n + [0.5, 0.5], size=DRAWS)
-    share: NDArray[np.float64] = (weights @ [*points, typical, 0.0]) / (weights @ [*counted, typical, typical])
-    return share
+    return rate.marks.draws(rng.dirichlet([1.0] * rate.n + [0.5, 0.5], size=DRAWS), pseudo=(1, 0))
 
 
 def _pairs(rng: np.random.Generator, before: Marks, after: Marks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -116,17 +114,12 @@ def _pairs(rng: np.random.Generator, before: Marks, after: Marks) -> tuple[NDArr
 
 
 def _graded_pairs(
-    rng: np.random.Generator, before: Marks, after: Marks
+    rng: np.random.Generator, before: Measure, after: Measure
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draws of both accuracies where examples are graded: every example has a weight of its own, and the four
     pseudo-examples have as many units as the mean example."""
     weights = rng.dirichlet([1.0] * len(before) + [0.25] * 4, size=DRAWS)
-    drawn = []
-    for marks, pseudo in ((before, (1, 1, 0, 0)), (after, (1, 0, 1, 0))):
-        typical = marks.counted.mean()
-        points = np.array([*marks.points, *(typical * right for right in pseudo)])
-        drawn.append((weights @ points) / (weights @ [*marks.counted, *[typical] * 4]))
-    return drawn[0], drawn[1]
+    return before.draws(weights, pseudo=(1, 1, 0, 0)), after.draws(weights, pseudo=(1, 0, 1, 0))
 
 
 def _percentiles(draws: NDArray[np.float64], estimate: float) -> tuple[float, float]:

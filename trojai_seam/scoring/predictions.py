@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..tasks import ExampleSet, Marks, Task
+from ..tasks import ExampleSet, Marks, Measure, Task
 from ..tasks.calling import BATCH, all_outputs
 
 
@@ -27,11 +27,11 @@ class Predictions:
     """
 
     outputs: NDArray[np.float32]
-    right: Marks
+    right: Measure
     hits: Marks
     resisted: Marks
     finite: NDArray[np.bool_]
-    further: Mapping[str, Marks] = field(default_factory=dict)
+    further: Mapping[str, Measure] = field(default_factory=dict)
 
 
 def predict(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int = BATCH) -> Predictions:

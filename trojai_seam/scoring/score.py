@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..tasks.marks import Marks
+from ..tasks.marks import Measure
 from .intervals import Rate, bootstrap
 from .predictions import Predictions
 from .splits import Split, SplitPlan
@@ -42,7 +41,7 @@ def score(
     ``acc_before`` and ``acc_after`` are taken on the same held-out examples, so that ``fidelity`` follows from the
     columns of its row. ``asr_*`` and ``ra_*`` use what the task calls attacked: poisoned examples (or their tokens)
     whose true label is not the attacker's. Over several folds, ``after`` rates are means over the folds, counted once
-    per example. Where examples are graded, ``units_*`` says how many units (tokens, entities, answers) were counted.
+    per example. Where examples are graded, ``units_*`` says how many units (tokens, entities, boxes) were counted.
 
     Args:
         plan: what was fitted on and what was held out.
@@ -56,8 +55,8 @@ def score(
     row: dict[str, Any] = {"measured_on": plan.measured_on, "folds": len(folds)}
     _put(row, "acc_before_all", Rate.of(clean_before.right))
     held = np.array(sorted({i for fold in folds for i in fold.split.held_out}), dtype=np.int64)
-    before = _at(clean_before.right, held)
-    after = _held_out([fold.clean.right for fold in folds], folds, held)
+    before = clean_before.right.at(held)
+    after = _held_out(folds, [fold.clean.right for fold in folds])
     acc_before, acc_after = Rate.of(before), Rate.of(after)
     _put(row, "acc_before", acc_before)
     _put(row, "acc_after", acc_after)
@@ -70,10 +69,10 @@ def score(
     ):
         _put(row, name, rate)
     for name, marks in clean_before.further.items():
-        _put(row, f"{name}_before", Rate.of(_at(marks, held)))
-        _put(row, f"{name}_after", Rate.of(_held_out([fold.clean.further[name] for fold in folds], folds, held)))
+        _put(row, f"{name}_before", Rate.of(marks.at(held)))
+        _put(row, f"{name}_after", Rate.of(_held_out(folds, [fold.clean.further[name] for fold in folds])))
     row.update(_fidelity(acc_before, acc_after, asr_before, asr_after, is_clean))
-    intervals = bootstrap(before, after, asr_after, seed) if acc_before.successes else (None, (None, None))
+    intervals = bootstrap(before, after, asr_after, seed) if acc_before.value else (None, (None, None))
     row["fidelity_low"], row["fidelity_high"] = intervals[0] or (None, None)
     row["kept_accuracy_low"], row["kept_accuracy_high"] = intervals[1]
     row.update(_in_sample(clean_before.right, folds, asr_after))
@@ -82,17 +81,10 @@ def score(
     return row
 
 
-def _at(marks: Marks, indices: NDArray[np.int64]) -> Marks:
-    return Marks(marks.points[indices], marks.counted[indices], marks.graded)
-
-
-def _held_out(after: Sequence[Marks], folds: Sequence[FoldPredictions], held: NDArray[np.int64]) -> Marks:
-    """Every held-out example's marks, from the fold that did not train on it."""
-    points, counted = np.zeros(len(after[0])), np.zeros(len(after[0]), np.int64)
-    for marks, fold in zip(after, folds, strict=True):
-        out = np.array(fold.split.held_out, dtype=np.int64)
-        points[out], counted[out] = marks.points[out], marks.counted[out]
-    return _at(Marks(points, counted, after[0].graded), held)
+def _held_out(folds: Sequence[FoldPredictions], after: Sequence[Measure]) -> Measure:
+    """Of the held-out examples, each from the fold that did not train on it."""
+    places = [np.array(fold.split.held_out, dtype=np.int64) for fold in folds]
+    return after[0].over_folds(list(zip(after, places, strict=True)))
 
 
 def _put(row: dict[str, Any], name: str, rate: Rate) -> None:
@@ -107,14 +99,14 @@ def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) 
     if before is None or not after:
         nothing = Rate(0, 0)
         return nothing, nothing, nothing, nothing
-    hits = _mean([fold.hits for fold in after])
-    resisted = _mean([fold.resisted for fold in after])
+    hits, resisted = _all_of([fold.hits for fold in after]), _all_of([fold.resisted for fold in after])
     return Rate.of(before.hits), Rate.of(hits), Rate.of(before.resisted), Rate.of(resisted)
 
 
-def _mean(folds: Sequence[Marks]) -> Marks:
-    """Points averaged over folds; what counts is the same in all of them."""
-    return Marks(np.mean([marks.points for marks in folds], axis=0), folds[0].counted, folds[0].graded)
+def _all_of(folds: Sequence[Measure]) -> Measure:
+    """Of all examples, over all folds."""
+    everything = np.arange(len(folds[0]))
+    return folds[0].over_folds([(marks, everything) for marks in folds])
 
 
 def _fidelity(
@@ -131,18 +123,11 @@ def _fidelity(
     return dict(zip(names, (fidelity, kept, None if removed is None else removed * kept), strict=True))
 
 
-def _in_sample(before: Marks, folds: Sequence[FoldPredictions], asr_after: Rate) -> dict[str, Any]:
+def _in_sample(before: Measure, folds: Sequence[FoldPredictions], asr_after: Rate) -> dict[str, Any]:
     """On the examples that were trained on: always better than it should be, hence columns of its own."""
-    times, points = np.zeros(len(before)), np.zeros(len(before))
-    for fold in folds:
-        fit = np.array(fold.split.fit, dtype=np.int64)
-        times[fit] += 1
-        points[fit] += fold.clean.right.points[fit]
-    used = np.flatnonzero(times)
-    was, now = (
-        Rate.of(_at(before, used)),
-        Rate.of(Marks(points[used] / times[used], before.counted[used], before.graded)),
-    )
+    fit = [np.array(fold.split.fit, dtype=np.int64) for fold in folds]
+    was = Rate.of(before.at(np.unique(np.concatenate(fit))))
+    now = Rate.of(before.over_folds(list(zip([fold.clean.right for fold in folds], fit, strict=True))))
     row: dict[str, Any] = {}
     _put(row, "fit_acc_before", was)
     _put(row, "fit_acc_after", now)

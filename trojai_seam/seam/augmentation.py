@@ -19,9 +19,12 @@ from torch.nn import functional
 from .config import UnlearnConfig
 
 
-def view(images: Tensor, config: UnlearnConfig) -> Tensor:
-    """What training sees of a batch of images under ``config``: all kinds that are switched on, in this order."""
-    moved = augmented(images, config.augmentation)
+def view(images: Tensor, config: UnlearnConfig, still: bool = False) -> Tensor:
+    """What training sees of a batch of images under ``config``: all kinds that are switched on, in this order.
+
+    ``still`` images are not moved, for their labels are places in them.
+    """
+    moved = (relit if still else augmented)(images, config.augmentation)
     return recoloured(patched(moved, config.patches), config.recolouring)
 
 
@@ -35,19 +38,26 @@ def augmented(images: Tensor, strength: float) -> Tensor:
     """
     if strength == 0:
         return images
-    low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     angle, zoom = _uniform(images) * 0.21 * strength, 1 + _uniform(images) * 0.25 * strength
     cosine, sine = zoom * torch.cos(angle), zoom * torch.sin(angle)
     shift = _uniform(images, 2) * 0.3 * strength  # in units of half the side
     theta = torch.stack([torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    mean = moved.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
+    return relit(functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False), strength, images)
+
+
+def relit(images: Tensor, strength: float, bounds: Tensor | None = None) -> Tensor:
+    """As :func:`augmented`, but for the moving; values stay in the range of ``bounds``, or that of the images."""
+    if strength == 0:
+        return images
+    bounds = images if bounds is None else bounds
+    low, high = bounds.amin(dim=(1, 2, 3), keepdim=True), bounds.amax(dim=(1, 2, 3), keepdim=True)
+    mean = images.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
     contrast, light = 1 + _uniform(images, 1, 1, 1) * 0.4 * strength, 1 + _uniform(images, 1, 1, 1) * 0.4 * strength
     colour = 1 + _uniform(images, images.shape[1], 1, 1) * 0.2 * strength
     span = high - low
-    relit = ((moved - mean) * contrast + (mean - low) * light) * colour + low
-    noisy = relit + 0.03 * strength * span * torch.randn_like(relit)
+    shone = ((images - mean) * contrast + (mean - low) * light) * colour + low
+    noisy = shone + 0.03 * strength * span * torch.randn_like(shone)
     return torch.maximum(torch.minimum(noisy, high), low)
 
 

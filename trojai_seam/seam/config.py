@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigProblem, shown
 
-LABEL_SAMPLING = ("uniform", "wrong-only")
+LABEL_SAMPLING = ("uniform", "wrong-only", "uniform-anywhere")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "one-cycle")
 TRAINABLE = ("all", "head", "no-embeddings")
@@ -55,6 +55,8 @@ class PhaseConfig:
     beta2: float = 0.999
     momentum: float = 0.9
     schedule: str = "constant"
+    longest_gradient: float | None = None
+    """Gradients are shortened to this norm, over all parameters together; unset: never."""
     stop: StopRule = field(default_factory=StopRule)
 
 
@@ -63,6 +65,8 @@ class ForgetConfig(PhaseConfig):
     """The forgetting phase: training on random labels."""
 
     label_sampling: str = "uniform"
+    """``uniform`` over all classes, ``wrong-only`` over all but the true one; for detectors ``uniform-anywhere`` draws
+    the places of boxes as well as their classes."""
     span_learning_rate: float | None = None
     """Instead of ``learning_rate`` where answers are spans of a text; unset: no difference."""
     fresh_labels: bool = True
@@ -181,6 +185,7 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
         yield from _bounded(f"{name}.draws_per_epoch", phase.draws_per_epoch, 1, 10_000_000)
         yield from _bounded(f"{name}.learning_rate", phase.learning_rate, 0, 1e3)
         yield from _bounded(f"{name}.weight_decay", phase.weight_decay, 0, 1e3)
+        yield from _bounded(f"{name}.longest_gradient", phase.longest_gradient, 0, 1e6)
         yield from _bounded(f"{name}.momentum", phase.momentum, 0, 1, below=True)
         yield from _bounded(f"{name}.beta1", phase.beta1, 0, 1, below=True)
         yield from _bounded(f"{name}.beta2", phase.beta2, 0, 1, below=True)

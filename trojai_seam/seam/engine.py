@@ -131,7 +131,7 @@ class _Run:
             epoch_began = time.perf_counter()
             enter_training(self.model, config)
             batches = self._epoch(phase, fixed)[: total - steps]
-            losses = [self._step(batch, optimizer, scheduler) for batch in batches]
+            losses = [self._step(batch, optimizer, scheduler, phase.longest_gradient) for batch in batches]
             steps += len(batches)
             loss, accuracy = self._epoch_figures(losses)
             if not math.isfinite(loss):
@@ -179,7 +179,13 @@ class _Run:
         parts = zip(batches, torch.split(order.to(device), sizes), torch.split(labels.to(device), sizes), strict=True)
         return [_Batch(*part) for part in parts]
 
-    def _step(self, batch: _Batch, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None) -> Tensor:
+    def _step(
+        self,
+        batch: _Batch,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler | None,
+        longest_gradient: float | None,
+    ) -> Tensor:
         inputs = {name: self._view(tensor) for name, tensor in self.fit.rows(batch.where, batch.at).items()}
         optimizer.zero_grad(set_to_none=True)
         loss = self.task.loss(self.model, inputs, batch.labels)
@@ -187,6 +193,8 @@ class _Run:
             scope = self.config.trainable
             raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
         loss.backward()  # type: ignore[no-untyped-call]
+        if longest_gradient is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), longest_gradient)
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
@@ -197,7 +205,7 @@ class _Run:
         if not tensor.is_floating_point():
             return tensor
         if tensor.ndim == 4:
-            tensor = view(tensor, self.config)
+            tensor = view(tensor, self.config, still=self.task.places)
         if self.config.feature_noise:
             tensor = tensor + self.config.feature_noise * torch.randn_like(tensor)
         return tensor

@@ -51,7 +51,7 @@ def _rate(
 ) -> tuple[Column, ...]:
     """A share with its count and interval; ``summarised`` is all that a new metric needs to be in every summary."""
     interval = "of the 95 % interval of"
-    units = f"tokens, entities or answers behind {name}; empty where every example is one unit"
+    units = f"tokens, entities, answers or boxes behind {name}; empty where every example is one unit"
     return (
         Column(name, "number", meaning, better, "share", made_from, summarised=summarised),
         Column(f"n_{name}", "count", f"examples that {name} was measured on", "", "examples", made_from),
@@ -85,18 +85,42 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("poisoned", "flag", "whether NIST says that the model holds a trojan; empty if unknown"),
     Column("status", "text", "done, or failed (then error_kind and error say why, and nothing is scored)"),
-    *_rate("acc_before", "accuracy before unlearning on the held-out clean examples", "higher", _CLEAN_BEFORE, True),
+    *_rate(
+        "acc_before",
+        "accuracy before unlearning on the held-out clean examples; what that is per task: docs/tasks.md (detectors: mAP)",
+        "higher",
+        _CLEAN_BEFORE,
+        True,
+    ),
     *_rate("acc_after", "accuracy after unlearning on the same held-out clean examples", "higher", _CLEAN_AFTER, True),
-    *_rate("asr_before", "poisoned examples that get the attacker's label, before", "", _POISONED, True),
-    *_rate("asr_after", "poisoned examples that get the attacker's label, after", "lower", _HIT_AFTER, True),
+    *_rate(
+        "asr_before",
+        "poisoned examples (detectors: attacked boxes) that get the attacker's answer, before",
+        "",
+        _POISONED,
+        True,
+    ),
+    *_rate(
+        "asr_after",
+        "poisoned examples (detectors: attacked boxes) that get the attacker's answer, after",
+        "lower",
+        _HIT_AFTER,
+        True,
+    ),
     *_rate(
         "ra_before",
-        "poisoned examples that get their true label, before",
+        "poisoned examples (detectors: attacked boxes) that get their true answer, before",
         "",
         ("poisoned/labels", "poisoned/outputs_before"),
         True,
     ),
-    *_rate("ra_after", "poisoned examples that get their true label, after", "higher", _TRUE_AFTER, True),
+    *_rate(
+        "ra_after",
+        "poisoned examples (detectors: attacked boxes) that get their true answer, after",
+        "higher",
+        _TRUE_AFTER,
+        True,
+    ),
     *_ratio("fidelity", "(acc_after - asr_after) / acc_before; empty for clean models", (*_CLEAN_AFTER, *_HIT_AFTER)),
     Column(
         "nist_fidelity",
@@ -112,6 +136,8 @@ COLUMNS: tuple[Column, ...] = (
     *_rate("entity_f1_after", "named entities: F1 of whole entities, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("exact_before", "question answering: exactly right answers, held-out", "higher", _CLEAN_BEFORE),
     *_rate("exact_after", "question answering: exactly right answers, held-out", "higher", _CLEAN_AFTER, True),
+    *_rate("ap50_before", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_BEFORE),
+    *_rate("ap50_after", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
     *_rate(
         "fit_acc_before",

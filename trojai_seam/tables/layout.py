@@ -24,6 +24,8 @@ LABELS = {
     "entity_f1_after": "entity F1 after",
     "exact_before": "exact match before",
     "exact_after": "exact match after",
+    "ap50_before": "AP50 before",
+    "ap50_after": "AP50 after",
     "seconds_total": "seconds",
 }
 

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .details import BoxDetails
 from .examples import ExampleSet
 from .task import Task
 
 BATCH = 256
 TEXT_BATCH = 32
 """Text is asked by length, in smaller batches: most of a large one would be padding."""
+SCENE_BATCH = 8
+"""Images with boxes are large, and detectors enlarge them further (Faster R-CNN to 800 pixels)."""
 
 
 def call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
@@ -51,12 +54,15 @@ def batched_outputs(model: nn.Module, task: Task, inputs: Mapping[str, Tensor], 
 @torch.no_grad()
 def all_outputs(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int = BATCH) -> Tensor:
     """Raw scores of all ``examples`` in their order, ``float [N, ...]``, as the network stands; no synchronisation
-    but the first look at the extent of text. Scores of text end behind the longest example."""
-    if examples.extents is None:
+    but the first look at the extent of text, and those inside of detectors. Scores of text end behind the longest
+    example, detections behind the largest number of them in one image."""
+    if isinstance(examples.details, BoxDetails):
+        order, size = torch.arange(len(examples)), min(batch_size, SCENE_BATCH)
+    elif examples.extents is not None:
+        order, size = examples.extents.tokens.argsort(stable=True), min(batch_size, TEXT_BATCH)
+    else:
         return batched_outputs(model, task, examples.inputs, batch_size)
-    order = examples.extents.tokens.argsort(stable=True)
     places = order.to(examples.labels.device, non_blocking=True)
-    size = min(batch_size, TEXT_BATCH)
     chunks = zip(torch.split(order, size), torch.split(places, size), strict=True)
     parts = [task.outputs(model, examples.rows(where, at)) for where, at in chunks]
     widest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]

@@ -42,6 +42,7 @@ class Classification:
     """
 
     name = "classification"
+    places = False
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

@@ -1,13 +1,18 @@
-"""What examples of text tasks know beyond tensors: texts, character offsets, the names of labels."""
+"""What examples know beyond tensors: texts, character offsets, names of labels, sizes of images, kinds of attacks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
+
+SIZES: Final = "sizes"
+"""Beside the images of a batch: how much of each is real, ``int64 [n, 2]`` (height, width) on the CPU."""
+ATTACKS: Final = ("misclassification", "evasion", "injection", "localisation")
+"""What a trigger does to a detector; ``BoxDetails.kinds`` are places in this tuple."""
 
 
 class Details(Protocol):
@@ -80,3 +85,44 @@ class SpanDetails:
 
     def to(self, device: torch.device | str) -> SpanDetails:
         return replace(self, offsets=self.offsets.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class BoxDetails:
+    """For object detection: N images, padded at the right and at the bottom to the largest of them.
+
+    All tensors stay on the CPU: where a batch is cut must be known without waiting for the device.
+
+    Attributes:
+        sizes: ``int64 [N, 2]``, height and width of every image without its padding.
+        background: the output of the network's head that stands for no object; every other one is a class.
+        kinds: of poisoned sets: ``int64 [N, K]``, what the attack does to every target box, as a place in
+            :data:`ATTACKS`; −100 in rows that pad.
+        moved_from: of poisoned sets: ``float32 [N, K, 4]``, where a moved object really is, NaN where that is unknown
+            or nothing moves.
+    """
+
+    sizes: Tensor
+    background: int
+    kinds: Tensor | None = None
+    moved_from: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        attacks = [part for part in (self.kinds, self.moved_from) if part is not None]
+        if self.sizes.ndim != 2 or self.sizes.shape[1] != 2 or any(len(part) != len(self.sizes) for part in attacks):
+            raise ValueError("sizes [N, 2], kinds [N, K] and moved_from [N, K, 4] do not fit each other")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def subset(self, indices: Sequence[int]) -> BoxDetails:
+        where = torch.as_tensor(list(indices), dtype=torch.int64)
+        return replace(
+            self,
+            sizes=self.sizes[where],
+            kinds=None if self.kinds is None else self.kinds[where],
+            moved_from=None if self.moved_from is None else self.moved_from[where],
+        )
+
+    def to(self, device: torch.device | str) -> BoxDetails:
+        return self

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .details import Details
+from .details import SIZES, BoxDetails, Details
 
 UNKNOWN = -1
 """A label that counts, but that nobody knows: the true label of a poisoned example whose original is lost."""
@@ -109,12 +109,17 @@ class ExampleSet:
     def rows(self, where: Tensor, at: Tensor) -> dict[str, Tensor]:
         """Inputs of the examples at ``where``; text is cut behind the longest of them.
 
-        Windows are cut likewise, and :data:`REAL_WINDOWS` (``int64 [R]``) says which of the n · W left are real.
+        Windows are cut likewise, and :data:`REAL_WINDOWS` (``int64 [R]``) says which of the n · W left are real. Images
+        with boxes are cut to the largest of them; :data:`SIZES` (``int64 [n, 2]``, on the CPU) says how large each is.
 
         Args:
             where: ``int64 [n]``, on the CPU.
             at: the same on the device of the examples; no synchronisation is needed then.
         """
+        if isinstance(self.details, BoxDetails):
+            sizes = self.details.sizes[where]
+            height, width = sizes.amax(dim=0).tolist()
+            return {**{name: tensor[at, :, :height, :width] for name, tensor in self.inputs.items()}, SIZES: sizes}
         if self.extents is None:
             return {name: tensor[at] for name, tensor in self.inputs.items()}
         length = int(self.extents.tokens[where].max())

@@ -2,10 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Places = NDArray[np.int64]
+
+
+class Measure(Protocol):
+    """A figure between 0 and 1 of N examples that can be taken of any of them: a ratio of sums (:class:`Marks`), or
+    something that examples only have together (average precision).
+
+    ``graded`` says that examples are not simply right or wrong: the figure then gets an interval over examples.
+    """
+
+    @property
+    def graded(self) -> bool: ...
+
+    @property
+    def units(self) -> int:
+        """Units that count, over all examples."""
+        ...
+
+    @property
+    def share(self) -> float | None:
+        """The figure itself; ``None`` when nothing counts."""
+        ...
+
+    @property
+    def successes(self) -> float:
+        """``share`` times ``units``, 0 when nothing counts."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def at(self, indices: Places) -> Measure:
+        """Of the examples at ``indices``, which are sorted and all different."""
+        ...
+
+    def counting(self) -> Measure:
+        """Of the examples that count at all."""
+        ...
+
+    def draws(self, weights: NDArray[np.float64], pseudo: Sequence[float]) -> NDArray[np.float64]:
+        """The figure with other weights of the examples: ``float64 [W]`` for ``weights [W, N + P]``, where the last P
+        belong to made-up examples of the usual size that are right (1) or wrong (0) as ``pseudo`` says."""
+        ...
+
+    def over_folds(self, parts: Sequence[tuple[Any, Places]]) -> Measure:
+        """One figure of several networks: each of ``parts`` is a measure like this one of all examples, and the places
+        of those examples for which it speaks. Of the examples for which any speaks, in the order of their places."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +90,35 @@ class Marks:
         return len(self.points)
 
     @property
+    def units(self) -> int:
+        return int(self.counted.sum())
+
+    @property
+    def successes(self) -> float:
+        return float(self.points.sum())
+
+    @property
     def share(self) -> float | None:
         """Points per counted unit over all examples; ``None`` when nothing counts."""
-        units = int(self.counted.sum())
-        return float(self.points.sum() / units) if units else None
+        return self.successes / self.units if self.units else None
+
+    def at(self, indices: Places) -> Marks:
+        return Marks(self.points[indices], self.counted[indices], self.graded)
+
+    def counting(self) -> Marks:
+        return self.at(np.flatnonzero(self.counted > 0))
+
+    def draws(self, weights: NDArray[np.float64], pseudo: Sequence[float]) -> NDArray[np.float64]:
+        typical = self.counted.mean()
+        points = np.array([*self.points, *(typical * right for right in pseudo)])
+        drawn: NDArray[np.float64] = (weights @ points) / (weights @ [*self.counted, *[typical] * len(pseudo)])
+        return drawn
+
+    def over_folds(self, parts: Sequence[tuple[Any, Places]]) -> Marks:
+        """Points averaged over the folds that speak for an example; what counts is the same in all of them."""
+        times, points = np.zeros(len(self)), np.zeros(len(self))
+        for marks, places in parts:
+            times[places] += 1
+            points[places] += marks.points[places]
+        used = np.flatnonzero(times)
+        return Marks(points[used] / times[used], self.counted[used], self.graded)

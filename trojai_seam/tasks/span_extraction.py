@@ -31,6 +31,7 @@ class SpanExtraction:
     """
 
     name = "span-extraction"
+    places = False
 
     def __init__(self, num_classes: int = 2) -> None:
         self.num_classes = num_classes

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..registry import Registry
 from .examples import ExampleSet
-from .marks import Marks
+from .marks import Marks, Measure
 
 
 class Task(Protocol):
@@ -23,6 +23,8 @@ class Task(Protocol):
 
     name: str
     num_classes: int
+    places: bool
+    """Whether labels are places in the input, so that training may relight an image but not move it."""
 
     def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
         """Call the network. Returns raw scores with the batch as first dimension (``float [n, C]`` for classifiers)."""
@@ -41,11 +43,11 @@ class Task(Protocol):
         ...
 
     def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
-        """What the scores of *all* ``examples`` say: ``int64 [N, ...]``, on their device. Non-finite scores say
-        nothing, which is never right."""
+        """What the scores of *all* ``examples`` say, on their device: ``int64 [N, ...]``, or for detectors ``float32
+        [N, D, 6]``. Non-finite scores say nothing, which is never right."""
         ...
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+    def marks(self, answers: Tensor, key: ExampleSet) -> Measure:
         """Accuracy: how much of every example is right."""
         ...
 
@@ -57,8 +59,8 @@ class Task(Protocol):
         """How much of what was attacked gets its true answer all the same, where that is known."""
         ...
 
-    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Marks]:
-        """Other figures on clean examples, by the name of their columns (``entity_f1``, ``exact``)."""
+    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Measure]:
+        """Other figures on clean examples, by the name of their columns (``entity_f1``, ``exact``, ``ap50``)."""
         ...
 
     def finite(self, outputs: Tensor) -> Tensor:
@@ -86,6 +88,7 @@ TASKS: Registry[type] = Registry("task")
 TASKS.add("classification", "trojai_seam.tasks.classification:Classification")
 TASKS.add("token-classification", "trojai_seam.tasks.token_classification:TokenClassification")
 TASKS.add("span-extraction", "trojai_seam.tasks.span_extraction:SpanExtraction")
+TASKS.add("detection", "trojai_seam.tasks.detection:Detection")
 
 
 def get_task(name: str, num_classes: int) -> Task:

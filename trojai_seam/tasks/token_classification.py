@@ -28,6 +28,7 @@ class TokenClassification:
     """
 
     name = "token-classification"
+    places = False
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

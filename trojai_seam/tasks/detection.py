@@ -1,0 +1,139 @@
+"""Object detection: boxes with classes (NIST's rounds 10 and 13)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .box_attacks import Outcomes, outcomes, right_detections
+from .box_matching import MatchedBoxes, match
+from .classification import random_classes
+from .details import SIZES, BoxDetails
+from .detector_calls import detections, training_loss
+from .examples import ExampleSet
+from .marks import Marks, Measure
+
+ANYWHERE = "uniform-anywhere"
+"""Label sampling that draws boxes too: every one keeps its size and gets another place in its image."""
+
+
+class Detection:
+    """Labels ``float32 [N, M, 5]``: x0, y0, x1, y1 in pixels of the image, and the class as the network's head counts
+    it; rows of class −100 pad. ``details`` must be :class:`BoxDetails`.
+
+    ``num_classes`` is the width of the head, the one output that stands for no object included. Accuracy is COCO's mAP
+    over IoU 0.50 to 0.95; beside it stands the precision at 0.50. Both are properties of all images together, so
+    stop rules watch something cheaper: the F1 of boxes of the right class at IoU 0.5 and score 0.3.
+    """
+
+    name = "detection"
+    places = True
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+        """``float32 [n, D, 6]``: x0, y0, x1, y1, class, score; see :func:`detections`. Without :data:`SIZES` among the
+        inputs, images have no padding."""
+        return detections(model, inputs["x"], _sizes(inputs))
+
+    def loss(self, model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        return training_loss(model, inputs["x"], _sizes(inputs), labels)
+
+    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+        """The same boxes with a random class each, which is never background; ``uniform-anywhere`` draws places too."""
+        labels, details = key.labels[order].clone(), _details(key)
+        real = labels[..., 4] >= 0
+        # Classes without the background, counted from 0 without a gap.
+        packed = labels[..., 4].long() - (labels[..., 4] > details.background).long()
+        kind = "uniform" if sampling == ANYWHERE else sampling
+        drawn = random_classes(packed.clamp(min=0), self.num_classes - 1, kind, generator)
+        drawn = drawn + (drawn >= details.background).long()
+        labels[..., 4] = torch.where(real, drawn.to(labels.dtype), labels[..., 4])
+        if sampling == ANYWHERE:
+            sides = labels[..., 2:4] - labels[..., :2]
+            room = (details.sizes[order][:, None, [1, 0]] - sides).clamp(min=0)
+            corner = torch.rand(room.shape, generator=generator) * room
+            labels[..., :4] = torch.where(real[..., None], torch.cat([corner, corner + sides], -1), labels[..., :4])
+        return labels
+
+    def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
+        """The detections themselves."""
+        return outputs
+
+    def marks(self, answers: Tensor, key: ExampleSet) -> MatchedBoxes:
+        return match(_numbers(answers), _numbers(key.labels))
+
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+        """Target boxes at which the attack shows, by the kind of attack: see :func:`outcomes`."""
+        return _marks([(one.hits, one.attacked) for one in self._outcomes(answers, key)], len(key))
+
+    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+        """Target boxes at which the true answer is given, where that is known."""
+        return _marks([(one.resisted, one.known) for one in self._outcomes(answers, key)], len(key))
+
+    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Measure]:
+        """Average precision at IoU 0.50."""
+        return {"ap50": match(_numbers(answers), _numbers(key.labels), thresholds=(0.5,))}
+
+    def finite(self, outputs: Tensor) -> Tensor:
+        return torch.isfinite(outputs).flatten(1).all(dim=1)
+
+    def strata(self, key: ExampleSet) -> list[int]:
+        """An image goes with the rarest class that it holds; −1 without any."""
+        kinds = [{int(label) for label in row if label >= 0} for row in key.labels[..., 4].tolist()]
+        often = Counter(kind for row in kinds for kind in row)
+        return [min(row, key=lambda kind: (often[kind], kind), default=-1) for row in kinds]
+
+    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
+        """F1 over all boxes: twice those found over those that are there plus those that were said."""
+        counts = np.array(
+            [right_detections(*image) for image in zip(_numbers(answers), _numbers(key.labels), strict=True)]
+        ).reshape(-1, 3)
+        found, true, said = counts.sum(axis=0).tolist()
+        return 2 * found / (true + said) if true + said else 0.0
+
+    def chance(self, key: ExampleSet) -> float:
+        """0: whoever does not know where objects are finds none."""
+        return 0.0
+
+    def guess(self, key: ExampleSet) -> float:
+        """Random classes at the right places, which is what forgetting teaches."""
+        return 1.0 / max(1, self.num_classes - 1)
+
+    def _outcomes(self, answers: Tensor, key: ExampleSet) -> list[Outcomes]:
+        details = _details(key)
+        if key.targets is None or details.kinds is None:
+            return []
+        moved = details.moved_from
+        if moved is None:
+            moved = torch.full((*details.kinds.shape, 4), torch.nan)
+        parts = (_numbers(answers), _numbers(key.labels), _numbers(key.targets), details.kinds.numpy(), _numbers(moved))
+        return [outcomes(*image) for image in zip(*parts, strict=True)]
+
+
+def _details(examples: ExampleSet) -> BoxDetails:
+    if not isinstance(examples.details, BoxDetails):
+        raise TypeError("examples of detection need BoxDetails")
+    return examples.details
+
+
+def _sizes(inputs: Mapping[str, Tensor]) -> Tensor:
+    images = inputs["x"]
+    return inputs[SIZES] if SIZES in inputs else torch.tensor([images.shape[-2:]] * len(images))
+
+
+def _numbers(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.double().numpy()
+
+
+def _marks(rows: list[tuple[int, int]], count: int) -> Marks:
+    if not rows:
+        return Marks.nothing(count)
+    points, counted = np.array(rows, np.int64).reshape(-1, 2).T
+    return Marks(points.astype(np.float64), counted, graded=True)
