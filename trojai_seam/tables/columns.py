@@ -87,7 +87,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("status", "text", "done, or failed (then error_kind and error say why, and nothing is scored)"),
     *_rate(
         "acc_before",
-        "accuracy before unlearning on the held-out clean examples; what that is per task: docs/tasks.md (detectors: mAP)",
+        "accuracy before unlearning on the held-out clean examples; docs/tasks.md says what it is (detectors: mAP)",
         "higher",
         _CLEAN_BEFORE,
         True,
