@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import mobilenet_v3_large
 from torchvision.models.detection import FasterRCNN, ssd300_vgg16
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 from torchvision.ops import FrozenBatchNorm2d
 
 from tests.networks import pickles
@@ -21,6 +24,7 @@ from trojai_seam.errors import RefusedArchive, StateMismatch, UnsupportedModel
 from trojai_seam.loading import ModuleNode, SavedModel, read_model
 from trojai_seam.loading.nodes import DictNode, Inert
 from trojai_seam.networks import identify, rebuild
+from trojai_seam.synthesis.detector_networks import make_detector
 
 PERIOD = {
     "r10-ssd300_vgg16": ("ssd300_vgg16", 91),
@@ -135,6 +139,32 @@ def test_ssd_with_its_own_thresholds(tmp_path: Path) -> None:
     assert (facts.architecture, facts.num_classes) == ("ssd300_vgg16", 5)
     assert facts.notes == ("config says fasterrcnn, the file holds a ssd300_vgg16",)
     assert_same(made, rebuild(saved))
+
+
+@pytest.mark.parametrize(
+    ("name", "class_path"),
+    [
+        ("fasterrcnn_resnet18_fpn", "torchvision.models.detection.faster_rcnn.FasterRCNN"),  # narrow pyramid and head
+        ("ssdlite320_mobilenet_v3_large", "torchvision.models.detection.ssd.SSD"),
+    ],
+)
+def test_small_relatives_of_the_rounds_detectors(name: str, class_path: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = make_detector(name, 6, 96).eval()
+    saved = pickles.saved(made, tmp_path)
+    facts = identify(saved, {"model_architecture": f"object_detection:{name}"})
+    assert (saved.class_path, facts.architecture, facts.num_classes, facts.notes) == (class_path, name, 6, ())
+    assert_same(made, rebuild(saved))
+
+
+def test_ssdlite_with_the_whole_tail_of_a_pretrained_backbone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    features: Any = mobilenet_v3_large(weights=None, norm_layer=norm).features
+    made: Any = make_detector("ssdlite320_mobilenet_v3_large", 6, 96)
+    made.backbone = SSDLiteFeatureExtractorMobileNet(features, 13, norm)
+    made.head = SSDLiteHead([672, 960, 512, 256, 256, 128], [6] * 6, 6, norm)
+    assert_same(made.eval(), rebuild(pickles.saved(made, tmp_path)))
 
 
 def other(saved: SavedModel, path: str, **values: Inert) -> SavedModel:

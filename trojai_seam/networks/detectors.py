@@ -1,4 +1,4 @@
-"""Object detectors of rounds 10 and 13: SSD300 with VGG-16, Faster R-CNN with a ResNet and feature pyramid, v1 and v2.
+"""Object detectors of rounds 10 and 13: SSD (300, Lite), Faster R-CNN with a ResNet and feature pyramid, v1 and v2.
 
 Round 10 pickled NIST's subclasses (``models.SSD``, ``models.FasterRCNN``), round 13 torchvision's classes. Both are
 rebuilt as torchvision's: input a list of images [3, H, W] in 0 to 1; in eval mode one dict ``boxes, labels, scores``
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StateMismatch, UnsupportedModel, shown
+from . import ssdlite
 from .registry import Hints, NetworkFacts, count_numbered, hint, register_network, shape_of
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def _ssd_classes(saved: SavedModel) -> int:
 
 def _ssd_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
     _refuse_foreign(saved)
-    return NetworkFacts("ssd", "ssd300_vgg16", _ssd_classes(saved), None, _notes(hints, "ssd300_vgg16", "ssd"))
+    architecture = ssdlite.ARCHITECTURE if ssdlite.is_lite(saved) else "ssd300_vgg16"
+    classes = ssdlite.lite_classes(saved) if ssdlite.is_lite(saved) else _ssd_classes(saved)
+    return NetworkFacts("ssd", architecture, classes, None, _notes(hints, architecture, "ssd"))
 
 
 @register_network("ssd", ("models.SSD", f"{_DETECTION}.ssd.SSD"), facts=_ssd_facts)
@@ -69,6 +72,8 @@ def _build_ssd(saved: SavedModel, hints: Hints) -> nn.Module:
 
     from .detector_settings import anchors, copy_settings
 
+    if ssdlite.is_lite(saved):
+        return ssdlite.build_lite(saved)
     classes = _ssd_classes(saved)
     network: Any = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
     network.anchor_generator = DefaultBoxGenerator(**anchors(saved, "anchor_generator"))
@@ -117,10 +122,11 @@ def _faster_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
 )
 def _build_faster(saved: SavedModel, hints: Hints) -> nn.Module:
     from torch import nn
+    from torchvision import models
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-    from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+    from torchvision.models.detection.backbone_utils import BackboneWithFPN
+    from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
     from torchvision.models.detection.rpn import RPNHead
     from torchvision.ops import FrozenBatchNorm2d
 
@@ -129,37 +135,24 @@ def _build_faster(saved: SavedModel, hints: Hints) -> nn.Module:
     norm = saved.modules.get("backbone.body.bn1")
     frozen = norm is not None and norm.class_path.endswith(".FrozenBatchNorm2d")
     second = _is_second_version(saved)
-    backbone: Any = resnet_fpn_backbone(
-        backbone_name=_resnet(saved),
-        weights=None,
-        norm_layer=FrozenBatchNorm2d if frozen else nn.BatchNorm2d,
-        trainable_layers=5,
-    )
+    name = _resnet(saved)
+    body: Any = getattr(models, name)(weights=None, norm_layer=FrozenBatchNorm2d if frozen else nn.BatchNorm2d)
+    stages = {f"layer{stage}": str(stage - 1) for stage in range(1, 5)}
+    widths = [body.inplanes // 8 * 2**stage for stage in range(4)]
     width = shape_of(saved, "backbone.fpn.inner_blocks.0.0.weight", 4)[0]
-    options: dict[str, Any] = {}
+    classes, hidden = shape_of(saved, _CLASSES, 2)
+    box_head: nn.Module
+    if second:  # which also normalises after every convolution of the pyramid
+        box_head = FastRCNNConvFCHead((width, 7, 7), [256] * 4, [hidden], norm_layer=nn.BatchNorm2d)
+    else:
+        box_head = TwoMLPHead(shape_of(saved, "roi_heads.box_head.fc6.weight", 2)[1], hidden)
     generator = AnchorGenerator(**anchors(saved, "rpn.anchor_generator"))
-    if second:
-        backbone.fpn = _normalised_pyramid(backbone, width)
-        options["box_head"] = FastRCNNConvFCHead((width, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d)
     depth = max(1, count_numbered(saved, "rpn.head.conv.#."))
     network = FasterRCNN(
-        backbone,
-        num_classes=shape_of(saved, _CLASSES, 2)[0],
+        BackboneWithFPN(body, stages, widths, width, norm_layer=nn.BatchNorm2d if second else None),
         rpn_anchor_generator=generator,
         rpn_head=RPNHead(width, generator.num_anchors_per_location()[0], conv_depth=depth),
-        **options,
+        box_head=box_head,
+        box_predictor=FastRCNNPredictor(hidden, classes),
     )
     return copy_settings(network, saved)
-
-
-def _normalised_pyramid(backbone: Any, width: int) -> nn.Module:
-    """The feature pyramid of version 2, which normalises after every convolution."""
-    from torch import nn
-    from torchvision.ops import FeaturePyramidNetwork
-    from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
-
-    widths = [block[0].in_channels for block in backbone.fpn.inner_blocks]
-    pyramid: nn.Module = FeaturePyramidNetwork(
-        in_channels_list=widths, out_channels=width, extra_blocks=LastLevelMaxPool(), norm_layer=nn.BatchNorm2d
-    )
-    return pyramid
