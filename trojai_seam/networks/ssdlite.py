@@ -1,7 +1,7 @@
 """SSDLite320 with MobileNetV3: torchvision's small SSD, of the same class as SSD300, with other layers inside.
 
-Its normalisation layers have an eps of their own, and the last stages are halved ("reduced tail") where the backbone was
-not pretrained: both are read from the file.
+Its normalisation layers have an eps of their own, and the last stages are halved ("reduced tail") where the backbone
+was not pretrained: both are read from the file.
 Source: torchvision, ``models/detection/ssdlite.py``.
 """
 

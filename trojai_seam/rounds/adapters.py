@@ -92,3 +92,4 @@ ADAPTERS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:read_example
 ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:read_examples")
 ADAPTERS.add("token-classification", "trojai_seam.rounds.labelled_sentences:read_examples")
 ADAPTERS.add("question-answering", "trojai_seam.rounds.question_answering:read_examples")
+ADAPTERS.add("object-detection", "trojai_seam.rounds.object_detection:read_examples")

@@ -64,9 +64,7 @@ def make_detector(name: str, outputs: int, pixels: int) -> nn.Module:
         "max_size": pixels,
     }
     if name != SMALL_FASTER:
-        network: nn.Module = getattr(detection, name)(
-            weights=None, weights_backbone=None, num_classes=outputs, **few
-        )
+        network: nn.Module = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=outputs, **few)
         return network
     from torchvision.models import resnet18
     from torchvision.models.detection.anchor_utils import AnchorGenerator
