@@ -42,6 +42,10 @@ class LinearHead(nn.Module):
         logits: torch.Tensor = self.linear(self.dropout(embeddings[:, 0]))
         return logits
 
+    def steps_in_order(self) -> list[nn.Module | str]:
+        """What it does, for :mod:`trojai_seam.seam.chains`."""
+        return ["first-step", self.dropout, self.linear]
+
 
 class FullyConnectedHead(nn.Module):
     """``model_factories.FCLinearModel`` (round 6), with or without a ReLU after each hidden layer.
@@ -66,6 +70,11 @@ class FullyConnectedHead(nn.Module):
         logits: torch.Tensor = self.linear(self.dropout(hidden))
         return logits
 
+    def steps_in_order(self) -> list[nn.Module | str]:
+        """What it does, for :mod:`trojai_seam.seam.chains`."""
+        hidden = [part for layer in self.fc_layers for part in (layer, self.relu) if part is not None]
+        return ["first-step", *hidden, self.dropout, self.linear]
+
 
 class RecurrentHead(nn.Module):
     """``model_factories.LstmLinearModel`` and ``GruLinearModel``: final hidden state of the last layer, then Linear."""
@@ -84,6 +93,10 @@ class RecurrentHead(nn.Module):
         last = torch.cat((hidden[-2], hidden[-1]), dim=1) if self.rnn.bidirectional else hidden[-1]
         logits: torch.Tensor = self.linear(self.dropout(last))
         return logits
+
+    def steps_in_order(self) -> list[nn.Module | str]:
+        """What it does to sequences of one step, for :mod:`trojai_seam.seam.chains`."""
+        return ["single-step", self.rnn, self.dropout, self.linear]
 
 
 class NerLinear(nn.Module):

@@ -1,0 +1,321 @@
+"""Many small networks of one architecture, unlearned side by side: what the engine does to one, done to all at once.
+
+Every network has its own seed, random labels, order, dropout, noise, stop rule and trace, and comes out as it would
+alone (:func:`trojai_seam.seam.engine.unlearn`), but for the last digits: sums are made in another order. Which
+networks are beside it changes nothing at all on a CPU (see :mod:`trojai_seam.seam.stacked_layers`).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EngineFailure, listed
+from ..tasks import ExampleSet, Task
+from ..tasks.classification import Classification
+from .batches import epoch_batches
+from .chains import Chain, chain_of
+from .config import ForgetConfig, PhaseConfig, UnlearnConfig
+from .idle_weights import decay, idle_weights
+from .optimization import most_steps, nonfinite
+from .outcome import EpochTrace, Outcome, PhaseOutcome
+from .schedule import StopWatcher, final_status, threshold
+from .stacked_layers import layers_of
+from .stacked_rows import Rows, stacked_scores
+from .training_mode import rate_factor
+
+WORTH_MOVING = 0.75
+"""Share of a stack that is still in training at or below which the others are taken out."""
+SAME = 1e-3
+"""Differences of scores, relative and absolute, that the order of sums may make."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One network of a stack; see :func:`trojai_seam.seam.engine.unlearn`."""
+
+    model: nn.Module
+    task: Task
+    fit: ExampleSet
+    seed: int
+
+
+def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConfig) -> Hashable | None:
+    """Networks with equal keys can be unlearned together; ``None``: this one is for the engine for one network.
+
+    That is whatever is no chain of layers that we know, no single-label classification of vectors, not in float32,
+    or to be unlearned in a way in which time or other networks would have a say.
+    """
+    x, phases = fit.inputs.get("x"), (config.forget, config.recover)
+    if config.method != "seam" or config.trainable == "head" or any(phase.max_seconds is not None for phase in phases):
+        return None
+    if type(task) is not Classification or x is None or len(fit.inputs) != 1 or not len(fit):
+        return None
+    chain = chain_of(model)
+    if chain is None or not _fits(chain, x, task.num_classes):
+        return None
+    if any(p.dtype != torch.float32 or p.device != x.device for p in model.parameters()):
+        return None
+    return tuple(link.key for link in chain), tuple(x.shape), task.num_classes, str(x.device)
+
+
+def _fits(chain: Chain, x: Tensor, classes: int) -> bool:
+    """Whether ``chain`` makes ``[N, classes]`` of ``x``, and layers on a sequence get one of a single step."""
+    if x.dtype != torch.float32:
+        return False
+    shape = tuple(x.shape[1:])
+    for link in chain:
+        if link.kind in ("first-step", "single-step"):
+            if len(shape) != 2 or (link.kind == "single-step" and shape[0] != 1):
+                return False
+            shape = shape[1:]
+        elif link.kind == "flatten":
+            shape = (math.prod(shape),)
+        elif link.kind == "linear":
+            shape = (*shape[:-1], int(link.numbers[1]))
+        elif link.kind == "recurrent":
+            shape = (int(link.numbers[3]) * (2 if link.numbers[4] else 1),)
+    return shape == (classes,)
+
+
+def unlearn_together(
+    members: Sequence[Member], config: UnlearnConfig, whole: bool = True, rows: int | None = None
+) -> list[Outcome | EngineFailure]:
+    """Unlearn a copy of every member. What one of them fails with stands in its place, and costs no other.
+
+    Args:
+        members: of equal :func:`stack_key`.
+        config: what to do, for all of them.
+        whole: bring weights that no answer depends on to where training would have brought them, too; otherwise they
+            stay as they were (see :mod:`trojai_seam.seam.idle_weights`).
+        rows: keep the stack at this size throughout, filled up with copies. Where the kernels that a device chooses
+            depend on the size of the stack, so do last digits.
+
+    Raises:
+        ConfigProblem: a setting is out of range.
+        ValueError: members of different keys.
+    """
+    config.check()
+    keys = {stack_key(member.model, member.task, member.fit, config) for member in members}
+    if len(keys) != 1 or keys == {None}:
+        raise ValueError("these networks cannot be unlearned together")
+    return _Together(members, config, rows).run(whole)
+
+
+class _Together:
+    """The state of one run, shared by its phases. Members are known by their place in ``members``."""
+
+    def __init__(self, members: Sequence[Member], config: UnlearnConfig, fixed_rows: int | None) -> None:
+        self.members, self.config, self.fixed_rows = members, config, fixed_rows
+        chains = [chain_of(member.model) or () for member in members]
+        self.links = [[chain[place].module for chain in chains] for place in range(len(chains[0]))]
+        self.layers = layers_of(chains[0], members[0].fit.inputs["x"].shape[-1])
+        present = [[module for module in modules if module is not None] for modules in self.links]
+        self.home = [layer.pack(modules) for layer, modules in zip(self.layers, present, strict=True)]
+        """Weights of all members, ``[G, …]``, as they were when each last ended a phase."""
+        self.x = torch.stack([member.fit.inputs["x"] for member in members])
+        self.keys = [member.fit.key() for member in members]
+        self.generators = [torch.Generator().manual_seed(member.seed) for member in members]
+        self.draws = [torch.Generator(self.x.device).manual_seed(member.seed) for member in members]
+        self.broken = [nonfinite(member.model) for member in members]
+        self.failures: dict[int, EngineFailure] = {}
+        for number, names in enumerate(self.broken):
+            if names:
+                what = f"the network has non-finite weights before unlearning: {listed(sorted(names))}"
+                self.failures[number] = EngineFailure(what)
+        self.phases: list[list[PhaseOutcome]] = [[] for _ in members]
+        self.trace: list[list[EpochTrace]] = [[] for _ in members]
+        self.taken: list[tuple[PhaseConfig, int]] = []
+
+    def run(self, whole: bool) -> list[Outcome | EngineFailure]:
+        self._compare_with_networks()
+        with torch.enable_grad():
+            for name, phase in (("forget", self.config.forget), ("recover", self.config.recover)):
+                alive = [number for number in range(len(self.members)) if number not in self.failures]
+                if alive:
+                    self.phase(name, phase, alive)
+        return [self.failures[n] if n in self.failures else self._outcome(n, whole) for n in range(len(self.members))]
+
+    @torch.no_grad()
+    def _compare_with_networks(self) -> None:
+        """A network that says of itself what it does might be wrong about it."""
+        scores = stacked_scores(self.layers, self.home, self.x, None)
+        for number, member in enumerate(self.members):
+            theirs = member.task.outputs(member.model.eval(), member.fit.inputs)
+            ours = scores[number, :, : theirs.shape[-1]]
+            if number not in self.failures and not torch.allclose(ours, theirs, rtol=SAME, atol=SAME):
+                kind = type(member.model).__name__
+                self.failures[number] = EngineFailure(f"a {kind} does not do what its steps_in_order() says")
+
+    def phase(self, name: str, phase: PhaseConfig, alive: list[int]) -> None:
+        """Train ``alive`` until each has met its stop rule or a cap; one device synchronisation per epoch."""
+        began, size = time.perf_counter(), self.config.batch_size
+        total = most_steps(phase, self.x.shape[1], size)
+        factor = rate_factor(self.members[0].model, self.config.rate_width)
+        phase = replace(phase, learning_rate=phase.learning_rate * factor)
+        rows = self._rows(phase, alive, total)
+        places = list(alive)  # the member in each row
+        start = dict(zip(alive, self._accuracies(rows, places), strict=False))
+        ends = {number: _End(self, name, phase, number, start[number]) for number in alive}
+        if total == 0:
+            for number, end in ends.items():
+                self.phases[number].append(end.outcome("off" if phase.max_epochs == 0 else "no-steps", 0, 0, 0.0))
+            return
+        fixed = {number: self._fixed_labels(number, phase) for number in alive}
+        spent, steps = dict.fromkeys(alive, 0.0), 0
+        training = list(alive)
+        overhead = (time.perf_counter() - began) / len(alive)
+        for epoch in range(phase.max_epochs):
+            epoch_began = time.perf_counter()
+            where, labels, sizes = self._epoch(phase, places, training, fixed)
+            parts = list(zip(torch.split(where, sizes, 1), torch.split(labels, sizes, 1), strict=True))[: total - steps]
+            losses = [rows.step(*part, self.config.feature_noise) for part in parts]
+            steps += len(parts)
+            figures = self._figures(rows, places, losses)
+            share = (time.perf_counter() - epoch_began) / len(training)
+            for row, number in enumerate(places):
+                if number not in training:
+                    continue
+                loss, accuracy = figures[row]
+                spent[number] += share
+                if not math.isfinite(loss):
+                    what = f"the {name} loss became non-finite in epoch {epoch}; lower {name}.learning_rate"
+                    self.failures[number] = EngineFailure(what)
+                else:
+                    self.trace[number].append(EpochTrace(name, epoch, len(parts), loss, accuracy, share))
+                    status = ends[number].status(epoch, accuracy, last=steps >= total)
+                    if status is None:
+                        continue
+                    seconds = spent[number] + overhead
+                    self.phases[number].append(ends[number].outcome(status, epoch + 1, steps, seconds))
+                    self._settle(rows, row, number)
+                training.remove(number)
+                rows.rest(row)
+            if not training:
+                break
+            if self.fixed_rows is None and len(training) <= WORTH_MOVING * len(places):
+                kept = [row for row, number in enumerate(places) if number in training]
+                rows.keep(kept)
+                places = [places[row] for row in kept]
+        self.taken.append((phase, total))
+
+    def _rows(self, phase: PhaseConfig, alive: list[int], total: int) -> Rows:
+        filled = alive + alive[:1] * ((self.fixed_rows or 0) - len(alive))
+        at = torch.as_tensor(filled, device=self.x.device)
+        weights = [[tensor[at] for tensor in layer] for layer in self.home]
+        draws = [self.draws[number] if row < len(alive) else None for row, number in enumerate(filled)]
+        return Rows(self.layers, self.members[0].task.num_classes, weights, self.x[at], draws, phase, max(total, 1))
+
+    def _settle(self, rows: Rows, row: int, number: int) -> None:
+        """The weights of a member at the end of a phase."""
+        for layer, weights in zip(self.home, rows.weights, strict=True):
+            for tensor, weight in zip(layer, weights, strict=True):
+                tensor[number] = weight.detach()[row]
+
+    def _fixed_labels(self, number: int, phase: PhaseConfig) -> Tensor | None:
+        """See the engine: labels of all fit examples, or ``None`` if every epoch draws new ones."""
+        key = self.keys[number]
+        if not isinstance(phase, ForgetConfig):
+            return key.labels
+        if phase.fresh_labels:
+            return None
+        order = torch.arange(len(key))
+        return self.members[number].task.random_labels(key, order, phase.label_sampling, self.generators[number])
+
+    def _epoch(
+        self, phase: PhaseConfig, places: list[int], training: list[int], fixed: dict[int, Tensor | None]
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Examples and labels of an epoch, ``[R, draws]`` on the device, and the sizes of its batches. Rows that are
+        not in training draw nothing; what they compute is thrown away."""
+        orders, labels, sizes = {}, {}, [0]
+        sampling = phase.label_sampling if isinstance(phase, ForgetConfig) else "uniform"
+        for number in training:
+            generator, key = self.generators[number], self.keys[number]
+            batches = epoch_batches(len(key), phase.draws_per_epoch, self.config.batch_size, generator)
+            order, sizes = torch.cat(batches), [len(batch) for batch in batches]
+            given = fixed[number]
+            orders[number] = order
+            labels[number] = (
+                self.members[number].task.random_labels(key, order, sampling, generator)
+                if given is None
+                else given[order]
+            )
+        idle = torch.zeros(sum(sizes), dtype=torch.int64)
+        device, count = self.x.device, max(len(places), self.fixed_rows or 0)
+        named = [places[row] if row < len(places) else None for row in range(count)]
+        where, targets = (
+            torch.stack([idle if number is None else drawn.get(number, idle) for number in named]).to(device)
+            for drawn in (orders, labels)
+        )
+        return where, targets, sizes
+
+    def _answers(self, rows: Rows) -> Tensor:
+        """``int64 [R, N]``, on the device."""
+        scores = rows.all_scores()
+        return self.members[0].task.answers(scores.flatten(0, 1), self.members[0].fit).view(scores.shape[:2])
+
+    def _accuracies(self, rows: Rows, places: list[int]) -> list[float]:
+        answers = self._answers(rows).cpu()
+        return [self.members[n].task.fit_accuracy(answers[row], self.keys[n]) for row, n in enumerate(places)]
+
+    def _figures(self, rows: Rows, places: list[int], losses: list[Tensor]) -> list[tuple[float, float]]:
+        """Mean loss and fit accuracy of every row, in one transfer from the device."""
+        answers = self._answers(rows)
+        means = torch.stack(losses, dim=1).mean(dim=1).double()
+        figures = torch.cat([means[:, None], answers.double()], dim=1).cpu()
+        found = figures[:, 1:].to(answers.dtype)
+        return [
+            (float(figures[row, 0]), self.members[n].task.fit_accuracy(found[row], self.keys[n]))
+            for row, n in enumerate(places)
+        ]
+
+    def _outcome(self, number: int, whole: bool) -> Outcome | EngineFailure:
+        member = self.members[number]
+        model = copy.deepcopy(member.model)
+        for layer, weights, link in zip(self.layers, self.home, chain_of(model) or (), strict=True):
+            if link.module is not None:
+                layer.unpack([tensor[number] for tensor in weights], link.module)
+        if whole:
+            steps = [phase.steps for phase in self.phases[number] if phase.steps]
+            taken = [(*planned, n) for planned, n in zip(self.taken, steps, strict=True)]
+            for module in model.modules():
+                if isinstance(module, nn.LSTM | nn.GRU):
+                    for weights_left in idle_weights(module):
+                        decay(weights_left, taken)
+        model.eval()
+        became = nonfinite(model) - self.broken[number]
+        if became:
+            what = f"became non-finite during unlearning: {listed(sorted(became))}; lower the learning rate"
+            return EngineFailure(what)
+        phases, trace = tuple(self.phases[number]), tuple(self.trace[number])
+        return Outcome(model=model, phases=phases, trace=trace, seed=member.seed, num_fit=len(member.fit))
+
+
+class _End:
+    """When and how a phase ends for one member."""
+
+    def __init__(self, run: _Together, name: str, phase: PhaseConfig, number: int, start: float) -> None:
+        task, key = run.members[number].task, run.keys[number]
+        self.name, self.start, self.accuracy = name, start, start
+        self.limit = threshold(phase.stop, task.guess(key), task.chance(key), start)
+        self.watcher = StopWatcher(phase.stop, self.limit, below=name == "forget")
+        self.trivial = self.watcher.trivial(start)
+        self.last = phase.max_epochs - 1
+
+    def status(self, epoch: int, accuracy: float, last: bool) -> str | None:
+        """How the phase has ended with this epoch; ``None`` if it goes on. ``last``: no step is left."""
+        self.accuracy = accuracy
+        if self.watcher.should_stop(epoch, accuracy):
+            return final_status("declined" if self.watcher.declined else "reached", self.trivial, self.limit)
+        return final_status("missed", self.trivial, self.limit) if last or epoch >= self.last else None
+
+    def outcome(self, status: str, epochs: int, steps: int, seconds: float) -> PhaseOutcome:
+        """The phase as it ended."""
+        limit = None if status == "off" else self.limit
+        return PhaseOutcome(self.name, status, limit, self.start, self.accuracy, epochs, steps, seconds)

@@ -1,0 +1,117 @@
+"""The networks of a stack that are in training at this moment: weights, examples, generators and optimizer state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .config import PhaseConfig
+from .optimization import make_optimizer, make_scheduler
+from .stacked_layers import Layer
+
+
+class OwnDraws:
+    """Dropout and noise of every row from its own generator, as it would draw alone; rows without one get nothing."""
+
+    def __init__(self, generators: Sequence[torch.Generator | None]) -> None:
+        self.generators = generators
+
+    def dropout(self, x: Tensor, share: float, width: int) -> Tensor:
+        """See :class:`trojai_seam.seam.stacked_layers.Draws`."""
+        kept = x.new_zeros((*x.shape[:-1], width))
+        for row, generator in enumerate(self.generators):
+            if generator is not None:
+                kept[row].bernoulli_(1 - share, generator=generator)
+        return x * functional.pad(kept.div_(1 - share), (0, x.shape[-1] - width))
+
+    def noise(self, x: Tensor) -> Tensor:
+        """Standard normal numbers like ``x``."""
+        noise = torch.zeros_like(x)
+        for row, generator in enumerate(self.generators):
+            if generator is not None:
+                noise[row].normal_(generator=generator)
+        return noise
+
+
+def stacked_scores(
+    layers: Sequence[Layer], weights: Sequence[Sequence[Tensor]], x: Tensor, draws: OwnDraws | None
+) -> Tensor:
+    """What ``layers`` make of ``x [R, n, …]``, padding included."""
+    for layer, some in zip(layers, weights, strict=True):
+        x = layer(x, some, draws)
+    return x
+
+
+class Rows:
+    """R networks in training.
+
+    Args:
+        layers: what they have in common.
+        classes: C of their scores.
+        weights: of each layer, ``[R, …]`` each; copied.
+        x: fit examples ``[R, N, …]``.
+        generators: of dropout and noise, one per row.
+        phase: says how they are trained.
+        planned: steps that the schedule is for.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        classes: int,
+        weights: Sequence[Sequence[Tensor]],
+        x: Tensor,
+        generators: Sequence[torch.Generator | None],
+        phase: PhaseConfig,
+        planned: int,
+    ) -> None:
+        self.layers, self.classes, self.x, self.draws = layers, classes, x, OwnDraws(generators)
+        self.weights = [[nn.Parameter(tensor.clone()) for tensor in layer] for layer in weights]
+        self.parameters = [parameter for layer in self.weights for parameter in layer]
+        self.optimizer = make_optimizer(phase, self.parameters, fused=True)
+        self.scheduler = make_scheduler(phase, self.optimizer, planned)
+
+    def scores(self, x: Tensor, draws: OwnDraws | None) -> Tensor:
+        """``[R, n, C]`` for ``x [R, n, …]``."""
+        return stacked_scores(self.layers, self.weights, x, draws)[..., : self.classes]
+
+    @torch.no_grad()
+    def all_scores(self) -> Tensor:
+        """``[R, N, C]`` of all fit examples, as in evaluation."""
+        return self.scores(self.x, None)
+
+    def step(self, where: Tensor, labels: Tensor, noise: float) -> Tensor:
+        """One training step on the examples ``where [R, n]`` with ``labels [R, n]``; the loss of every row."""
+        rows, count = where.shape
+        flat = where + torch.arange(rows, device=where.device)[:, None] * self.x.shape[1]
+        x = self.x.flatten(0, 1)[flat]
+        if noise:
+            x = x + noise * self.draws.noise(x)
+        self.optimizer.zero_grad(set_to_none=True)
+        scores = self.scores(x, self.draws)
+        losses = functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
+        loss = losses.view(rows, count).mean(dim=1)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return loss.detach()
+
+    def rest(self, row: int) -> None:
+        """What ``row`` draws from now on is nobody's."""
+        self.draws.generators = [None if n == row else one for n, one in enumerate(self.draws.generators)]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        at = torch.as_tensor(list(rows), device=self.x.device)
+        self.x = self.x[at]
+        self.draws.generators = [self.draws.generators[row] for row in rows]
+        for parameter in self.parameters:
+            parameter.data, parameter.grad = parameter.data[at], None
+            state = self.optimizer.state[parameter]
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.ndim:
+                    state[name] = value[at]
