@@ -94,10 +94,10 @@ def detr(num_labels: int, seed: int = 0, **options: Any) -> nn.Module:
         embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic",
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
-    config = DetrConfig(
-        use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=backbone,
-        num_queries=12, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_labels=num_labels, **options,
-    )  # fmt: skip
-    network: nn.Module = DetrForObjectDetection(config)
+    usual: dict[str, Any] = {
+        "use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": backbone,
+        "num_queries": 12, "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_labels": num_labels,
+    }  # fmt: skip
+    network: nn.Module = DetrForObjectDetection(DetrConfig(**{**usual, **options}))
     return network.eval()

@@ -94,6 +94,7 @@ _KEPT: Final = frozenset(
         *(f"transformers.{module}.{name}" for module in ("file_utils", "utils.generic")
           for name in ("PaddingStrategy", "TensorType")),
         "transformers.tokenization_utils_base.TruncationStrategy",
+        *(f"transformers.{module}.BackboneType" for module in ("utils.backbone_utils", "backbone_utils")),
         "regex._regex.compile",  # slow byte-level tokenizers carry the pattern that splits words; it stays text
     }
 )  # fmt: skip

@@ -78,17 +78,19 @@ class SavedModel:
         """
         return self.tensors[name].size
 
-    def renamed(self, tensors: Mapping[str, str]) -> SavedModel:
-        """The same file with other names for some tensors (old → new) and for the modules that hold them.
+    def renamed(self, tensors: Mapping[str, str], modules: Mapping[str, str] | None = None) -> SavedModel:
+        """The same file with other names for some tensors (old → new) and for the modules that hold them, and for
+        further ``modules``.
 
         Library versions moved layers into containers; the layers themselves are as they were.
 
         Raises:
             RefusedArchive: two tensors or two modules would have one name.
         """
-        if not tensors:
+        if not tensors and not modules:
             return self
         parts = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in tensors.items()}
+        parts |= modules or {}
         twin = copy.copy(self)
         twin.tensors = MappingProxyType({tensors.get(name, name): ref for name, ref in self.tensors.items()})
         twin.modules = MappingProxyType({parts.get(path, path): node for path, node in self.modules.items()})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DETECTION: Final = "torchvision.models.detection"
 
 #: Blocks per stage, and whether they are bottlenecks → torchvision's name.
-_RESNETS: Final[dict[tuple[tuple[int, ...], bool], str]] = {
+RESNETS: Final[dict[tuple[tuple[int, ...], bool], str]] = {
     ((2, 2, 2, 2), False): "resnet18",
     ((3, 4, 6, 3), False): "resnet34",
     ((3, 4, 6, 3), True): "resnet50",
@@ -97,9 +97,9 @@ _CLASSES: Final = "roi_heads.box_predictor.cls_score.weight"
 
 def _resnet(saved: SavedModel) -> str:
     blocks = tuple(count_numbered(saved, f"backbone.body.layer{stage}.#.") for stage in range(1, 5))
-    name = _RESNETS.get((blocks, "backbone.body.layer1.0.conv3.weight" in saved.tensors))
+    name = RESNETS.get((blocks, "backbone.body.layer1.0.conv3.weight" in saved.tensors))
     if name is None:
-        raise StateMismatch(f"{saved.path}: a Faster R-CNN whose backbone is none of {', '.join(_RESNETS.values())}")
+        raise StateMismatch(f"{saved.path}: a Faster R-CNN whose backbone is none of {', '.join(RESNETS.values())}")
     return name
 
 

@@ -123,7 +123,7 @@ FAMILIES: Final = (
 )  # fmt: skip
 
 #: The activation functions of these networks, as pickled over the years → today's name in transformers.
-_ACTIVATIONS: Final = {
+ACTIVATIONS: Final = {
     **{f"torch.nn.functional.{name}": name for name in ("gelu", "relu", "silu")},
     **{f"torch._C._nn.{name}": name for name in ("gelu", "silu")},
     **{f"torch.{name}": name for name in ("relu", "tanh", "sigmoid")},
@@ -289,7 +289,7 @@ class _Reader:
             if path.endswith(module) and path.startswith(self.prefix):
                 value = node.children.get(attribute, node.get(attribute))
                 pickled = value.path if isinstance(value, Global) else getattr(value, "class_path", "nothing")
-                found.add(_ACTIVATIONS.get(pickled, f"?{pickled}"))
+                found.add(ACTIVATIONS.get(pickled, f"?{pickled}"))
         if len(found) != 1 or next(iter(found)).startswith("?"):
             what = listed(sorted(name.lstrip("?") for name in found)) or "nothing"
             raise UnsupportedModel(f"{self.saved.path}: no single activation function that is known, but {what}")

@@ -38,10 +38,11 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     if network.facts is not None:
         network.facts(saved, hints)  # the checks that identify() makes, and no weaker ones
     module = _without_memory(network, saved, hints, device)
-    ties = _tied(module)
+    ties, named = _tied(module), saved
+    saved = _as_built(network, named, module)
     module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
     if _has_meta(module):  # buffers outside the state dict: compute them for real this time
-        module = _checked(network, saved, hints, device)
+        module = _checked(network, named, hints, device)
         module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
     _tie(module, ties, saved)
     for parameter in module.parameters():
@@ -72,9 +73,14 @@ def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.de
         raise UnsupportedModel(
             f"{saved.path}: the builder of {network.name} failed: {type(error).__name__}: {error}"
         ) from error
+    saved = _as_built(network, saved, module)
     _compare(network, saved, module)
     apply_tree(module, saved)
     return module
+
+
+def _as_built(network: Network, saved: SavedModel, module: nn.Module) -> SavedModel:
+    return network.as_built(saved, module.state_dict().keys(), dict(module.named_modules()).keys())
 
 
 def _wanted(network: Network, saved: SavedModel) -> list[str]:

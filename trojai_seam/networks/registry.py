@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,6 +31,7 @@ _BUILT_IN = (
     "sentiment_heads",
     "language_models",
     "detectors",
+    "detr",
 )
 
 
@@ -62,6 +63,7 @@ class Network:
     fits: Callable[[SavedModel], bool] | None
     ignored_keys: tuple[str, ...]
     renamed_keys: tuple[tuple[str, str], ...] = ()
+    moved_layers: tuple[tuple[str, str], ...] = ()
 
     def up_to_date(self, saved: SavedModel) -> SavedModel:
         """The file with today's names for the layers that old libraries called otherwise."""
@@ -70,6 +72,22 @@ class Network:
             found = ((name, re.fullmatch(pattern, name)) for name in saved.tensors)
             names |= {name: match.expand(replacement) for name, match in found if match}
         return saved.renamed(names)
+
+    def as_built(self, saved: SavedModel, keys: Collection[str], paths: Collection[str]) -> SavedModel:
+        """The file with the names that the built network has: its state-dict ``keys`` and module ``paths``."""
+        names: dict[str, str] = {}
+        for name in saved.tensors:
+            if name not in keys and (new := self._moved(name, keys)) is not None:
+                names[name] = new
+        modules: dict[str, str] = {}
+        for path in saved.modules:
+            if path not in paths and (new := self._moved(path, paths)) is not None:
+                modules[path] = new
+        return saved.renamed(names, modules)
+
+    def _moved(self, name: str, known: Collection[str]) -> str | None:
+        candidates = (re.sub(pattern, replacement, name) for pattern, replacement in self.moved_layers)
+        return next((new for new in candidates if new in known), None)
 
     def claims(self, class_path: str) -> bool:
         return any(p == class_path if isinstance(p, str) else p.fullmatch(class_path) for p in self.class_paths)
@@ -87,6 +105,7 @@ def register_network(
     fits: Callable[[SavedModel], bool] | None = None,
     ignored_keys: Iterable[str] = (),
     renamed_keys: Iterable[tuple[str, str]] = (),
+    moved_layers: Iterable[tuple[str, str]] = (),
 ) -> Callable[[Builder], Builder]:
     """Decorator: make a builder known. The one way in, for our networks and for a user's ``--networks FILE.py``.
 
@@ -102,6 +121,9 @@ def register_network(
         ignored_keys: patterns (whole key) of tensors that old libraries saved and today's no longer have.
         renamed_keys: pattern (whole key) and replacement for tensors that old libraries called otherwise; builder and
             ``facts`` see the new names.
+        moved_layers: pattern (anywhere in a key or module path) and replacement for layers that have moved between
+            versions of a library of which several are in use; applied where the built network has the new name and
+            lacks the old one. Builder and ``facts`` see the names of the file.
 
     Raises:
         ValueError: the name is taken, or neither a class path nor a state-dict name is given.
@@ -111,7 +133,8 @@ def register_network(
         raise ValueError(f"network {name!r} needs a class path or a state-dict name")
 
     def add(build: Builder) -> Builder:
-        _networks.add(name, Network(name, build, paths, names, facts, fits, tuple(ignored_keys), tuple(renamed_keys)))
+        rules = tuple(ignored_keys), tuple(renamed_keys), tuple(moved_layers)
+        _networks.add(name, Network(name, build, paths, names, facts, fits, *rules))
         return build
 
     return add
