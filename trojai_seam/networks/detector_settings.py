@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UnsupportedModel, shown
 from ..loading.nodes import DictNode, Inert, Instance
-from .tree_facts import Interval
+from .interval import Interval
 
 if TYPE_CHECKING:
     from torch import nn

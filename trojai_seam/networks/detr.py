@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import StateMismatch, UnsupportedModel, shown
 from ..loading.nodes import DictNode, Global, Inert, Instance
 from .detr_backbones import backbone_fields, backbone_prefix, follow_norms
+from .interval import Interval
 from .language_configs import ACTIVATIONS
 from .registry import Hints, NetworkFacts, count_numbered, hint, register_network, shape_of
-from .tree_facts import Interval
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,30 +7,15 @@ copied into the rebuilt network; what a constructor fixes (stride, padding, the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ..errors import StateMismatch, UnsupportedModel, listed, shown
+from .interval import Interval
 
 if TYPE_CHECKING:
     from ..loading import ModuleNode, SavedModel
-
-
-class Interval(NamedTuple):
-    """Numbers between ``low`` and ``high``; the ends belong to it if ``closed``. ``optional`` admits None as well."""
-
-    low: float
-    high: float
-    closed: bool = True
-    optional: bool = False
-
-    def admits(self, value: object) -> bool:
-        if value is None:
-            return self.optional
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return False  # NaN fails both comparisons below, and an int too large for a float does not disturb them
-        return self.low <= value <= self.high if self.closed else self.low < value < self.high
 
 
 _EPS = Interval(0, 1, closed=False)
