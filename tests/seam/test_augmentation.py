@@ -90,3 +90,11 @@ def test_a_view_is_all_kinds_that_are_switched_on() -> None:
         torch.manual_seed(0)
         assert not torch.equal(view(images(), UnlearnConfig(**options)), images())
     assert torch.equal(view(images(), UnlearnConfig()), images())
+
+
+def test_a_plain_view_is_moved_but_neither_recoloured_nor_patched() -> None:
+    config = UnlearnConfig(augmentation=0.5, recolouring=1.0, patches=1.0)
+    torch.manual_seed(0)
+    plain = view(images(), config, plain=True)
+    torch.manual_seed(0)
+    assert torch.equal(plain, augmented(images(), 0.5))

@@ -263,3 +263,28 @@ def test_fixed_labels_stay_and_fresh_ones_change(fit: ExampleSet) -> None:
         unlearn(nn.Linear(10, CLASSES), spy, fit, config, seed=1)  # type: ignore[arg-type]
         assert len(spy.drawn) == expected
         assert not any(torch.equal(a, b) for a, b in pairwise(spy.drawn))
+
+
+def test_views_are_plain_in_the_last_share_of_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def noting(images: torch.Tensor, config: UnlearnConfig, still: bool, plain: bool) -> torch.Tensor:
+        seen.append(plain)
+        return images
+
+    monkeypatch.setattr("trojai_seam.seam.engine.view", noting)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, CLASSES))
+    pictures = ExampleSet({"x": torch.rand(8, 3, 2, 2)}, torch.arange(8) % CLASSES, tuple("abcdefgh"))
+    phases = {"forget": ForgetConfig(max_epochs=2), "recover": PhaseConfig(max_epochs=4, plain_end=0.25)}
+    unlearn(net, TASK, pictures, UnlearnConfig(batch_size=4, **phases), seed=0)
+    assert seen == [False] * 4 + [False] * 6 + [True] * 2
+
+
+def test_without_batch_norm_another_learning_rate_can_be_given(fit: ExampleSet, model: nn.Module) -> None:
+    still = PhaseConfig(max_epochs=1, learning_rate=1e-3, learning_rate_without_batch_norm=0.0)
+    config = UnlearnConfig(forget=ForgetConfig(max_epochs=0), recover=still)
+    plain = nn.Sequential(nn.Linear(10, CLASSES))
+    assert torch.equal(weights(unlearn(plain, TASK, fit, config, seed=0).model), weights(plain))
+    assert not torch.equal(weights(unlearn(model, TASK, fit, config, seed=0).model), weights(model))
+    frozen = replace(config, batch_norm="frozen-stats")
+    assert torch.equal(weights(unlearn(model, TASK, fit, frozen, seed=0).model), weights(model))

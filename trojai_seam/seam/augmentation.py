@@ -19,13 +19,13 @@ from torch.nn import functional
 from .config import UnlearnConfig
 
 
-def view(images: Tensor, config: UnlearnConfig, still: bool = False) -> Tensor:
+def view(images: Tensor, config: UnlearnConfig, still: bool = False, plain: bool = False) -> Tensor:
     """What training sees of a batch of images under ``config``: all kinds that are switched on, in this order.
 
-    ``still`` images are not moved, for their labels are places in them.
+    ``still`` images are not moved, for their labels are places in them; ``plain`` ones get no colours and no patches.
     """
     moved = (relit if still else augmented)(images, config.augmentation)
-    return recoloured(patched(moved, config.patches), config.recolouring)
+    return moved if plain else recoloured(patched(moved, config.patches), config.recolouring)
 
 
 def augmented(images: Tensor, strength: float) -> Tensor:

@@ -50,6 +50,9 @@ class PhaseConfig:
     """Examples drawn per epoch (with repetition if there are fewer); unset: every fit example once."""
     optimizer: str = "adam"
     learning_rate: float = 5e-4
+    learning_rate_without_batch_norm: float | None = None
+    """Instead of ``learning_rate`` for a network whose batches nothing normalises (SqueezeNet, transformers, or frozen
+    statistics): what a step too large has ruined there, nothing brings back into range. Unset: no difference."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
@@ -57,6 +60,9 @@ class PhaseConfig:
     schedule: str = "constant"
     longest_gradient: float | None = None
     """Gradients are shortened to this norm, over all parameters together; unset: never."""
+    plain_end: float = 0.0
+    """Share of the phase's steps, the last ones, in which views of images are neither recoloured nor patched: a network
+    that ends on images as they are answers to them better."""
     stop: StopRule = field(default_factory=StopRule)
 
 
@@ -184,6 +190,9 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
         yield from _bounded(f"{name}.max_seconds", phase.max_seconds, 0, 1e9)
         yield from _bounded(f"{name}.draws_per_epoch", phase.draws_per_epoch, 1, 10_000_000)
         yield from _bounded(f"{name}.learning_rate", phase.learning_rate, 0, 1e3)
+        low_rate = phase.learning_rate_without_batch_norm
+        yield from _bounded(f"{name}.learning_rate_without_batch_norm", low_rate, 0, 1e3)
+        yield from _bounded(f"{name}.plain_end", phase.plain_end, 0, 1)
         yield from _bounded(f"{name}.weight_decay", phase.weight_decay, 0, 1e3)
         yield from _bounded(f"{name}.longest_gradient", phase.longest_gradient, 0, 1e6)
         yield from _bounded(f"{name}.momentum", phase.momentum, 0, 1, below=True)

@@ -131,8 +131,11 @@ class _Run:
             epoch_began = time.perf_counter()
             enter_training(self.model, config)
             batches = self._epoch(phase, fixed)[: total - steps]
-            losses = [self._step(batch, optimizer, scheduler, phase.longest_gradient) for batch in batches]
-            steps += len(batches)
+            losses = []
+            for batch in batches:
+                plain = steps >= total * (1 - phase.plain_end)
+                losses.append(self._step(batch, phase, optimizer, scheduler, plain))
+                steps += 1
             loss, accuracy = self._epoch_figures(losses)
             if not math.isfinite(loss):
                 raise EngineFailure(f"the {name} loss became non-finite in epoch {epoch}; lower {name}.learning_rate")
@@ -154,6 +157,8 @@ class _Run:
 
     def _learning_rate(self, phase: PhaseConfig) -> float:
         rate = phase.learning_rate
+        if phase.learning_rate_without_batch_norm is not None and not moves_batch_statistics(self.model, self.config):
+            rate = phase.learning_rate_without_batch_norm
         if isinstance(phase, ForgetConfig) and phase.span_learning_rate is not None:
             rate = phase.span_learning_rate if self.task.name == "span-extraction" else rate
         return rate * rate_factor(self.model, self.config.rate_width)
@@ -182,30 +187,31 @@ class _Run:
     def _step(
         self,
         batch: _Batch,
+        phase: PhaseConfig,
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler | None,
-        longest_gradient: float | None,
+        plain: bool,
     ) -> Tensor:
-        inputs = {name: self._view(tensor) for name, tensor in self.fit.rows(batch.where, batch.at).items()}
+        inputs = {name: self._view(tensor, plain) for name, tensor in self.fit.rows(batch.where, batch.at).items()}
         optimizer.zero_grad(set_to_none=True)
         loss = self.task.loss(self.model, inputs, batch.labels)
         if not loss.requires_grad:
             scope = self.config.trainable
             raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
         loss.backward()  # type: ignore[no-untyped-call]
-        if longest_gradient is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), longest_gradient)
+        if phase.longest_gradient is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), phase.longest_gradient)
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
         return loss.detach()
 
-    def _view(self, tensor: Tensor) -> Tensor:
-        """What training sees of a batch of inputs."""
+    def _view(self, tensor: Tensor, plain: bool) -> Tensor:
+        """What training sees of a batch of inputs; see :func:`.augmentation.view`."""
         if not tensor.is_floating_point():
             return tensor
         if tensor.ndim == 4:
-            tensor = view(tensor, self.config, still=self.task.places)
+            tensor = view(tensor, self.config, still=self.task.places, plain=plain)
         if self.config.feature_noise:
             tensor = tensor + self.config.feature_noise * torch.randn_like(tensor)
         return tensor

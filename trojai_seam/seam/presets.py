@@ -52,8 +52,16 @@ PRESETS.add(
     ),
 )
 # For images the views matter more than the noise: crops and light, colour moods (a filter means nothing) and patches (a
-# spot means nothing) in both phases, every epoch 200 draws however few images there are. See docs/presets.md.
-_IMAGE_RECOVERY = PhaseConfig(max_epochs=40, learning_rate=1e-3, schedule="one-cycle", draws_per_epoch=200)
+# spot means nothing), every epoch 200 draws however few images there are. Recovery goes as far up as BatchNorm bears,
+# which moves features that a few forgetting steps left alone, and ends without colours and patches: docs/presets.md.
+_IMAGE_RECOVERY = PhaseConfig(
+    max_epochs=40,
+    learning_rate=3e-3,
+    learning_rate_without_batch_norm=1e-3,
+    schedule="one-cycle",
+    plain_end=0.5,
+    draws_per_epoch=200,
+)
 _IMAGES = UnlearnConfig(
     preset="images",
     augmentation=1.0,
