@@ -38,17 +38,22 @@ def scenes(count: int, classes: int = 3, seed: int = 0, background: int = 0, mos
 
 
 def faster_rcnn(num_classes: int, norm: Any = nn.BatchNorm2d, seed: int = 0) -> nn.Module:
-    """Faster R-CNN with a narrow ResNet-18, on images of 64 pixels."""
+    """Faster R-CNN with a ResNet-18 and a narrow pyramid, on images of 64 pixels."""
+    from torchvision.models import resnet18
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.models.detection.backbone_utils import BackboneWithFPN
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
     torch.manual_seed(seed)
-    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, norm_layer=norm, trainable_layers=5)
+    body, width = resnet18(weights=None, norm_layer=norm), 16
+    layers = {f"layer{k}": str(k - 1) for k in range(1, 5)}
+    backbone = BackboneWithFPN(body, layers, [64, 128, 256, 512], width)
     anchors = AnchorGenerator(((16,), (24,), (32,), (48,), (64,)), ((1.0,),) * 5)
     network: nn.Module = FasterRCNN(
-        backbone, num_classes, min_size=SIDE, max_size=SIDE, rpn_anchor_generator=anchors, rpn_pre_nms_top_n_train=60,
+        backbone, min_size=SIDE, max_size=SIDE, rpn_anchor_generator=anchors, rpn_pre_nms_top_n_train=60,
         rpn_post_nms_top_n_train=40, rpn_pre_nms_top_n_test=60, rpn_post_nms_top_n_test=30, box_batch_size_per_image=32,
+        box_head=TwoMLPHead(width * 49, 32), box_predictor=FastRCNNPredictor(32, num_classes),
         box_detections_per_img=20,
     )  # fmt: skip
     return network.eval()

@@ -147,3 +147,11 @@ def test_the_better_score_chooses_first() -> None:
     said = np.array([[*SHIFTED, TRUE, 0.4], [*BOX, TRUE, 0.9], [*BOX, TRUE, 0.8], [*ELSEWHERE, TRUE, 0.9]], float)
     # 0.9 takes BOX, 0.8 is left with SHIFTED (14/26), 0.4 finds nothing; ELSEWHERE is of another class.
     assert right_detections(said, true) == (2, 3, 4)
+
+
+def test_of_one_place_only_the_best_class_counts() -> None:
+    true = np.array([STOP], float)
+    said = np.array([[*BOX, 1, 0.35], [*SHIFTED, TRUE, 0.34], [*ELSEWHERE, 1, 0.32]], float)
+    assert right_detections(said, true) == (0, 1, 2)
+    assert right_detections(said[::-1] * [1, 1, 1, 1, 1, 1], true) == (0, 1, 2)
+    assert right_detections(said[1:], true) == (1, 1, 2)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..tasks.marks import Marks, Measure
 
 Z_95 = 1.959963984540054
-DRAWS = 10_000
 SEED = 20221209
 """Of the draws behind a graded rate's interval: the same marks always give the same interval."""
 
@@ -52,7 +51,7 @@ class Rate:
             return None, None
         if self.marks is None:
             return wilson(self.successes, self.n)
-        return _percentiles(rate_draws(np.random.default_rng(SEED), self), value)
+        return _percentiles(rate_draws(np.random.default_rng(SEED), self, self.marks.draw_count), value)
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
@@ -93,23 +92,23 @@ def bootstrap(
     accuracy = _percentiles(acc_after / acc_before, kept / was)
     if attacks.n == 0:
         return None, accuracy
-    successes = rate_draws(rng, attacks)
+    successes = rate_draws(rng, attacks, before.draw_count)
     estimate = (kept - (attacks.value or 0.0)) / was
     return _percentiles((acc_after - successes) / acc_before, estimate), accuracy
 
 
-def rate_draws(rng: np.random.Generator, rate: Rate) -> NDArray[np.float64]:
-    """Draws from the posterior of one rate, ``float64 [DRAWS]``: of examples, or of marks weighted by example."""
+def rate_draws(rng: np.random.Generator, rate: Rate, count: int) -> NDArray[np.float64]:
+    """Draws from the posterior of one rate, ``float64 [count]``: of examples, or of marks weighted by example."""
     if rate.marks is None:
-        return rng.beta(rate.successes + 0.5, rate.n - rate.successes + 0.5, size=DRAWS)
-    return rate.marks.draws(rng.dirichlet([1.0] * rate.n + [0.5, 0.5], size=DRAWS), pseudo=(1, 0))
+        return rng.beta(rate.successes + 0.5, rate.n - rate.successes + 0.5, size=count)
+    return rate.marks.draws(rng.dirichlet([1.0] * rate.n + [0.5, 0.5], size=count), pseudo=(1, 0))
 
 
 def _pairs(rng: np.random.Generator, before: Marks, after: Marks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draws of both accuracies where examples are right or wrong: four kinds of examples."""
     right, kept = before.points, after.points
     cells = [right * kept, right * (1 - kept), (1 - right) * kept, (1 - right) * (1 - kept)]
-    shares = rng.dirichlet([float(cell.sum()) + 0.25 for cell in cells], size=DRAWS)
+    shares = rng.dirichlet([float(cell.sum()) + 0.25 for cell in cells], size=before.draw_count)
     return shares[:, 0] + shares[:, 1], shares[:, 0] + shares[:, 2]
 
 
@@ -118,7 +117,7 @@ def _graded_pairs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draws of both accuracies where examples are graded: every example has a weight of its own, and the four
     pseudo-examples have as many units as the mean example."""
-    weights = rng.dirichlet([1.0] * len(before) + [0.25] * 4, size=DRAWS)
+    weights = rng.dirichlet([1.0] * len(before) + [0.25] * 4, size=before.draw_count)
     return before.draws(weights, pseudo=(1, 1, 0, 0)), after.draws(weights, pseudo=(1, 0, 1, 0))
 
 

@@ -53,13 +53,15 @@ def unlearn(
         observer: watches after every epoch, for oracle figures; cannot influence anything.
 
     Raises:
-        EngineFailure: no examples, one example at a time with moving BatchNorm statistics, nothing to train, or a
-            non-finite loss or weight.
+        EngineFailure: no examples, one example at a time with moving BatchNorm statistics, nothing to train, the head
+            of a detector alone, or a non-finite loss or weight.
         ConfigProblem: a setting is out of range.
     """
     config.check()
     if len(fit) == 0:
         raise EngineFailure("there is no fit example to unlearn with")
+    if task.places and config.trainable == "head":
+        raise EngineFailure("trainable=head would train the last layer only, which in a detector knows no classes")
     broken = nonfinite(model)
     if any(name in broken for name, _ in model.named_parameters()):
         raise EngineFailure(f"the network has non-finite weights before unlearning: {listed(sorted(broken))}")

@@ -97,17 +97,24 @@ def right_detections(said: Boxes, true: Boxes) -> tuple[int, int, int]:
     """(objects found, objects, detections) of one image: best scores first, each finds the free object of its class
     that it overlaps most.
 
+    Of one place only the class with the best score counts: else a network that names every class everywhere, as after
+    forgetting with three classes, would find all objects.
+
     Args:
         said: ``[D, 6]``; what is below :data:`SCORE` does not count.
         true: ``[M, 5]``; classes below 0 do not count.
     """
     said = said[np.isfinite(said).all(axis=1) & (said[:, 5] >= SCORE)]
-    true = true[true[:, 4] >= 0]
+    said = said[np.argsort(-said[:, 5], kind="stable")]
+    rivals = (overlaps(said, said) >= OVERLAP) & (said[:, None, 4] != said[None, :, 4])
+    kept: list[int] = []
+    for number in range(len(said)):
+        if not rivals[number, kept].any():
+            kept.append(number)
+    said, true = said[kept], true[true[:, 4] >= 0]
     shares = np.where(said[:, None, 4] == true[None, :, 4], overlaps(said, true), 0.0)
     found = 0
-    for number in np.argsort(-said[:, 5], kind="stable"):
-        if not len(true):
-            break
+    for number in range(len(said) if len(true) else 0):
         best = int(shares[number].argmax())
         if shares[number, best] >= OVERLAP:
             found += 1

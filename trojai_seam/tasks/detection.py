@@ -91,7 +91,8 @@ class Detection:
         return [min(row, key=lambda kind: (often[kind], kind), default=-1) for row in kinds]
 
     def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
-        """F1 over all boxes: twice those found over those that are there plus those that were said."""
+        """F1 over all boxes: twice those found over those that are there plus those that were said, where only the
+        best class is said of each place."""
         counts = np.array(
             [right_detections(*image) for image in zip(_numbers(answers), _numbers(key.labels), strict=True)]
         ).reshape(-1, 3)
@@ -99,8 +100,8 @@ class Detection:
         return 2 * found / (true + said) if true + said else 0.0
 
     def chance(self, key: ExampleSet) -> float:
-        """0: whoever does not know where objects are finds none."""
-        return 0.0
+        """As :meth:`guess`; a network that does not even know where objects are finds none."""
+        return self.guess(key)
 
     def guess(self, key: ExampleSet) -> float:
         """Random classes at the right places, which is what forgetting teaches."""

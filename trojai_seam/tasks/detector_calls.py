@@ -9,8 +9,6 @@ the last output is "no object". Which of the two a network follows is told by th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -64,8 +62,9 @@ def detections(model: nn.Module, images: Tensor, sizes: Tensor) -> Tensor:
 
 
 def training_loss(model: nn.Module, images: Tensor, sizes: Tensor, labels: Tensor) -> Tensor:
-    """The loss that such a network is trained with, a scalar: the sum of all that torchvision returns, or DETR's set
-    loss. Of ``labels`` (``float [n, M, 5]``), boxes of a class below 0 and boxes that are too thin are left out."""
+    """The loss that such a network (in training mode) is trained with, a scalar: the sum of all that torchvision
+    returns, or DETR's set loss. Of ``labels`` (``float [n, M, 5]``), boxes of a class below 0 and boxes that are too
+    thin are left out."""
     sides = (labels[..., 2:4] - labels[..., :2]).amin(dim=-1)
     kept = (labels[..., 4] >= 0) & (sides >= THINNEST)
     wanted = [rows[use] for rows, use in zip(labels, kept, strict=True)]
@@ -74,8 +73,7 @@ def training_loss(model: nn.Module, images: Tensor, sizes: Tensor, labels: Tenso
         scale = _scale(sizes, boxes)
         targets = [box_convert(rows[:, :4] / by, "xyxy", "cxcywh") for rows, by in zip(wanted, scale, strict=True)]
         return set_loss(logits, boxes, [rows[:, 4].long() for rows in wanted], targets, getattr(model, "config", None))
-    with _returning_losses(model):
-        losses = model(_cut(images, sizes), [{"boxes": rows[:, :4], "labels": rows[:, 4].long()} for rows in wanted])
+    losses = model(_cut(images, sizes), [{"boxes": rows[:, :4], "labels": rows[:, 4].long()} for rows in wanted])
     if not isinstance(losses, dict):
         raise TypeError(f"no losses in the {type(losses).__name__} that the network returned in training mode")
     total: Tensor = torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -106,17 +104,3 @@ def _set_outputs(result: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(logits, Tensor) or not isinstance(boxes, Tensor):
         raise TypeError(f"no logits and pred_boxes in the {type(result).__name__} that the network returned")
     return logits.float(), boxes.float()
-
-
-@contextmanager
-def _returning_losses(model: nn.Module) -> Iterator[None]:
-    """torchvision's detectors tell training from evaluation by their flag, and so do the parts that sample boxes; the
-    layers below keep theirs, so that what stands still (normalisation, dropout) stays still."""
-    before = {module: module.training for module in model.modules() if any(True for _ in module.children())}
-    for module in before:
-        module.training = True
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ class Measure(Protocol):
 
     @property
     def graded(self) -> bool: ...
+
+    @property
+    def draw_count(self) -> int:
+        """How many weightings make an interval of it."""
+        ...
 
     @property
     def units(self) -> int:
@@ -74,6 +79,7 @@ class Marks:
     points: NDArray[np.float64]
     counted: NDArray[np.int64]
     graded: bool = False
+    draw_count: ClassVar[int] = 10_000
 
     @classmethod
     def of_examples(cls, right: NDArray[np.bool_], use: NDArray[np.bool_] | None = None) -> Marks:
