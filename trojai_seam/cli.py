@@ -283,23 +283,26 @@ def _parser() -> argparse.ArgumentParser:
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(
-        "round", metavar="ROUND", help="r2, r3, r4, r11 (images), r5 to r9 (texts) or cyber-pdf-dec2022"
+        "round", metavar="ROUND", help="r2, r3, r4, r11 (images), r10, r13 (detection), r5 to r9 (texts), r12"
     )
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")
     synthesize.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
-    both = synthesize.add_argument_group("image and text rounds only")
+    both = synthesize.add_argument_group("image, detection and text rounds only")
     both.add_argument("--epochs", type=int, metavar="E", help="length of training (default: by architecture)")
     both.add_argument(
         "--architectures", default="", metavar="NAME,NAME", help="from the round's list (default: quick ones)"
     )
     both.add_argument("--examples-per-class", type=int, metavar="K", help="clean examples (default: as the round)")
     both.add_argument("--device", metavar="DEVICE", help="where to train: auto (default), cpu, cuda or cuda:N")
-    images = synthesize.add_argument_group("image rounds only")
+    images = synthesize.add_argument_group("image and detection rounds only")
     images.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="what the network sees (default: 64; NIST: 224)"
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="what the network sees (default: 64; detectors 96; NIST: 224 and 256)",
     )
-    images.add_argument("--classes", type=int, metavar="C", help="kinds of sign (default: 10)")
+    images.add_argument("--classes", type=int, metavar="C", help="kinds of sign (default: 10; detectors 6)")
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")
     return parser

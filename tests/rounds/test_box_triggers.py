@@ -53,6 +53,11 @@ def test_round_13_says_the_kind_by_the_class(entry: Any, expected: BoxTrigger, t
     assert read_box_triggers(directory(tmp_path, config)) == (expected,)
 
 
+def test_a_tuple_of_triggers_is_a_list_of_them(tmp_path: Path) -> None:
+    config = {"poisoned": True, "triggers": {"py/tuple": [r13("Injection", source_class=1)]}}
+    assert read_box_triggers(directory(tmp_path, config)) == (BoxTrigger(INJECTION, None, 1),)
+
+
 @pytest.mark.parametrize("spelt", ["localization", "localisation"])
 def test_round_10_has_one_trigger_with_an_executor_in_it(spelt: str, tmp_path: Path) -> None:
     executor = {"type": spelt, "localization_direction": "north", "location": "class", "options": "local"}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.made_detection import CLASSES, Made, detector, r10_trigger, r13_trigger, write_examples, write_model
 from trojai_seam.errors import ConfigProblem, ExampleProblem, TrojaiSeamError
@@ -160,6 +161,22 @@ def test_rounds_are_told_apart_by_config(config: Any, name: str, tmp_path: Path)
 def test_round_10_is_not_round_1(tmp_path: Path) -> None:
     (tmp_path / "round10-train" / "id-00000000").mkdir(parents=True)
     assert detect_round(discover(tmp_path)).name == "object-detection-jul2022"
+
+
+class _SetPredictor(nn.Module):
+    """As much of DETR as the adapter looks at."""
+
+    def forward(self, pixel_values: torch.Tensor, pixel_mask: torch.Tensor | None = None) -> Any: ...
+
+
+def test_classes_of_detr_begin_at_0_and_end_before_no_object(r13: Path) -> None:
+    network = ShippedNetwork(_SetPredictor(), "", None, lambda inputs: inputs["x"], Workplace())
+    directory = ModelDirectory(r13, r13.name, r13.parent)
+    clean = read_examples(directory, get_round("r13"), CLASSES + 1, network).clean
+    assert clean.labels[0].tolist() == [[*BIG, 0], [*SMALL, 5]]
+    assert details(clean).background == CLASSES
+    with pytest.raises(ExampleProblem, match="only classes 0 to 4"):
+        read_examples(directory, get_round("r13"), CLASSES, network)
 
 
 # Broken ---------------------------------------------------------------------------------------------------------------

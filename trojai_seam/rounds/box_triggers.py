@@ -52,8 +52,7 @@ def read_box_triggers(directory: ModelDirectory) -> tuple[BoxTrigger, ...]:
     entries = config.get("triggers")
     if entries is None and isinstance(config.get("trigger"), Mapping):
         entries = [config["trigger"]]
-    if isinstance(entries, Mapping):  # by number, as some metadata readers write it back
-        entries = list(entries.values())
+    entries = _unpacked(entries)
     if entries:
         if not isinstance(entries, list):
             raise DatasetProblem(f"{where}: triggers: expected a list, found {shown(repr(entries), 60)}")
@@ -82,6 +81,11 @@ def _flat(entry: Any, where: str) -> dict[str, Any]:
     return {**{str(k): v for k, v in inner.items() if k != "type"}, **below, **{str(k): v for k, v in entry.items()}}
 
 
+def _unpacked(value: Any) -> Any:
+    """The items of a tuple as jsonpickle writes it; anything else as it is."""
+    return value["py/tuple"] if isinstance(value, Mapping) and "py/tuple" in value else value
+
+
 def _class_names(directory: ModelDirectory) -> list[str]:
     """``py/object`` of every entry of ``triggers``, which the config without pickle's marks has lost."""
     for name in reversed(CONFIG_NAMES):
@@ -89,7 +93,7 @@ def _class_names(directory: ModelDirectory) -> list[str]:
         document = read_json(path) if path.exists() else None
         for _ in range(2):  # the list is in the config, or in its state
             if isinstance(document, Mapping):
-                listed = document.get("triggers")
+                listed = _unpacked(document.get("triggers"))
                 if isinstance(listed, list):
                     return [str(item.get("py/object", "")) if isinstance(item, Mapping) else "" for item in listed]
                 document = document.get("py/state")

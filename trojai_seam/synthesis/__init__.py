@@ -34,6 +34,8 @@ for _name, _alias, _target in (
     ("image-classification-dec2020", "r3", "image_rounds:synthesize_r3"),
     ("image-classification-feb2021", "r4", "image_rounds:synthesize_r4"),
     ("image-classification-sep2022", "r11", "image_rounds:synthesize_r11"),
+    ("object-detection-jul2022", "r10", "detection_rounds:synthesize_r10"),
+    ("object-detection-feb2023", "r13", "detection_rounds:synthesize_r13"),
     ("nlp-sentiment-classification-mar2021", "r5", "sentiment_rounds:synthesize_r5"),
     ("nlp-sentiment-classification-apr2021", "r6", "sentiment_rounds:synthesize_r6"),
     ("nlp-named-entity-recognition-may2021", "r7", "text_rounds:synthesize_r7"),
