@@ -19,6 +19,7 @@ from .config import RoundConfig
 from .model_directory import ModelDirectory
 from .model_facts import model_facts
 from .variants import variant_of
+from .weights_beside import disagreement
 
 
 def open_network(
@@ -31,17 +32,18 @@ def open_network(
         UnsupportedModel: no constructor knows the network, or (StateMismatch) its tensors do not fit.
         DatasetProblem: its config is unreadable.
     """
-    hints = directory.config
-    saved = read_model(directory.model_path, budget or Budget())
+    hints, budget = directory.config, budget or Budget()
+    saved = read_model(directory.model_path, budget)
     facts = identify(saved, hints)
     model = rebuild(saved, hints, device=device)
+    notes = [*facts.notes, disagreement(saved, budget)]
     return model, {
         "architecture": facts.architecture,
         "num_classes": facts.num_classes or _head_width(model, saved.path),
         "class_path": saved.class_path,
         "model_format": saved.format,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "notes": "; ".join(facts.notes) or None,
+        "notes": "; ".join(note for note in notes if note) or None,
         "input_shape": facts.input_shape,
     }
 
