@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ..registry import Registry
 from .config import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
+from .presets_boxes import DETECTION_PRESETS
 from .presets_text import TEXT_PRESETS
 
 DEFAULT_PRESET = "default"
@@ -101,7 +102,7 @@ PRESETS.add(
         recover=PhaseConfig(max_epochs=40, learning_rate=5e-4, schedule="one-cycle", draws_per_epoch=200),
     ),
 )
-for _preset in TEXT_PRESETS:
+for _preset in (*TEXT_PRESETS, *DETECTION_PRESETS):
     PRESETS.add(_preset.preset, _preset)
 PRESETS.add(
     "no-op",
