@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .batch.runner import Options
 
 _BATCH_ONLY = (
-    "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "time_limit", "memory_limit", "max_failures",
+    "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "stack", "time_limit", "memory_limit",
+    "max_failures",
     "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
 )  # fmt: skip
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -319,6 +320,13 @@ def _add_spread(parser: argparse.ArgumentParser) -> None:
     spread.add_argument("--workers-per-gpu", type=int, metavar="N", help="models at the same time on each device")
     spread.add_argument(
         "--prefetch", type=int, metavar="N", help="models that a worker opens ahead: 0 or 1 (default: 1 on GPUs)"
+    )
+    spread.add_argument(
+        "--stack",
+        default="auto",
+        metavar="N|auto|off",
+        help="small networks of one architecture that a worker unlearns side by side (default: up to 32, on GPUs 64); "
+        "off and, on GPUs, N change last digits, and are part of the run's settings",
     )
     spread.add_argument(
         "--time-limit", type=_seconds, metavar="S", help="what takes longer is stopped and failed: 900, 15m, 2h"

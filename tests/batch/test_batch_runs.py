@@ -142,7 +142,7 @@ def test_other_protocols_fill_their_own_columns(small, tmp_path, protocol):
 
 
 def test_statuses_of_folds_that_differ_are_counted():
-    from trojai_seam.batch.worker import _status_of_folds
+    from trojai_seam.batch.evaluation import _status_of_folds
 
     assert _status_of_folds(["reached"]) == _status_of_folds(["reached"] * 5) == "reached"
     assert _status_of_folds(["reached", "missed", "reached"]) == "missed 1, reached 2"
@@ -457,7 +457,7 @@ def test_an_unexpected_error_is_one_row_with_its_traceback_in_the_record(small, 
     def broken(*arguments, **named):
         raise ZeroDivisionError("\x1b[31mboom\nboom")
 
-    monkeypatch.setattr("trojai_seam.batch.worker.plan_splits", broken)
+    monkeypatch.setattr("trojai_seam.batch.evaluation.plan_splits", broken)
     results = run(small, tmp_path / "a", limit=1)
     assert results["error_kind"].tolist() == ["internal"]
     assert results["error"][0].isprintable()
@@ -472,7 +472,7 @@ def test_an_unexpected_error_is_one_row_with_its_traceback_in_the_record(small, 
     ids=["torch", "python", "numpy"],
 )
 def test_out_of_memory_is_named(small, tmp_path, monkeypatch, allocate):
-    monkeypatch.setattr("trojai_seam.batch.worker.plan_splits", lambda *a, **k: allocate())
+    monkeypatch.setattr("trojai_seam.batch.evaluation.plan_splits", lambda *a, **k: allocate())
     results = run(small, tmp_path / "a", limit=1)
     assert results["error_kind"].tolist() == ["out-of-memory"]
     assert "out of memory" in results["error"][0]

@@ -202,7 +202,7 @@ def test_interrupted_once_finishes_what_runs(tmp_path, tag):
     dataset = write_round(tmp_path / "round", 4)
     make(dataset / "models" / "id-00000000", "Slow")
     process = start(tag, dataset, "--out", tmp_path / "a", "--networks", NETWORKS_FILE, SLOW="3")
-    wait_until(lambda: list((tmp_path / "a").glob("claims/*")))
+    wait_until(lambda: list((tmp_path / "a").glob("claims/id-*")))  # by then its handlers of signals stand
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -217,10 +217,10 @@ def test_interrupted_once_finishes_what_runs(tmp_path, tag):
 
 
 def test_the_batch_is_halved_when_memory_runs_out_and_only_then(tmp_path, monkeypatch):
-    from trojai_seam.batch import worker
+    from trojai_seam.batch import evaluation
 
     dataset = write_round(tmp_path / "round", 2)
-    genuine, sizes, error = worker.get_method, [], MemoryError()
+    genuine, sizes, error = evaluation.get_method, [], MemoryError()
 
     def greedy(name):
         def method(model, task, fit, config, seed, oracle):
@@ -231,20 +231,20 @@ def test_the_batch_is_halved_when_memory_runs_out_and_only_then(tmp_path, monkey
 
         return method
 
-    monkeypatch.setattr(worker, "get_method", greedy)
-    results = run(dataset, tmp_path / "a", limit=1, options={**FEW, "batch_size": "12"})
+    monkeypatch.setattr(evaluation, "get_method", greedy)
+    results = run(dataset, tmp_path / "a", limit=1, stack="off", options={**FEW, "batch_size": "12"})
     assert sizes == [12, 6, 3]
     assert results["batch_size"].tolist() == [3]
     assert results["notes"][0].endswith("batch halved from 12 to 3: out of memory")
     same(
         results.drop(columns=["changed_options", "notes"]),
-        run(dataset, tmp_path / "b", limit=1, options={**FEW, "batch_size": "3"}).drop(
+        run(dataset, tmp_path / "b", limit=1, stack="off", options={**FEW, "batch_size": "3"}).drop(
             columns=["changed_options", "notes"]
         ),
     )
     sizes.clear()
     error = ValueError("device-side assert")
-    results = run(dataset, tmp_path / "c", limit=1, options={**FEW, "batch_size": "12"})
+    results = run(dataset, tmp_path / "c", limit=1, stack="off", options={**FEW, "batch_size": "12"})
     assert (sizes, results["error_kind"].tolist()) == ([12], ["internal"])
 
 

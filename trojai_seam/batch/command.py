@@ -23,6 +23,9 @@ def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
         words += [word for name, value in changes for word in (option, f"{name}={value}")]
     words += ["--protocol", str(plan["protocol"]), "--seed", str(plan["seed"])]
     words += ["--device", str(plan["device"]), "--threads", str(plan["threads"])]
+    stacked = plan.get("stacked", 0)
+    if not stacked or plan["device"] != "cpu":
+        words += ["--stack", str(stacked) if stacked else "off"]
     if plan.get("networks"):
         words += ["--networks", "FILE.py"]
     return shlex.join(words)

@@ -13,6 +13,9 @@ from ..scoring import PROTOCOLS
 from .executors import Spread
 
 RETRIES = ("failed", "timeout", "all")
+MOST_TOGETHER = 4096
+TOGETHER = {False: 32, True: 64}
+"""What ``--stack auto`` means on CPUs and on GPUs."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Options:
         workers: models at the same time, over all devices.
         workers_per_gpu: models at the same time on each device; instead of ``workers``.
         prefetch: models that each worker opens ahead, 0 or 1; unset: 1 on GPUs.
+        stack: how many small networks of one architecture a worker unlearns side by side: a number, ``auto`` or
+            ``off``.
         time_limit: seconds that one model may take.
         memory_limit: bytes of host memory that the process of one model may take.
         max_failures: stop after more failed models than this, or (below 1) than this share of the selected ones.
@@ -59,6 +64,7 @@ class Options:
     workers: int | None = None
     workers_per_gpu: int | None = None
     prefetch: int | None = None
+    stack: str = "auto"
     time_limit: float | None = None
     memory_limit: int | None = None
     max_failures: float | None = None
@@ -95,6 +101,8 @@ class Options:
                 raise UsageProblem(f"--{name.replace('_', '-')} {value}: expected 1 to 1024")
         if self.workers is not None and self.workers_per_gpu is not None:
             raise UsageProblem("--workers and --workers-per-gpu: expected only one of them")
+        if self.stack not in ("auto", "off") and not 2 <= _number(self.stack) <= MOST_TOGETHER:
+            raise UsageProblem(f"--stack {shown(self.stack, 40)}: expected auto, off or 2 to {MOST_TOGETHER}")
         if self.prefetch not in (None, 0, 1):
             raise UsageProblem(f"--prefetch {self.prefetch}: expected 0 or 1")
         if self.time_limit is not None and not 0 < self.time_limit < math.inf:
@@ -140,11 +148,23 @@ def spread_of(options: Options, executor: str, devices: tuple[str, ...]) -> Spre
         devices=devices,
         workers=workers,
         prefetch=int(on_gpu) if options.prefetch is None else options.prefetch,
+        together=max(1, together_of(options, on_gpu)),
         time_limit=options.time_limit,
         memory_limit=options.memory_limit,
         at_once=options.workers,
         ray_address=options.ray_address,
     )
+
+
+def together_of(options: Options, on_gpu: bool) -> int:
+    """How many models a worker takes at once, where they can be unlearned side by side; 0: they never are."""
+    if options.stack == "off":
+        return 0
+    return TOGETHER[on_gpu] if options.stack == "auto" else _number(options.stack)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def most_failures(options: Options, models: int) -> int | None:

@@ -35,6 +35,8 @@ class Plan:
         device: ``cpu`` or ``cuda``; they round differently.
         threads: CPU threads per model; another number may sum in another order.
         networks: SHA-256 of the user's ``--networks`` file, empty without one.
+        stacked: small networks are unlearned side by side: 0 for never; on a CPU 1, for their number changes nothing;
+            else how many, which decides what kernels a GPU chooses, and so the last digits.
     """
 
     dataset: str
@@ -45,6 +47,7 @@ class Plan:
     device: str = "cpu"
     threads: int = 1
     networks: str = ""
+    stacked: int = 0
     changed_options: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -59,6 +62,7 @@ class Plan:
             "device": self.device,
             "threads": self.threads,
             "networks": self.networks,
+            "stacked": self.stacked,
             "versions": {"trojai_seam": __version__, "torch": version("torch")},
         }
 

@@ -33,7 +33,7 @@ from .expected import expect, read_expected
 from .files import write_atomic
 from .interrupts import two_step_interrupt
 from .options import Options as Options
-from .options import executor_of, most_failures, spread_of
+from .options import executor_of, most_failures, spread_of, together_of
 from .paths import RunPaths
 from .plan import Plan, claim_run_directory
 from .progress import NoProgress, Progress
@@ -71,6 +71,8 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     executor_name = executor_of(options, len(devices))
     executor = EXECUTORS.get(executor_name)
     spread = spread_of(options, executor_name, devices)
+    on_gpu = torch.device(devices[0]).type != "cpu"
+    together = together_of(options, on_gpu)
     plan = Plan(
         dataset=str(dataset.resolve()),
         round_config=round_config,
@@ -80,6 +82,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         device=torch.device(devices[0]).type,
         threads=options.threads,
         networks=_teach(options.networks),
+        stacked=together if on_gpu else min(together, 1),
         changed_options=options.options,
     )
     wanted = select(directories, round_config, options)

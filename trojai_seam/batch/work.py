@@ -6,11 +6,14 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .progress import Progress
 from .records import read_row
 from .units import Assignment, WorkUnit, stamp
+
+if TYPE_CHECKING:
+    from .executors import Spread
 
 OTHERS_POLL = 1.0
 """Seconds between two looks at the models that other processes are working on."""
@@ -59,6 +62,7 @@ class Work:
         self._looked = 0.0
         self._claims, self._progress, self._most_failures = claims, progress, most_failures
         self.failures = 0
+        self._stackable = False
         self.ending = Ending()
 
     @property
@@ -103,20 +107,32 @@ class Work:
             return unit
         return None
 
+    def take_together(self, slot: str, spread: Spread) -> list[WorkUnit]:
+        """Units for one worker, which are more than one if the last model that was finished was one of those that can
+        be unlearned side by side. Not so many that another worker would have none in the end."""
+        share = self.left if spread.slots == 1 else self.left // (2 * spread.slots)
+        most = max(1, min(spread.together, share)) if self._stackable else 1
+        units: list[WorkUnit] = []
+        while len(units) < most and (unit := self.take(slot)) is not None:
+            units.append(unit)
+        return units
+
     def show(self, slot: str, unit: WorkUnit) -> None:
         """The unit is now in another slot."""
         self._progress.begin(slot, unit.directory.model_id)
 
-    def wait(self, slot: str) -> WorkUnit | None:
-        """As :meth:`take`, but None only when nothing will come any more."""
-        while (unit := self.take(slot)) is None and not self.closed:
+    def wait(self, slot: str, spread: Spread) -> list[WorkUnit]:
+        """As :meth:`take_together`, but empty only when nothing will come any more."""
+        while not (units := self.take_together(slot, spread)) and not self.closed:
             self.tick()
             time.sleep(OTHERS_POLL / 5)
-        return unit
+        return units
 
     def finish(self, unit: WorkUnit, row: dict[str, Any]) -> None:
         """The unit has its record."""
         self._claims.release(unit.record.stem)
+        if row["status"] == "done":
+            self._stackable = bool(row.get("stacked"))
         if row["status"] == "failed":
             self.failures += 1
             if self._most_failures is not None and self.failures > self._most_failures:

@@ -158,6 +158,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "batch_size", "count", "examples per step: the preset's, or halved (then notes say so) until memory sufficed"
     ),
+    Column("stacked", "flag", "unlearned in a stack of small networks (of one or more), see --stack"),
     Column("protocol", "text", "how examples were to be split: held-out, kfold or paper"),
     Column("measured_on", "text", "held-out, cross-validated, or in-sample (nothing could be held out)"),
     Column("folds", "count", "unlearning runs of this model"),

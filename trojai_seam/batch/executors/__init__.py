@@ -21,6 +21,7 @@ class Spread:
         prefetch: models that each worker opens ahead while it computes: 0 or 1.
         time_limit: wall-clock seconds that a model may take.
         memory_limit: bytes of host memory that the process of a model may take.
+        together: models that a worker takes at once where they are small networks that can be unlearned side by side.
         at_once: ray: models at the same time over the whole cluster; None for as many as it has room for.
         ray_address: of the Ray cluster; None starts one on this machine.
     """
@@ -30,6 +31,7 @@ class Spread:
     prefetch: int = 0
     time_limit: float | None = None
     memory_limit: int | None = None
+    together: int = 1
     at_once: int | None = None
     ray_address: str | None = None
 

@@ -1,7 +1,7 @@
 """The worker process of the pool: reads orders, evaluates, reports. It ends with its parent, whatever ends that.
 
-Orders come as lines on standard input: the assignment, then per model ``open`` with a unit and ``go`` when computing
-may begin. Reports go as lines to a pipe of their own. Rows do not cross: the parent reads the record.
+Orders come as lines on standard input: the assignment, then one model or several, and ``go`` when computing may begin.
+Reports go as lines to a pipe of their own. Rows do not cross: the parent reads the record.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
         return
     from ...errors import RunDirectoryProblem
     from ...networks import load_user_networks
+    from ..case import Crowded, Surroundings
     from ..reproducible import reproducible
     from ..units import Assignment, WorkUnit
-    from ..worker import Crowded, Surroundings, evaluate_unit, free_cached_memory
+    from ..worker import evaluate_units, free_cached_memory
 
     assignment = Assignment.from_json(assignment_text)
     if assignment.networks is not None:
@@ -68,19 +69,26 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
     gc.freeze()
     report("ready")
     while (text := orders.next()) is not None:
-        unit = WorkUnit.from_json(text, assignment)
+        units = [WorkUnit.from_json(one, assignment) for one in json.loads(text)]
+        doubtful: list[str] = []
         os.truncate(1, 0)
+
+        def done(unit: WorkUnit, row: dict[str, Any], doubtful: list[str] = doubtful) -> bool:
+            report("done", unit.directory.model_id)
+            if row.get("error_kind") in ("cuda", "out-of-memory", "internal"):
+                doubtful.append(unit.directory.model_id)
+            return not doubtful
+
         try:
             with reproducible(assignment.plan.threads):
-                row = evaluate_unit(unit, device, around)
+                evaluate_units(units, device, done, around)
         except RunDirectoryProblem as problem:
             report("unwritable", str(problem))
             return
         except Crowded:
             report("crowded")
             return
-        doubtful = row.get("error_kind") in ("cuda", "out-of-memory", "internal")
-        report("done", "last" if doubtful else "")
+        report("rest", "last" if doubtful else "")
         if doubtful:
             return
         if crowded:

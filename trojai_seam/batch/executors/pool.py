@@ -8,11 +8,11 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from ...errors import RunDirectoryProblem, WorkerProblem
+from ..case import record_failure
 from ..files import leftovers
 from ..records import read_row
 from ..units import WorkUnit, stamp
 from ..work import Work
-from ..worker import record_failure
 from . import Spread
 from .process import WorkerProcess
 
@@ -80,7 +80,7 @@ class Pool:
         """Hand out, wait for news, look at the limits. False when there is nothing left to do."""
         for slot in self.slots:
             self._fill(slot)
-        busy = any(worker.unit is not None for slot in self.slots for worker in slot.workers)
+        busy = any(worker.busy for slot in self.slots for worker in slot.workers)
         put_off = not self.work.stopped and (self.again or any(self.alone.values()))
         if self.work.closed and not busy and not put_off:
             return False
@@ -100,8 +100,8 @@ class Pool:
         for slot in self.slots:
             for worker in list(slot.workers):
                 idle = worker.stage == "idle"
-                if worker.unit is not None:
-                    self.work.give_back(worker.unit)
+                for unit in worker.units:
+                    self.work.give_back(unit)
                 self._drop(slot, worker)
                 worker.end() if idle else worker.kill()
         for unit in (*self.again, *(unit for units in self.alone.values() for unit in units)):
@@ -113,52 +113,54 @@ class Pool:
     def _fill(self, slot: Slot) -> None:
         """Give the slot what it can take now: a turn, a unit to compute, a unit to open ahead, a process."""
         opened = next((worker for worker in slot.workers if worker.stage == "opened"), None)
-        if opened is not None and opened.unit is not None and not slot.computing:
-            self.work.show(slot.name, opened.unit)
+        if opened is not None and not slot.computing:
+            for unit in opened.units:
+                self.work.show(slot.name, unit)
             opened.go()
         if self.work.stopped and slot.computing:
             for worker in list(slot.workers):
-                if worker.unit is not None and worker.stage != "computing":
-                    self.work.give_back(worker.unit)
+                if worker.busy and worker.stage != "computing":
+                    for unit in worker.units:
+                        self.work.give_back(unit)
                     self._drop(slot, worker)
                     worker.kill()
         if self._isolate(slot):
             return
-        held = sum(worker.unit is not None for worker in slot.workers)
+        held = sum(worker.busy for worker in slot.workers)
         # Opening ahead would otherwise keep one of the last models from a slot that has nothing to do.
         wanted = 2 if self.spread.prefetch and slot.computing and self.work.left >= len(self.slots) else 1
         for worker in slot.workers:
             if held < wanted and worker.stage == "idle":
-                unit = self._next(slot.name if held == 0 else f"{slot.name} next")
-                if unit is None:
+                units = self._next(slot.name if held == 0 else f"{slot.name} next")
+                if not units:
                     return
-                worker.open(unit)
+                worker.open(units)
                 held += 1
-        waiting = sum(worker.unit is None for one in self.slots for worker in one.workers)
+        waiting = sum(not worker.busy for one in self.slots for worker in one.workers)
         starting = sum(worker.stage == "starting" for worker in slot.workers)
         if held + starting < wanted and waiting < self.work.left + len(self.again):
             self._start(slot, self.crowds)
 
-    def _next(self, name: str) -> WorkUnit | None:
+    def _next(self, name: str) -> list[WorkUnit]:
         if self.again and not self.work.stopped:
             unit = self.again.popleft()
             self.work.show(name, unit)
-            return unit
-        return self.work.take(name)
+            return [unit]
+        return self.work.take_together(name, self.spread)
 
     def _isolate(self, slot: Slot) -> bool:
         """Empty the slot's device for a unit that has to be alone there, if there is one; True while there is."""
         there = [(other, worker) for other in self.slots if other.device == slot.device for worker in other.workers]
         if not self.crowds:
             return False
-        if any(worker.unit is not None and not worker.crowded for _, worker in there):
+        if any(worker.busy and not worker.crowded for _, worker in there):
             return True
         if not self.alone[slot.device] or self.work.stopped:
             for other, worker in there:
                 if not worker.crowded:
                     self._retire(other, worker)
             return False
-        busy = any(worker.unit is not None for _, worker in there)
+        busy = any(worker.busy for _, worker in there)
         fresh = [worker for _, worker in there if not worker.crowded]
         for other, worker in there:
             if worker.crowded and (worker.stage == "opened" or not busy):
@@ -168,12 +170,11 @@ class Pool:
         elif not busy and fresh[0].stage == "idle":
             unit = self.alone[slot.device].popleft()
             self.work.show(f"{slot.device} alone", unit)
-            fresh[0].open(unit)
+            fresh[0].open([unit])
         return True
 
     def _withdraw(self, slot: Slot, worker: WorkerProcess) -> None:
-        if worker.unit is not None:
-            self.again.append(worker.unit)
+        self.again.extend(worker.units)
         self._drop(slot, worker)
         worker.kill()
 
@@ -195,12 +196,14 @@ class Pool:
             raise RunDirectoryProblem(text)
         elif kind == "unusable":
             raise WorkerProblem(text)
-        elif kind == "crowded" and worker.unit is not None:
-            self.alone[slot.device].append(worker.unit)
+        elif kind == "crowded":
+            self.alone[slot.device].extend(worker.units)
             self._retire(slot, worker)
-        elif kind == "done" and worker.unit is not None:
-            self.work.finish(worker.unit, read_row(worker.unit.record))
-            worker.finished()
+        elif kind == "done" and (unit := worker.finished(text)) is not None:
+            self.work.finish(unit, read_row(unit.record))
+        elif kind == "rest":
+            self.again.extend(worker.units)  # what a process that can no longer be trusted has left
+            worker.rests()
             if text == "last" or self._has_grown(worker):
                 self._retire(slot, worker)
         elif kind == "gone" and worker in slot.workers:
@@ -219,7 +222,7 @@ class Pool:
 
     def _lose(self, slot: Slot, worker: WorkerProcess, instead: tuple[str, str] | None = None) -> None:
         """End the process; what it worked on is taken up again, or failed: for the reason ``instead`` if given."""
-        unit, stage, tail, seconds = worker.unit, worker.stage, worker.log_tail(), worker.seconds
+        units, stage, tail, seconds = list(worker.units), worker.stage, worker.log_tail(), worker.seconds
         self._drop(slot, worker)
         how = worker.kill()
         assignment = self.work.assignment
@@ -227,22 +230,24 @@ class Pool:
             leftover.unlink(missing_ok=True)
         if stage == "starting":
             self._bad_start(how, tail)
-        elif unit is None:
-            return  # it had nothing to do, and another will start when there is something
-        elif stamp(unit.record) not in (None, unit.seen):
-            self.work.finish(unit, read_row(unit.record))  # its last act
-        elif instead is not None:
-            self.work.finish(unit, record_failure(unit, *instead, seconds, tail))
-        else:
-            self.crashes[unit.directory.model_id, how] += 1
-            times = self.crashes[unit.directory.model_id, how]
-            if times < CRASHES.get(how, OTHER_CRASHES):
-                self.again.append(unit)
-                return
-            message = (
-                f"its process was {times} times {how} while {stage} it (the end of its log is in {unit.final_record})"
-            )
-            self.work.finish(unit, record_failure(unit, "crash", message, seconds, tail))
+        for unit in units:
+            if stamp(unit.record) not in (None, unit.seen):
+                self.work.finish(unit, read_row(unit.record))  # its last act
+            elif worker.size > 1:
+                self.again.append(unit)  # alone: only the guilty one will have it
+            elif instead is not None:
+                self.work.finish(unit, record_failure(unit, *instead, seconds, tail))
+            else:
+                self._count_crash(unit, how, stage, seconds, tail)
+
+    def _count_crash(self, unit: WorkUnit, how: str, stage: str, seconds: float, tail: str) -> None:
+        self.crashes[unit.directory.model_id, how] += 1
+        times = self.crashes[unit.directory.model_id, how]
+        if times < CRASHES.get(how, OTHER_CRASHES):
+            self.again.append(unit)
+            return
+        message = f"its process was {times} times {how} while {stage} it (the end of its log is in {unit.final_record})"
+        self.work.finish(unit, record_failure(unit, "crash", message, seconds, tail))
 
     def _bad_start(self, how: str, tail: str) -> None:
         self.bad_starts += 1
@@ -257,7 +262,7 @@ class Pool:
         time_limit, memory_limit = self.spread.time_limit, self.spread.memory_limit
         if stage == "starting" and worker.seconds_in_stage > LONGEST_START:
             self._lose(slot, worker)
-        elif worker.unit is None:
+        elif not worker.busy:
             return
         elif time_limit is not None and worker.seconds > time_limit:
             message = f"took longer than {time_limit:g} s (--time-limit) and was stopped while {stage} it"

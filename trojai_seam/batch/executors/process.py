@@ -33,14 +33,16 @@ class WorkerProcess:
     """A spawned process in a process group of its own, which evaluates one unit after the other.
 
     Attributes:
-        unit: what it works on; None while it waits.
+        units: what it works on and has not finished.
+        size: how many it got at once.
         crowded: other processes use the memory of its device.
         stage: ``starting``, ``idle``, ``opening``, ``opened`` (waits for its turn), ``computing`` or ``gone``.
         reports: descriptor to select on.
     """
 
     def __init__(self, assignment: Assignment, device: str, crowded: bool) -> None:
-        self.unit: WorkUnit | None = None
+        self.units: list[WorkUnit] = []
+        self.size = 0
         self.crowded = crowded
         self.stage = "starting"
         self.resting_memory: int | None = None
@@ -68,11 +70,11 @@ class WorkerProcess:
             os.close(theirs)
         self._order(assignment.to_json())
 
-    def open(self, unit: WorkUnit) -> None:
-        """Begin with ``unit`` (the process is idle); it stops before computing until :meth:`go`."""
+    def open(self, units: list[WorkUnit]) -> None:
+        """Begin with ``units`` (the process is idle); it stops before computing until :meth:`go`."""
         self._enter("opening")
-        self.unit, self._spent = unit, 0.0
-        self._order(unit.to_json())
+        self.units, self.size, self._spent = list(units), len(units), 0.0
+        self._order(json.dumps([unit.to_json() for unit in units]))
 
     def go(self) -> None:
         """Compute."""
@@ -86,7 +88,7 @@ class WorkerProcess:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time that the unit has taken so far, waiting for its turn not counted."""
+        """Wall-clock time since the units began, or the last of them was finished; waiting for a turn not counted."""
         waits = self.stage not in ("opening", "computing")
         return self._spent + (0.0 if waits else time.monotonic() - self._since)
 
@@ -106,13 +108,26 @@ class WorkerProcess:
         if not content:
             yield "gone", ""
 
-    def finished(self) -> None:
-        """The unit is done with; the process waits."""
-        self.unit = None
+    @property
+    def busy(self) -> bool:
+        """It has units, or is about to say that it has none any more."""
+        return self.stage in ("opening", "opened", "computing")
+
+    def finished(self, model_id: str) -> WorkUnit | None:
+        """One of the units has its record. Returns it."""
+        unit = next((unit for unit in self.units if unit.directory.model_id == model_id), None)
+        if unit is not None:
+            self.units.remove(unit)
+            self._spent, self._since = 0.0, time.monotonic()
+        return unit
+
+    def rests(self) -> None:
+        """The units are done with; the process waits."""
+        self.units = []
         self._enter("idle")
 
     def log_tail(self) -> str:
-        """The last of what it printed about this unit."""
+        """The last of what it printed about these units."""
         size = os.fstat(self._log).st_size
         return os.pread(self._log, LOG_TAIL, max(0, size - LOG_TAIL)).decode("utf-8", "replace")
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrojaiSeamError, UsageProblem, WorkerProblem, shown
+from ..case import record_failure
 from ..files import make_folder, write_atomic
 from ..paths import RunPaths
 from ..progress import NoProgress
 from ..records import read_row
 from ..units import Assignment, WorkUnit, stamp
 from ..work import Work
-from ..worker import record_failure
 from . import Spread
 from .pool import Pool
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..reproducible import reproducible
+from ..units import WorkUnit
 from ..work import Work
-from ..worker import evaluate_unit
+from ..worker import evaluate_units
 from . import Spread
 
 
 def run(work: Work, spread: Spread) -> None:
     """See :class:`trojai_seam.batch.executors.Executor`."""
     slot = spread.devices[0]
-    while (unit := work.wait(slot)) is not None:
-        with reproducible(unit.plan.threads):
-            row = evaluate_unit(unit, slot)
-        work.finish(unit, row)
+    while units := work.wait(slot, spread):
+        left = list(units)
+
+        def done(unit: WorkUnit, row: dict[str, Any], left: list[WorkUnit] = left) -> bool:
+            left.remove(unit)
+            work.finish(unit, row)
+            return True
+
+        try:
+            with reproducible(units[0].plan.threads):
+                evaluate_units(units, slot, done)
+        finally:
+            for unit in left:
+                work.give_back(unit)

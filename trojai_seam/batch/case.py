@@ -1,0 +1,200 @@
+"""One unit on its way to its record: what is known of it so far, and what becomes of a failure."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import RunDirectoryProblem, TrojaiSeamError, shown
+from ..rounds.model_facts import readable_facts
+from ..rounds.opening import open_directory
+from ..tasks import Subject
+from .evaluation import Evaluation
+from .records import write_record
+from .units import WorkUnit
+
+
+class Crowded(Exception):
+    """Memory of the device ran out while other models use it too: nothing was recorded, it should be tried alone."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the process around an evaluation adds to it.
+
+    Attributes:
+        turn: called when models and examples are in place; comes back when computing may begin.
+        log_tail: what was printed since the first of them began, for the record of a failure.
+        crowded: other models use the memory of the same device at the same time.
+    """
+
+    turn: Callable[[], None] = lambda: None
+    log_tail: Callable[[], str] = str
+    crowded: bool = False
+
+
+ALONE = Surroundings()
+
+
+class Case:
+    """A unit, its row and arrays.
+
+    Attributes:
+        subject: the opened model, while it is needed.
+        evaluation: what is made of it.
+        seconds: that were spent on it so far.
+        stacked: whether its networks were unlearned in a stack.
+    """
+
+    def __init__(self, unit: WorkUnit, around: Surroundings = ALONE) -> None:
+        self.unit, self.around = unit, around
+        self.row: dict[str, Any] = first_columns(unit)
+        self.subject: Subject | None = None
+        self.evaluation: Evaluation | None = None
+        self.seconds = 0.0
+        self.stacked = False
+
+    @property
+    def failed(self) -> bool:
+        """It has become a failed row."""
+        return self.row.get("status") == "failed"
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do but to write its record."""
+        return self.failed or (self.evaluation is not None and self.evaluation.complete)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the opened model's weights and inputs."""
+        if self.subject is None:
+            return 0
+        sets = [examples for examples in (self.subject.clean, self.subject.poisoned) if examples is not None]
+        tensors = [tensor for examples in sets for tensor in examples.inputs.values()]
+        return sum(t.numel() * t.element_size() for t in (*self.subject.model.parameters(), *tensors))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Work on this case: its time counts, and what is wrong makes it a failed row.
+
+        Raises:
+            RunDirectoryProblem: no record can be written.
+            Crowded: out of memory in crowded surroundings.
+        """
+        began = time.perf_counter()
+        try:
+            yield
+        except (RunDirectoryProblem, Crowded):
+            raise
+        except Exception as problem:
+            self.fail(problem)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def open(self, device: str) -> None:
+        """Read the model and its examples."""
+        with self.attempt():
+            self.row["poisoned"] = self.unit.directory.poisoned
+            given = self.unit.assignment
+            subject = open_directory(self.unit.directory, given.plan.round_config, device, given.budget, given.cache)
+            self.row.update(subject.facts)
+            self.row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
+            self.subject = subject
+        self.row["seconds_load"] = self.seconds if not self.failed else None
+
+    def fail(self, problem: Exception) -> None:
+        """Become a failed row for ``problem``.
+
+        Raises:
+            Crowded: it is a lack of memory, and the surroundings are crowded.
+        """
+        path = self.unit.directory.path
+        if isinstance(problem, TrojaiSeamError):
+            named = str(path) in str(problem)
+            fail_row(self.row, problem.kind, str(problem) if named else f"{path}: {problem}")
+        elif out_of_memory(problem):
+            if self.around.crowded:
+                raise Crowded from problem
+            fail_row(self.row, "out-of-memory", f"{path}: out of memory: {problem}")
+        else:
+            # A bug of ours, or a library's: one row, with everything needed to find it.
+            self.row["traceback"] = "".join(traceback.format_exception(problem))
+            kind = "cuda" if of_cuda(problem) else "internal"
+            message = f"{path}: unexpected {type(problem).__name__}: {problem}"
+            fail_row(self.row, kind, f"{message} (traceback in {self.unit.final_record})")
+
+    def write(self) -> dict[str, Any]:
+        """Write the record, and let go of the model. Returns the row.
+
+        Raises:
+            RunDirectoryProblem: it cannot be written.
+        """
+        arrays: dict[str, Any] = {}
+        if not self.failed and self.evaluation is not None:
+            with self.attempt():
+                columns, arrays = self.evaluation.result()
+                self.row.update(columns, status="done", stacked=self.stacked)
+        if self.failed:
+            arrays = {}  # a failed repair is a failed row, never half a score
+            self.row["log_tail"] = self.around.log_tail() or None
+        self.row["seconds_total"] = self.seconds
+        self.subject = self.evaluation = None
+        write_record(self.unit.record, self.row, arrays)
+        return self.row
+
+
+def record_failure(unit: WorkUnit, kind: str, message: str, seconds: float, log_tail: str = "") -> dict[str, Any]:
+    """Write the record of a model whose process could not do so itself. Returns the row.
+
+    Raises:
+        RunDirectoryProblem: the record cannot be written.
+    """
+    row = first_columns(unit)
+    try:
+        row["poisoned"] = unit.directory.poisoned
+    except TrojaiSeamError:
+        row["poisoned"] = None
+    fail_row(row, kind, f"{unit.directory.path}: {message}")
+    row.update(log_tail=log_tail or None, seconds_total=seconds)
+    write_record(unit.record, row, {})
+    return row
+
+
+def first_columns(unit: WorkUnit) -> dict[str, Any]:
+    """What is known before anything is read but the metadata."""
+    plan = unit.plan
+    return {
+        "model_id": unit.directory.model_id,
+        "round": plan.round_config.name,
+        "preset": plan.unlearning.preset,
+        "changed_options": " ".join(f"{k}={v}" for k, v in sorted(plan.changed_options.items())) or None,
+        "protocol": plan.protocol,
+        "seed": plan.seed,
+        "device": plan.device,
+        "fingerprint": plan.fingerprint,
+        **readable_facts(unit.directory, plan.round_config),
+    }
+
+
+def fail_row(row: dict[str, Any], kind: str, message: str) -> None:
+    """Make ``row`` a failed one."""
+    row.update(status="failed", error_kind=kind, error=shown(message, 2000))
+
+
+def out_of_memory(problem: Exception) -> bool:
+    """Whether ``problem`` is a lack of memory, on the device or off it."""
+    if isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)  # torch's words on a CPU
+
+
+def of_cuda(problem: Exception) -> bool:
+    """Whether the CUDA context of this process can no longer be trusted."""
+    words = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuFFT error", "CUSOLVER_STATUS")
+    return isinstance(problem, RuntimeError) and any(word in str(problem) for word in words)

@@ -1,0 +1,159 @@
+"""One opened model: its answers before, the runs of unlearning that its splits ask for, its answers after, its row."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ..scoring import FoldPredictions, plan_splits, predict, score
+from ..scoring.oracle import OracleWatcher
+from ..scoring.predictions import Predictions
+from ..scoring.splits import Split
+from ..seam.methods import get_method
+from ..seam.outcome import Outcome
+from ..seeds import derive_seed
+from ..tasks import ExampleSet, Subject
+from ..tasks.calling import BATCH
+from .plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One time that the model is unlearned."""
+
+    split: Split
+    fit: ExampleSet
+    seed: int
+
+
+class Evaluation:
+    """Begins with the answers of the model as shipped; wants an outcome for each of ``runs``.
+
+    Args:
+        plan: the settings.
+        subject: the model, its task and examples.
+        batch_size: instead of that of the plan.
+    """
+
+    def __init__(self, plan: Plan, subject: Subject, batch_size: int) -> None:
+        began = time.perf_counter()
+        self.plan, self.subject = plan, subject
+        self.unlearning = replace(plan.unlearning, batch_size=batch_size)
+        strata = subject.task.strata(subject.clean.key())
+        self._splits = plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
+        self.runs = tuple(
+            Run(split, subject.clean.subset(split.fit), derive_seed(plan.seed, subject.model_id, "unlearn", number))
+            for number, split in enumerate(self._splits.splits)
+        )
+        self._clean_before, self._poisoned_before = self._ask(subject.model)
+        self._folds: dict[int, FoldPredictions] = {}
+        self._outcomes: dict[int, Outcome] = {}
+        self._oracle: dict[str, Any] = {}
+        self._scoring = time.perf_counter() - began
+
+    @property
+    def watched(self) -> bool:
+        """Whether oracle figures are taken after every epoch."""
+        return self.plan.protocol == "paper"
+
+    @property
+    def complete(self) -> bool:
+        """Every run has its outcome."""
+        return len(self._outcomes) == len(self.runs)
+
+    def unlearn(self, number: int) -> None:
+        """Run ``number``, by the method of the plan, here and now.
+
+        Raises:
+            TrojaiSeamError: whatever the method says of the model.
+        """
+        run, subject = self.runs[number], self.subject
+        oracle = OracleWatcher(subject.task, run.fit, subject.poisoned) if self.watched else None
+        method = get_method(self.unlearning.method)
+        self.take(number, method(subject.model, subject.task, run.fit, self.unlearning, run.seed, oracle))
+        if oracle is not None:
+            self._oracle.update(oracle.columns(self._clean_before.right.share))
+
+    def take(self, number: int, outcome: Outcome) -> None:
+        """Ask the network that run ``number`` ended with."""
+        began = time.perf_counter()
+        clean, poisoned = self._ask(outcome.model)
+        self._folds[number] = FoldPredictions(self.runs[number].split, clean, poisoned)
+        self._outcomes[number] = outcome
+        self._scoring += time.perf_counter() - began
+
+    def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Columns of the row, and arrays of the record."""
+        began, subject = time.perf_counter(), self.subject
+        folds = [self._folds[number] for number in range(len(self.runs))]
+        outcomes = [self._outcomes[number] for number in range(len(self.runs))]
+        seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
+        is_clean = subject.facts["poisoned"] is False
+        scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
+        arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
+        seconds = {
+            "seconds_forget": sum(outcome.phase("forget").seconds for outcome in outcomes),
+            "seconds_recover": sum(outcome.phase("recover").seconds for outcome in outcomes),
+            "seconds_score": self._scoring + time.perf_counter() - began,
+        }
+        columns = {"batch_size": self.unlearning.batch_size, **self._oracle}
+        return {**columns, **scored, **_phase_columns(outcomes), **seconds}, arrays
+
+    def _ask(self, model: nn.Module) -> tuple[Predictions, Predictions | None]:
+        subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
+        clean = predict(model, subject.task, subject.clean, asked)
+        return clean, None if subject.poisoned is None else predict(model, subject.task, subject.poisoned, asked)
+
+    def _arrays_before(self) -> Mapping[str, Any]:
+        arrays: dict[str, Any] = {}
+        for name, examples, before in (
+            ("clean", self.subject.clean, self._clean_before),
+            ("poisoned", self.subject.poisoned, self._poisoned_before),
+        ):
+            if examples is not None and before is not None:
+                arrays[f"{name}/names"] = list(examples.names)
+                arrays[f"{name}/labels"] = examples.labels.cpu().numpy()
+                arrays[f"{name}/outputs_before"] = before.outputs
+                if examples.targets is not None:
+                    arrays[f"{name}/targets"] = examples.targets.cpu().numpy()
+        return arrays
+
+
+def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name in ("forget", "recover"):
+        phases = [outcome.phase(name) for outcome in outcomes]
+        columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
+        thresholds = [phase.threshold for phase in phases if phase.threshold is not None]
+        columns[f"{name}_threshold"] = sum(thresholds) / len(thresholds) if thresholds else None
+        columns[f"{name}_epochs"] = sum(p.epochs for p in phases) / len(phases)
+        columns[f"{name}_end_accuracy"] = sum(p.end_accuracy for p in phases) / len(phases)
+    return columns
+
+
+def _status_of_folds(statuses: list[str]) -> str:
+    """The status that all folds have in common, else how many have which: ``missed 2, reached 3``."""
+    counts = Counter(statuses)
+    return statuses[0] if len(counts) == 1 else ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
+
+
+def _arrays_after(folds: list[FoldPredictions], outcomes: list[Outcome]) -> Mapping[str, Any]:
+    arrays: dict[str, Any] = {}
+    for number, (fold, outcome) in enumerate(zip(folds, outcomes, strict=True)):
+        at = f"folds/{number}"
+        arrays[f"{at}/fit"], arrays[f"{at}/held_out"] = fold.split.fit, fold.split.held_out
+        arrays[f"{at}/clean_outputs_after"] = fold.clean.outputs
+        if fold.poisoned is not None:
+            arrays[f"{at}/poisoned_outputs_after"] = fold.poisoned.outputs
+        for column in ("phase", "epoch", "steps", "loss", "fit_accuracy", "seconds"):
+            arrays[f"{at}/trace/{column}"] = [getattr(epoch, column) for epoch in outcome.trace]
+        for phase in outcome.phases:
+            for key, value in asdict(phase).items():
+                if key != "phase" and value is not None:
+                    arrays[f"{at}/phases/{phase.phase}/{key}"] = [value] if isinstance(value, str) else value
+    return arrays
