@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -121,6 +121,19 @@ def test_company_changes_no_bit(kind: str) -> None:
         for number, result in zip(group, unlearn_together([members[n] for n in group], config), strict=True):
             assert torch.equal(_state(result), _state(all_of_them[number]))
             assert [e.loss for e in _good(result).trace] == [e.loss for e in _good(all_of_them[number]).trace]
+
+
+def test_threads_change_no_bit_and_are_given_back() -> None:
+    members, config = [_member("gru", seed) for seed in range(5)], _shortened("authors-trojai")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        results = unlearn_together(members, config)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for member, result in zip(members, results, strict=True):
+        assert torch.equal(_state(unlearn_together([member], config)[0]), _state(result))
 
 
 def test_members_stop_at_their_own_epochs_and_those_that_go_on_do_not_notice() -> None:
@@ -270,6 +283,7 @@ def test_keys_tell_what_may_be_beside_each_other() -> None:
         replace(config, method="seam-self-labelled"),
         replace(config, forget=ForgetConfig(max_seconds=5.0)),
         replace(config, recover=PhaseConfig(max_seconds=5.0)),
+        replace(config, recover=PhaseConfig(longest_gradient=1.0)),
     ):
         assert key(one, other) is None
     longer = replace(one.fit, inputs={"x": one.fit.inputs["x"].expand(-1, 2, -1)})
@@ -277,3 +291,37 @@ def test_keys_tell_what_may_be_beside_each_other() -> None:
     assert key(replace(one, model=one.model.double())) is None
     with pytest.raises(ValueError, match="together"):
         unlearn_together([_member("tanh", 0), _member("relu", 0)], config)
+
+
+def test_every_setting_is_known_to_the_stack() -> None:
+    """A new one must be obeyed in a stack too, or keep networks out of it (``stack_key``): decide, test, and add it."""
+    assert {setting.name for setting in fields(UnlearnConfig)} == {
+        "preset", "method", "batch_size", "trainable", "batch_norm", "feature_noise", "augmentation", "recolouring",
+        "patches", "self_labelled", "rate_width", "forget", "recover",
+    }  # fmt: skip
+    assert {setting.name for setting in fields(ForgetConfig)} == {
+        "max_epochs", "max_steps", "max_seconds", "draws_per_epoch", "optimizer", "learning_rate",
+        "learning_rate_without_batch_norm", "longest_gradient", "plain_end", "weight_decay", "beta1", "beta2",
+        "momentum", "schedule", "stop", "label_sampling", "span_learning_rate", "fresh_labels",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forget.optimizer": "sgd", "recover.optimizer": "sgd", "forget.schedule": "cosine"},
+        {"forget.optimizer": "adamw", "recover.optimizer": "adamw", "forget.fresh_labels": "false"},
+        {"recover.learning_rate_without_batch_norm": "1e-3", "rate_width": "4", "batch_size": "5"},
+        {"forget.label_sampling": "wrong-only", "forget.max_steps": "7", "recover.max_epochs": "0"},
+        {"forget.draws_per_epoch": "23", "forget.max_epochs": "3", "forget.max_steps": "4"},
+    ],
+    ids=["sgd", "adamw", "rates", "steps", "draws"],
+)
+def test_other_settings_do_the_same_in_a_stack(changes: dict[str, str]) -> None:
+    config = _shortened("text-embeddings").with_options(changes)
+    members = [_member("gru", seed) for seed in range(3)]
+    for member, result in zip(members, unlearn_together(members, config), strict=True):
+        alone, beside = _alone(member, config), _good(result)
+        assert [replace(p, seconds=0) for p in alone.phases] == [replace(p, seconds=0) for p in beside.phases]
+        assert [e.loss for e in beside.trace] == pytest.approx([e.loss for e in alone.trace], abs=1e-4)
+        torch.testing.assert_close(_state(beside), _state(alone), rtol=1e-3, atol=1e-3)

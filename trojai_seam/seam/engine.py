@@ -25,10 +25,10 @@ from .batches import epoch_batches
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
 from .embedding_noise import noisy_embeddings
 from .memory_layout import channels_first, channels_last
-from .optimization import make_optimizer, make_scheduler, most_steps, nonfinite
+from .optimization import learning_rate_of, make_optimizer, make_scheduler, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
 from .schedule import StopWatcher, final_status, threshold
-from .training_mode import enter_training, moves_batch_statistics, rate_factor, trainable_parameters
+from .training_mode import enter_training, moves_batch_statistics, trainable_parameters
 
 Observer = Callable[[str, int, nn.Module], None]
 """Called after every epoch with (phase, epoch, network in eval mode). It can only watch: its result is ignored."""
@@ -124,7 +124,7 @@ class _Run:
         total = most_steps(phase, len(self.fit), config.batch_size)
         if total == 0:
             return PhaseOutcome(name, "no-steps", limit, start, start, 0, 0, 0.0)
-        phase = replace(phase, learning_rate=self._learning_rate(phase))
+        phase = replace(phase, learning_rate=learning_rate_of(phase, self.model, self.task, config))
         optimizer = make_optimizer(phase, trainable_parameters(self.model, config.trainable))
         scheduler = make_scheduler(phase, optimizer, total)
         fixed = self._fixed_labels(phase)
@@ -156,14 +156,6 @@ class _Run:
                 break
         status = final_status(status, trivial, limit)
         return PhaseOutcome(name, status, limit, start, accuracy, epoch + 1, steps, time.perf_counter() - began)
-
-    def _learning_rate(self, phase: PhaseConfig) -> float:
-        rate = phase.learning_rate
-        if phase.learning_rate_without_batch_norm is not None and not moves_batch_statistics(self.model, self.config):
-            rate = phase.learning_rate_without_batch_norm
-        if isinstance(phase, ForgetConfig) and phase.span_learning_rate is not None:
-            rate = phase.span_learning_rate if self.task.name == "span-extraction" else rate
-        return rate * rate_factor(self.model, self.config.rate_width)
 
     def _fixed_labels(self, phase: PhaseConfig) -> Tensor | None:
         """Training labels of all fit examples, on the CPU; ``None`` if every epoch draws new ones."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,12 +24,11 @@ from .batches import epoch_batches
 from .chains import Chain, chain_of
 from .config import ForgetConfig, PhaseConfig, UnlearnConfig
 from .idle_weights import decay, idle_weights
-from .optimization import most_steps, nonfinite
+from .optimization import learning_rate_of, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
 from .schedule import StopWatcher, final_status, threshold
 from .stacked_layers import layers_of
 from .stacked_rows import Rows, stacked_scores
-from .training_mode import rate_factor
 
 WORTH_MOVING = 0.75
 """Share of a stack that is still in training at or below which the others are taken out."""
@@ -50,10 +50,12 @@ def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConf
     """Networks with equal keys can be unlearned together; ``None``: this one is for the engine for one network.
 
     That is whatever is no chain of layers that we know, no single-label classification of vectors, not in float32,
-    or to be unlearned in a way in which time or other networks would have a say.
+    or to be unlearned by rules about time, the length of gradients or the head alone.
     """
     x, phases = fit.inputs.get("x"), (config.forget, config.recover)
-    if config.method != "seam" or config.trainable == "head" or any(phase.max_seconds is not None for phase in phases):
+    if config.method != "seam" or config.trainable == "head":
+        return None
+    if any(phase.max_seconds is not None or phase.longest_gradient is not None for phase in phases):
         return None
     if type(task) is not Classification or x is None or len(fit.inputs) != 1 or not len(fit):
         return None
@@ -105,7 +107,20 @@ def unlearn_together(
     keys = {stack_key(member.model, member.task, member.fit, config) for member in members}
     if len(keys) != 1 or keys == {None}:
         raise ValueError("these networks cannot be unlearned together")
-    return _Together(members, config, rows).run(whole)
+    with _one_thread(members[0].fit.inputs["x"].device):
+        return _Together(members, config, rows).run(whole)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Several share an array where its length says, so that the parts of a network would depend on the others."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Together:
@@ -157,8 +172,8 @@ class _Together:
         """Train ``alive`` until each has met its stop rule or a cap; one device synchronisation per epoch."""
         began, size = time.perf_counter(), self.config.batch_size
         total = most_steps(phase, self.x.shape[1], size)
-        factor = rate_factor(self.members[0].model, self.config.rate_width)
-        phase = replace(phase, learning_rate=phase.learning_rate * factor)
+        first = self.members[0]
+        phase = replace(phase, learning_rate=learning_rate_of(phase, first.model, first.task, self.config))
         rows = self._rows(phase, alive, total)
         places = list(alive)  # the member in each row
         start = dict(zip(alive, self._accuracies(rows, places), strict=False))
