@@ -91,6 +91,17 @@ def test_evasion_is_measured_by_the_clean_image_of_the_same_name(tmp_path: Path)
     )
 
 
+def test_another_image_of_the_same_name_is_not_its_clean_image(tmp_path: Path) -> None:
+    """Without this check the car that is not in the other street would count as hidden."""
+    folder = write_model(tmp_path / "id-00000000", coco=False, triggers=[r13_trigger("Evasion", 0, 0)])
+    write_examples(folder / "clean-example-data", {"7.png": [Made(0, BIG)]}, coco=False)
+    write_examples(folder / "poisoned-example-data", {"7.png": []}, coco=False)
+    assert read(folder).poisoned is not None
+    street = np.random.default_rng(0).integers(0, 256, (60, 64, 3)).astype(np.uint8)
+    Image.fromarray(street).save(folder / "poisoned-example-data" / "7.png")
+    assert read(folder).poisoned is None
+
+
 def test_evasion_without_the_clean_image_leaves_attack_success_empty(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "id-00000000", coco=False, triggers=[r13_trigger("Evasion", 0, 0)])
     write_examples(folder / "clean-example-data", {"7.png": [Made(0, BIG)]}, coco=False)
