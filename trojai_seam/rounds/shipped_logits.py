@@ -47,10 +47,21 @@ def read_rows(path: Path) -> Mapping[str, NDArray[np.float64]]:
             rows[name].append(line)
     found = {}
     for name, parts in rows.items():
-        values = np.array([float(number) for number in _NUMBER.findall(" ".join(parts))], dtype=np.float64)
+        values = _numbers(" ".join(parts))
         if len(values) and np.isfinite(values).all():
             found[name] = values
     return found
+
+
+def _numbers(text: str) -> NDArray[np.float64]:
+    """All numbers in ``text``. Most often there is nothing else but commas, which takes half the time to read."""
+    try:
+        values = np.array([float(part) for part in text.split(",")], dtype=np.float64)
+    except ValueError:
+        values = np.array([np.nan])
+    if np.isfinite(values).all() and "_" not in text:
+        return values
+    return np.array([float(number) for number in _NUMBER.findall(text)], dtype=np.float64)
 
 
 def relative_error(found: NDArray[Any], expected: NDArray[np.float64]) -> float:

@@ -51,7 +51,7 @@ class Rows:
     Args:
         layers: what they have in common.
         classes: C of their scores.
-        weights: of each layer, ``[R, …]`` each; copied.
+        weights: of each layer, ``[R, …]`` each; they are trained in place.
         x: fit examples ``[R, N, …]``.
         generators: of dropout and noise, one per row.
         phase: says how they are trained.
@@ -69,7 +69,7 @@ class Rows:
         planned: int,
     ) -> None:
         self.layers, self.classes, self.x, self.draws = layers, classes, x, OwnDraws(generators)
-        self.weights = [[nn.Parameter(tensor.clone()) for tensor in layer] for layer in weights]
+        self.weights = [[nn.Parameter(tensor) for tensor in layer] for layer in weights]
         self.parameters = [parameter for layer in self.weights for parameter in layer]
         self.optimizer = make_optimizer(phase, self.parameters, fused=True)
         self.scheduler = make_scheduler(phase, self.optimizer, planned)
