@@ -52,6 +52,9 @@ KINDS = {
     "tanh": lambda: _feed_forward(nn.Tanh),
     "relu": lambda: _feed_forward(nn.ReLU),
     "sigmoid": lambda: _feed_forward(nn.Sigmoid),
+    "two-steps": lambda: nn.Sequential(
+        nn.Linear(INPUTS // 2, HIDDEN), nn.Tanh(), nn.Flatten(), nn.Linear(2 * HIDDEN, 2)
+    ),
 }
 
 
@@ -62,7 +65,9 @@ def _member(kind: str, seed: int) -> Member:
         model = KINDS[kind]()
         labels = torch.arange(EXAMPLES) % 2
         x = torch.randn(EXAMPLES, INPUTS) + 0.6 * (2 * labels - 1)[:, None]
-        if not isinstance(model, nn.Sequential):
+        if kind == "two-steps":
+            x = x.view(EXAMPLES, 2, INPUTS // 2)
+        elif not isinstance(model, nn.Sequential):
             x = x[:, None]
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         for _ in range(15):

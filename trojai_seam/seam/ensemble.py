@@ -27,7 +27,7 @@ from .idle_weights import decay, idle_weights
 from .optimization import learning_rate_of, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
 from .schedule import StopWatcher, final_status, threshold
-from .stacked_layers import layers_of
+from .stacked_layers import Pass, layers_of
 from .stacked_rows import Rows, stacked_scores
 
 WORTH_MOVING = 0.75
@@ -130,7 +130,7 @@ class _Together:
         self.members, self.config, self.fixed_rows = members, config, fixed_rows
         chains = [chain_of(member.model) or () for member in members]
         self.links = [[chain[place].module for chain in chains] for place in range(len(chains[0]))]
-        self.layers = layers_of(chains[0], members[0].fit.inputs["x"].shape[-1])
+        self.layers = layers_of(chains[0], members[0].fit.inputs["x"].shape[1:])
         present = [[module for module in modules if module is not None] for modules in self.links]
         self.home = [layer.pack(modules) for layer, modules in zip(self.layers, present, strict=True)]
         """Weights of all members, ``[G, …]``, as they were when each last ended a phase."""
@@ -160,7 +160,7 @@ class _Together:
     @torch.no_grad()
     def _compare_with_networks(self) -> None:
         """A network that says of itself what it does might be wrong about it."""
-        scores = stacked_scores(self.layers, self.home, self.x, None)
+        scores = stacked_scores(self.layers, self.home, self.x, Pass())
         for number, member in enumerate(self.members):
             theirs = member.task.outputs(member.model.eval(), member.fit.inputs)
             ours = scores[number, :, : theirs.shape[-1]]

@@ -8,6 +8,7 @@ matrix begins at a like place. Padding stays zero: its weights have no gradient,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -21,23 +22,27 @@ WIDTH = 32
 """Two vectors of the widest registers (AVX-512), which loops take at once; in float32, two lines of memory."""
 
 
-class Draws(Protocol):
-    """Random numbers of each of G networks, from a generator of its own."""
+class Pass:
+    """One way of many networks through their layers: this one asks, as in evaluation."""
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See :func:`product`."""
+        return product(x, weight, bias)
 
     def dropout(self, x: Tensor, share: float, width: int) -> Tensor:
-        """``x [G, n, …]`` with a ``share`` of its elements put to zero and the others made larger. Only the first
-        ``width`` features of each are drawn for: the others are padding."""
-        ...
+        """``x [G, n, …]``, in training with a ``share`` of its elements put to zero and the others made larger. Only
+        the first ``width`` features are drawn for: the others are padding."""
+        return x
 
 
 class Layer(Protocol):
-    """What a link does for many networks. Without ``draws`` it behaves as in evaluation."""
+    """What a link does for many networks."""
 
     def pack(self, modules: Sequence[nn.Module]) -> list[Tensor]:
         """Weights that take part in answers, ``[G, …]`` each."""
         ...
 
-    def __call__(self, x: Tensor, weights: Sequence[Tensor], draws: Draws | None) -> Tensor:
+    def __call__(self, x: Tensor, weights: Sequence[Tensor], through: Pass) -> Tensor:
         """Outputs ``[G, n, …]``."""
         ...
 
@@ -61,6 +66,26 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 
 
+class _Known(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.biased = bias is not None
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        bias = gradient.sum(dim=1, keepdim=True) if ctx.biased else None
+        return None, torch.bmm(x.transpose(1, 2), gradient), bias, None
+
+
+def known_product(x: Tensor, weight: Tensor, bias: Tensor | None, result: Tensor) -> Tensor:
+    """:func:`product` of inputs without a gradient, where the ``result`` is known already."""
+    known: Tensor = _Known.apply(padded(x), weight, bias, result)
+    return known
+
+
 class Linear:
     """``nn.Linear``. Weights are kept as ``[I, O]``: that is how their gradient comes out of a product."""
 
@@ -71,8 +96,8 @@ class Linear:
             weights.append(torch.stack([padded(module.bias.detach()[None]) for module in linear]))
         return weights
 
-    def __call__(self, x: Tensor, weights: Sequence[Tensor], draws: Draws | None) -> Tensor:
-        result = product(x.flatten(1, -2), weights[0], weights[1] if len(weights) > 1 else None)
+    def __call__(self, x: Tensor, weights: Sequence[Tensor], through: Pass) -> Tensor:
+        result = through.product(x.flatten(1, -2), weights[0], weights[1] if len(weights) > 1 else None)
         return result.view(*x.shape[:-1], -1)
 
     def unpack(self, rows: Sequence[Tensor], module: nn.Module) -> None:
@@ -114,12 +139,12 @@ class FirstRecurrentStep:
         parameter: Tensor = getattr(module, name)
         return parameter.detach().view(-1, self.hidden, parameter[0].numel())
 
-    def __call__(self, x: Tensor, weights: Sequence[Tensor], draws: Draws | None) -> Tensor:
+    def __call__(self, x: Tensor, weights: Sequence[Tensor], through: Pass) -> Tensor:
         if self.kind == "LSTM":
             bias = weights[1] + weights[2] if self.bias else None
-            into, cell, out = product(x, weights[0], bias).chunk(3, dim=-1)
+            into, cell, out = through.product(x, weights[0], bias).chunk(3, dim=-1)
             return torch.sigmoid(out) * torch.tanh(torch.sigmoid(into) * torch.tanh(cell))
-        reset, update, new = product(x, weights[0], weights[1] if self.bias else None).chunk(3, dim=-1)
+        reset, update, new = through.product(x, weights[0], weights[1] if self.bias else None).chunk(3, dim=-1)
         if self.bias:
             # Of the state's part of the gates only the biases are left; that of the new gate is within the reset.
             reset_bias, update_bias, new_bias = weights[2].chunk(3, dim=-1)
@@ -148,13 +173,13 @@ class Plain:
     def unpack(self, rows: Sequence[Tensor], module: nn.Module) -> None:
         return
 
-    def __call__(self, x: Tensor, weights: Sequence[Tensor], draws: Draws | None) -> Tensor:
+    def __call__(self, x: Tensor, weights: Sequence[Tensor], through: Pass) -> Tensor:
         if self.kind in ("first-step", "single-step"):
             return x[:, :, 0]
         if self.kind == "flatten":
-            return x.flatten(2)
+            return x[..., : self.width].flatten(2)
         if self.kind == "dropout":
-            return x if draws is None else draws.dropout(x, self.share, self.width)
+            return through.dropout(x, self.share, self.width)
         if self.kind == "relu":
             return torch.relu(x)
         x = padded(x)
@@ -164,9 +189,10 @@ class Plain:
         return torch.sigmoid(x) * (torch.arange(x.shape[-1], device=x.device) < self.width)
 
 
-def layers_of(chain: Chain, width: int) -> list[Layer]:
-    """What each link of ``chain`` does to inputs of ``width`` features (the size of their last dimension)."""
+def layers_of(chain: Chain, shape: Sequence[int]) -> list[Layer]:
+    """What each link of ``chain`` does to inputs of ``shape`` (of one example)."""
     layers: list[Layer] = []
+    steps, width = math.prod(shape[:-1]), shape[-1]
     for link in chain:
         numbers: tuple[Any, ...] = link.numbers
         if link.kind == "linear":
@@ -177,4 +203,5 @@ def layers_of(chain: Chain, width: int) -> list[Layer]:
             width = numbers[3] * (2 if numbers[4] else 1)
         else:
             layers.append(Plain(link.kind, width, *numbers))
+            width, steps = (steps * width, 1) if link.kind == "flatten" else (width, steps)
     return layers

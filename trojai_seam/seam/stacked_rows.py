@@ -10,22 +10,38 @@ from torch.nn import functional
 
 from .config import PhaseConfig
 from .optimization import make_optimizer, make_scheduler
-from .stacked_layers import Layer
+from .stacked_layers import Layer, Pass, Plain, known_product, padded
 
 
-class OwnDraws:
+class Asking(Pass):
+    """Keeps the first product: until the weights change, the same examples give it in training, too."""
+
+    first: Tensor | None = None
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        result = super().product(x, weight, bias)
+        self.first = result if self.first is None else self.first
+        return result
+
+
+class Training(Pass):
     """Dropout and noise of every row from its own generator, as it would draw alone; rows without one get nothing."""
 
     def __init__(self, generators: Sequence[torch.Generator | None]) -> None:
         self.generators = generators
+        self.first: Tensor | None = None
+        """The next product, if it is known."""
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        first, self.first = self.first, None
+        return super().product(x, weight, bias) if first is None else known_product(x, weight, bias, first)
 
     def dropout(self, x: Tensor, share: float, width: int) -> Tensor:
-        """See :class:`trojai_seam.seam.stacked_layers.Draws`."""
         kept = x.new_zeros((*x.shape[:-1], width))
         for row, generator in enumerate(self.generators):
             if generator is not None:
                 kept[row].bernoulli_(1 - share, generator=generator)
-        return x * functional.pad(kept.div_(1 - share), (0, x.shape[-1] - width))
+        return x * padded(kept.div_(1 - share))[..., : x.shape[-1]]
 
     def noise(self, x: Tensor) -> Tensor:
         """Standard normal numbers like ``x``."""
@@ -36,12 +52,10 @@ class OwnDraws:
         return noise
 
 
-def stacked_scores(
-    layers: Sequence[Layer], weights: Sequence[Sequence[Tensor]], x: Tensor, draws: OwnDraws | None
-) -> Tensor:
+def stacked_scores(layers: Sequence[Layer], weights: Sequence[Sequence[Tensor]], x: Tensor, through: Pass) -> Tensor:
     """What ``layers`` make of ``x [R, n, …]``, padding included."""
     for layer, some in zip(layers, weights, strict=True):
-        x = layer(x, some, draws)
+        x = layer(x, some, through)
     return x
 
 
@@ -68,20 +82,24 @@ class Rows:
         phase: PhaseConfig,
         planned: int,
     ) -> None:
-        self.layers, self.classes, self.x, self.draws = layers, classes, x, OwnDraws(generators)
+        self.layers, self.classes, self.x, self.draws = layers, classes, x, Training(generators)
         self.weights = [[nn.Parameter(tensor) for tensor in layer] for layer in weights]
         self.parameters = [parameter for layer in self.weights for parameter in layer]
+        self._first: Tensor | None = None
+        weighted = next(place for place, layer in enumerate(self.weights) if layer)
+        # What training does before the first product is what asking does.
+        self._alike = not any(isinstance(layer, Plain) and layer.share for layer in layers[:weighted])
         self.optimizer = make_optimizer(phase, self.parameters, fused=True)
         self.scheduler = make_scheduler(phase, self.optimizer, planned)
-
-    def scores(self, x: Tensor, draws: OwnDraws | None) -> Tensor:
-        """``[R, n, C]`` for ``x [R, n, …]``."""
-        return stacked_scores(self.layers, self.weights, x, draws)[..., : self.classes]
 
     @torch.no_grad()
     def all_scores(self) -> Tensor:
         """``[R, N, C]`` of all fit examples, as in evaluation."""
-        return self.scores(self.x, None)
+        asking = Asking()
+        scores = stacked_scores(self.layers, self.weights, self.x, asking)
+        one_each = asking.first is not None and asking.first.shape[1] == self.x.shape[1]
+        self._first = asking.first if self._alike and one_each else None
+        return scores[..., : self.classes]
 
     def step(self, where: Tensor, labels: Tensor, noise: float) -> Tensor:
         """One training step on the examples ``where [R, n]`` with ``labels [R, n]``; the loss of every row."""
@@ -90,8 +108,11 @@ class Rows:
         x = self.x.flatten(0, 1)[flat]
         if noise:
             x = x + noise * self.draws.noise(x)
+        elif self._first is not None and count > 1:
+            self.draws.first = self._first.flatten(0, 1)[flat]
+        self._first = None
         self.optimizer.zero_grad(set_to_none=True)
-        scores = self.scores(x, self.draws)
+        scores = stacked_scores(self.layers, self.weights, x, self.draws)[..., : self.classes]
         losses = functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
         loss = losses.view(rows, count).mean(dim=1)
         loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -108,6 +129,7 @@ class Rows:
         """Go on with these rows alone."""
         at = torch.as_tensor(list(rows), device=self.x.device)
         self.x = self.x[at]
+        self._first = None if self._first is None else self._first[at]
         self.draws.generators = [self.draws.generators[row] for row in rows]
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.data[at], None
