@@ -17,7 +17,9 @@ BATCH = 256
 TEXT_BATCH = 32
 """Text is asked by length, in smaller batches: most of a large one would be padding."""
 SCENE_BATCH = 8
-"""Images with boxes are large, and detectors enlarge them further (Faster R-CNN to 800 pixels)."""
+SCENE_WEIGHT = 16
+"""Images with boxes are large, and detectors enlarge them further (Faster R-CNN to 800 pixels): so many other examples
+does one stand for where a batch is given, so that a batch that was halved for want of memory is smaller here too."""
 
 
 def call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
@@ -57,7 +59,7 @@ def all_outputs(model: nn.Module, task: Task, examples: ExampleSet, batch_size: 
     but the first look at the extent of text, and those inside of detectors. Scores of text end behind the longest
     example, detections behind the largest number of them in one image."""
     if isinstance(examples.details, BoxDetails):
-        order, size = torch.arange(len(examples)), min(batch_size, SCENE_BATCH)
+        order, size = torch.arange(len(examples)), min(SCENE_BATCH, max(1, batch_size // SCENE_WEIGHT))
     elif examples.extents is not None:
         order, size = examples.extents.tokens.argsort(stable=True), min(batch_size, TEXT_BATCH)
     else:
