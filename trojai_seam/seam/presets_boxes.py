@@ -27,7 +27,7 @@ _DETECTION = UnlearnConfig(
         stop=StopRule(chance_margin=0.2),
     ),
     recover=PhaseConfig(
-        max_epochs=40, learning_rate=2e-4, schedule="one-cycle", draws_per_epoch=40, longest_gradient=1.0
+        max_epochs=10, learning_rate=2e-4, schedule="one-cycle", draws_per_epoch=40, longest_gradient=1.0
     ),
 )
 DETECTION_PRESETS = (_DETECTION, replace(_DETECTION, preset="detection-finetune", forget=ForgetConfig(max_epochs=0)))
