@@ -1,0 +1,57 @@
+"""Rows of detectors: average precision is pooled over folds, in-sample too, and what is not measured is empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.tasks.test_box_matching import made
+from trojai_seam.scoring import FoldPredictions, Predictions, Split, SplitPlan, score
+from trojai_seam.tasks import Marks
+from trojai_seam.tasks.box_matching import match
+
+
+def said(seed: int, objects: np.ndarray) -> tuple[np.ndarray, Predictions]:
+    boxes = made(seed, images=len(objects))[0]
+    nothing = Marks.nothing(len(objects))
+    finite = np.ones(len(objects), bool)
+    further = {"ap50": match(boxes, objects, (0.5,))}
+    return boxes, Predictions(boxes.astype(np.float32), match(boxes, objects), nothing, nothing, finite, further)
+
+
+def attacked(hits: list[int]) -> Predictions:
+    marks = Marks(np.array(hits, float), np.array([2, 1, 2]), graded=True)
+    empty = match(np.zeros((3, 1, 6)), np.full((3, 1, 5), -100.0))
+    return Predictions(np.zeros((3, 1, 6), np.float32), empty, marks, Marks.nothing(3), np.ones(3, bool), {})
+
+
+def test_folds_are_pooled_into_one_figure() -> None:
+    before_boxes, objects = made(0, images=6)
+    _, before = said(0, objects)
+    (one_boxes, one), (two_boxes, two) = said(1, objects), said(2, objects)
+    splits = (Split((0, 1, 2), (3, 4, 5)), Split((3, 4, 5), (0, 1, 2)))
+    plan = SplitPlan("kfold", "cross-validated", splits)
+    attacks = attacked([2, 1, 0]), attacked([1, 0, 0])
+    folds = [FoldPredictions(*fold) for fold in zip(splits, (one, two), attacks, strict=True)]
+    row = score(plan, before, attacked([2, 1, 2]), folds, 0, is_clean=False)
+    mixed = np.concatenate([two_boxes[:3], one_boxes[3:]])
+    assert row["acc_after"] == pytest.approx(match(mixed, objects).share)
+    assert row["ap50_after"] == pytest.approx(match(mixed, objects, (0.5,)).share)
+    fitted = np.concatenate([one_boxes[:3], two_boxes[3:]])
+    assert row["fit_acc_after"] == pytest.approx(match(fitted, objects).share)
+    assert row["acc_before"] == row["acc_before_all"] == pytest.approx(match(before_boxes, objects).share)
+    assert (row["n_acc_after"], row["units_acc_after"]) == (6, int((objects[..., 4] >= 0).sum()))
+    assert (row["asr_before"], row["asr_after"], row["units_asr_after"]) == (1.0, pytest.approx(0.4), 5)
+    assert row["fidelity"] == pytest.approx((row["acc_after"] - row["asr_after"]) / row["acc_before"])
+    for name in ("acc_after", "ap50_before", "fidelity", "kept_accuracy", "fit_acc_before"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+
+
+def test_without_held_out_images_only_in_sample_figures_are_there() -> None:
+    boxes, objects = made(0, images=4)
+    _, before = said(0, objects)
+    plan = SplitPlan("paper", "in-sample", (Split((0, 1, 2, 3), ()),))
+    row = score(plan, before, None, [FoldPredictions(plan.splits[0], before, None)], 0, is_clean=True)
+    assert row["fit_acc_after"] == pytest.approx(match(boxes, objects).share)
+    assert (row["acc_after"], row["n_acc_after"], row["acc_after_low"]) == (None, 0, None)
+    assert (row["ap50_before"], row["fidelity"], row["kept_accuracy_low"]) == (None, None, None)
