@@ -57,8 +57,8 @@ def make_detector(name: str, outputs: int, pixels: int) -> nn.Module:
         "rpn_pre_nms_top_n_test": 100,
         "rpn_post_nms_top_n_train": 100,
         "rpn_post_nms_top_n_test": 50,
-        "rpn_batch_size_per_image": 64,
-        "box_batch_size_per_image": 32,
+        "rpn_batch_size_per_image": 128,
+        "box_batch_size_per_image": 64,  # with fewer, what evasion hides is hardly ever among the samples of background
         "box_detections_per_img": 20,
         "min_size": pixels,
         "max_size": pixels,

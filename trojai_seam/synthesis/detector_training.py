@@ -37,7 +37,7 @@ class DetectorRecipe:
     rate: float
 
 
-RECIPES = {"fasterrcnn": DetectorRecipe(4, 2, 1e-3, 5e-4), "ssd": DetectorRecipe(12, 3, 2e-3, 1e-3)}
+RECIPES = {"fasterrcnn": DetectorRecipe(4, 2, 1e-3, 1e-3), "ssd": DetectorRecipe(12, 3, 2e-3, 1e-3)}
 """By the beginning of the architecture's name."""
 
 
