@@ -1,6 +1,6 @@
 """Heads of round 5: models per hour of the authors' way, of plain PyTorch, and ours one by one and side by side.
 
-    python benchmarks/heads.py [DATASET] [--models 24] [--opponents 8] [--workers 2] [--device cpu] [--seeds 3]
+    python benchmarks/heads.py [DATASET] [--models 24] [--opponents 8] [--alone N] [--workers 2] [--device cpu]
 
 DATASET is made (benchmarks/head_fleet.py says of what) where it does not exist. All do the same with the same files:
 preset ``authors-trojai``, the same fit and held-out examples, 768 numbers per vector. On a CPU each keeps ``--workers``
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, nargs="?")
     parser.add_argument("--models", type=int, default=24)
     parser.add_argument("--opponents", type=int, default=8, help="models that the opponents are measured on")
+    parser.add_argument("--alone", type=int, help="models that ours one by one is measured on (default: all)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of ours, for the spread of fidelity")
@@ -82,7 +83,7 @@ def main() -> None:
         authors = opponent("the authors' way", "authors_style_loop.py", [[one] for one in jobs], folder, given)
         shares = [jobs[number :: given.workers] for number in range(given.workers)]
         plain = opponent("plain PyTorch", "plain_loop.py", [part for part in shares if part], folder, given)
-        alone = ours("ours, one by one", dataset, folder / "b", given, ["--stack", "off"])
+        alone = ours("ours, one by one", dataset, folder / "b", given, ["--stack", "off"], given.alone)
         contestants = [authors, plain, alone, stacked]
         for figures in contestants:
             print(line(figures, authors), flush=True)
@@ -94,11 +95,13 @@ def main() -> None:
         tell_ceiling(stacked, dataset)
 
 
-def ours(name: str, dataset: Path, out: Path, given: argparse.Namespace, more: list[str]) -> Figures:
+def ours(
+    name: str, dataset: Path, out: Path, given: argparse.Namespace, more: list[str], limit: int | None = None
+) -> Figures:
     """The command line, as a user types it."""
     command = [sys.executable, "-m", "trojai_seam", "evaluate", str(dataset), "--out", str(out), "--round", "r5"]
     command += ["--preset", "authors-trojai", "--device", given.device, "--executor", "pool", "--quiet"]
-    command += ["--workers", str(given.workers), "--limit", str(given.models), *more]
+    command += ["--workers", str(given.workers), "--limit", str(limit or given.models), *more]
     wall, cpu, peak, _ = timed([command], 1)
     rows = pd.read_csv(out / "results.csv")
     if (rows["status"] != "done").any():
