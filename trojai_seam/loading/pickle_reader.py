@@ -1,8 +1,8 @@
 """Reads a pickle's instructions into inert nodes with an explicit stack. Nothing is imported, nothing is called.
 
-The instructions come from :func:`pickletools.genops`, which only decodes them. What is understood is a closed set: the
-instructions that protocols 2 to 4 need for objects, without the ones (``INST``, ``OBJ``, ``EXT*``, text persistent ids,
-out-of-band buffers) that no PyTorch writer emits.
+Arguments of instructions are decoded by :mod:`pickletools`, which does nothing else. What is understood is a closed
+set: the instructions that protocols 2 to 4 need for objects, without the ones (``INST``, ``OBJ``, ``EXT*``, text
+persistent ids, out-of-band buffers) that no PyTorch writer emits.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import mmap
 import pickletools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import IO, Final, NoReturn, cast
+from typing import Any, Final, NamedTuple, NoReturn
 
 from ..errors import RefusedArchive, shown
 from .budget import Budget
@@ -23,18 +24,26 @@ from .stack import NodeStack
 from .window import Window
 
 _CONSTANTS: Final[dict[str, Inert]] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_NUMBERS: Final = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"})
-_TEXTS: Final = frozenset(
-    {
-        "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING",
-        "SHORT_BINSTRING",
-    }
+_INTEGERS: Final = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4")
+_TEXTS: Final = (
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING",
+    "SHORT_BINSTRING",
 )  # fmt: skip
 _TUPLES: Final = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_PUTS: Final = frozenset({"BINPUT", "LONG_BINPUT"})
-_GETS: Final = frozenset({"BINGET", "LONG_BINGET"})
 _INT_BITS: Final = 8 * 255
-_NAMES: Final = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+#: Code, name, and how the argument is read (None: there is none) of all that Python knows.
+_INSTRUCTIONS: Final = tuple(
+    (ord(opcode.code), opcode.name, None if opcode.arg is None else opcode.arg.reader) for opcode in pickletools.opcodes
+)
+_NAMES: Final = {code: name for code, name, _ in _INSTRUCTIONS}
+
+
+class _Instruction(NamedTuple):
+    """One instruction of the closed set: how its argument is read (None: it has none), and what it does with it."""
+
+    name: str
+    decode: Callable[[Any], Any] | None
+    act: Callable[..., object]
 
 
 class PickleReader:
@@ -53,8 +62,8 @@ class PickleReader:
         self._opcodes = budget.opcodes
         self._persistent = False
         self._stack = stack = NodeStack(budget)
-        self._actions: dict[str, Callable[[], None]] = {
-            "STOP": lambda: None, "PROTO": lambda: None, "FRAME": lambda: None, "MEMOIZE": stack.memoise,
+        actions: dict[str, Callable[..., object]] = {
+            "STOP": lambda: None, "PROTO": lambda _: None, "FRAME": lambda _: None, "MEMOIZE": stack.memoise,
             "MARK": stack.mark, "POP": stack.drop, "POP_MARK": stack.drop_marked, "DUP": stack.duplicate,
             "EMPTY_LIST": lambda: stack.push([]), "LIST": lambda: stack.push(stack.marked()),
             "EMPTY_DICT": lambda: stack.push(DictNode()), "DICT": stack.dict_from_mark,
@@ -64,8 +73,15 @@ class PickleReader:
             "SETITEM": stack.set_item, "SETITEMS": stack.set_items,
             "STACK_GLOBAL": self._stack_global, "REDUCE": self._reduce, "BUILD": self._build,
             "NEWOBJ": self._new, "NEWOBJ_EX": self._new_ex, "BINPERSID": self._load_persistent,
+            **{name: partial(stack.push_known, value) for name, value in _CONSTANTS.items()},
+            **{name: partial(self._tuple, count) for name, count in _TUPLES.items()},
+            "GLOBAL": self._global, "BINFLOAT": stack.push_known,
+            "BINPUT": stack.memoise, "LONG_BINPUT": stack.memoise, "BINGET": stack.recall, "LONG_BINGET": stack.recall,
+            **dict.fromkeys(_TEXTS, stack.push_text), **dict.fromkeys(_INTEGERS, self._integer),
         }  # fmt: skip
-        self._known = {*self._actions, *_CONSTANTS, *_NUMBERS, *_TEXTS, *_TUPLES, *_PUTS, *_GETS, "GLOBAL"}
+        self._instructions = {
+            code: _Instruction(name, decode, actions[name]) for code, name, decode in _INSTRUCTIONS if name in actions
+        }
 
     def read(self, start: int, stop: int, where: str, persistent: bool = False) -> tuple[Inert, int]:
         """Read the one pickle that begins at byte ``start`` and must end before ``stop``.
@@ -80,21 +96,25 @@ class PickleReader:
         """
         self._persistent = persistent
         window = Window(self._data, start, stop, self.budget)
-        decoded = pickletools.genops(cast(IO[bytes], window))
         at, name = start, "start"
         try:
             while name != "STOP":
-                at = window.tell()
-                code = window.peek()
-                name = "end of the data" if code is None else _NAMES.get(code, f"unknown instruction {code:#04x}")
-                # Asked before genops decodes the argument: some old text instructions decode in costly or noisy ways.
-                if code is not None and name not in self._known:
+                at, code = window.tell(), window.take()
+                instruction = self._instructions.get(code)
+                # Before its argument is decoded: some old text instructions decode in costly or noisy ways.
+                if instruction is None:
+                    name = _NAMES.get(code, f"unknown instruction {code:#04x}")
                     raise Objection(f"uses the pickle instruction {name}, which PyTorch does not write")
-                _, arg, _ = next(decoded)
-                self._step(name, arg)
+                name, decode, act = instruction
+                self._opcodes -= 1
+                if self._opcodes < 0:
+                    raise Objection(f"more instructions than the budget, opcodes={self.budget.opcodes}")
+                act() if decode is None else act(decode(window))
             return self._stack.finish(), at + 1
         except Objection as problem:
             self._refuse(str(problem), where, name, at - start)
+        except EOFError as problem:
+            self._refuse(f"damaged pickle: {problem}", where, "end of the data", window.tell() - start)
         except (ValueError, ArithmeticError, LookupError, RecursionError) as problem:
             self._refuse(f"damaged pickle: {shown(problem, 120)}", where, name, at - start)
         except MemoryError:
@@ -105,31 +125,17 @@ class PickleReader:
     def _refuse(self, problem: str, where: str, opcode: str, offset: int) -> NoReturn:
         raise RefusedArchive(self.path, problem, f"{where}, byte {offset}, {opcode}") from None
 
-    def _step(self, name: str, arg: object) -> None:
-        self._opcodes -= 1
-        if self._opcodes < 0:
-            raise Objection(f"more instructions than the budget, opcodes={self.budget.opcodes}")
-        stack = self._stack
-        action = self._actions.get(name)
-        if action is not None:
-            action()
-        elif name in _PUTS and isinstance(arg, int):
-            stack.memoise(arg)
-        elif name in _GETS and isinstance(arg, int):
-            stack.recall(arg)
-        elif name in _TEXTS and isinstance(arg, (str, bytes)):
-            stack.push_text(arg)
-        elif name in _CONSTANTS:
-            stack.push_known(_CONSTANTS[name])
-        elif name in _NUMBERS:
-            if isinstance(arg, int) and arg.bit_length() > _INT_BITS:
-                raise Objection("an integer of absurd size")
-            stack.push_known(arg)
-        elif name in _TUPLES:
-            stack.push(tuple(stack.pop_many(_TUPLES[name])))
-        elif isinstance(arg, str):  # GLOBAL
-            module, _, attribute = arg.partition(" ")
-            self._push_global(module, attribute)
+    def _integer(self, value: int) -> None:
+        if value.bit_length() > _INT_BITS:
+            raise Objection("an integer of absurd size")
+        self._stack.push_known(value)
+
+    def _tuple(self, count: int) -> None:
+        self._stack.push(tuple(self._stack.pop_many(count)))
+
+    def _global(self, names: str) -> None:
+        module, _, attribute = names.partition(" ")
+        self._push_global(module, attribute)
 
     def _push_global(self, module: str, name: str) -> None:
         reason = objection(module, name)

@@ -12,7 +12,7 @@ _LONGEST_LINE: Final = 4096
 
 
 class Window:
-    """A file-like view of a map from ``start`` to ``stop``, with just the methods that ``genops`` needs."""
+    """A file-like view of a map from ``start`` to ``stop``, with just the methods that :mod:`pickletools` needs."""
 
     def __init__(self, data: mmap.mmap, start: int, stop: int, budget: Budget) -> None:
         self._data, self._at, self._budget = data, start, budget
@@ -23,9 +23,19 @@ class Window:
         """The present offset in the map."""
         return self._at
 
-    def peek(self) -> int | None:
-        """The next byte, left in place; None at the end."""
-        return self._data[self._at] if self._at < self._stop else None
+    def take(self) -> int:
+        """The next byte.
+
+        Raises:
+            Objection: it is beyond the budget.
+            EOFError: there is none.
+        """
+        at = self._at
+        if at >= self._stop:
+            self.read(1)
+            raise EOFError("it ends before its last instruction")
+        self._at = at + 1
+        return self._data[at]
 
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes, fewer at the end.
@@ -57,6 +67,6 @@ class Window:
         if newline < 0:
             raise Objection("a line of text that does not end")
         if self._data.find(b"\\", self._at, newline) >= 0:
-            # genops would interpret it, Python's unpickler would not: no name means two things here.
+            # pickletools would interpret it, Python's unpickler would not: no name means two things here.
             raise Objection("a name with a backslash")
         return self.read(newline + 1 - self._at)

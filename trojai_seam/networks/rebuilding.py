@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import StateMismatch, TrojaiSeamError, UnsupportedModel, listed, shown
 from .registry import Hints, Network, dimensions, find
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 _NO_VALUES = (RuntimeError, TypeError)
 """What torch raises where the value of a meta tensor is asked for; NumPy gets a TypeError."""
+_FILLERS = frozenset({Tensor.normal_, Tensor.uniform_})
+
+
+class _Unfilled(TorchFunctionMode):
+    """Random values for a tensor without memory are none. Torch goes a long way to find that out: half of the time
+    that building takes, and on the first time its compiler is imported for it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in _FILLERS and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.device = "cpu") -> nn.Module:
@@ -47,7 +58,11 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     _tie(module, ties, saved)
     for parameter in module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    return module.to(device).float().eval()  # whatever torch's default dtype is
+    module = module.to(device).eval()
+    tensors = (*module.parameters(), *module.buffers())
+    if any(t.is_floating_point() and t.dtype != torch.float32 for t in tensors):
+        module = module.float()  # torch's default dtype may be another one
+    return module
 
 
 def _without_memory(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
@@ -65,7 +80,7 @@ def _without_memory(network: Network, saved: SavedModel, hints: Hints, device: t
 def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
     """A module on ``device`` with the right names, shapes and tree facts; its weights are arbitrary."""
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device, _Unfilled():
             module = network.build(saved, hints)
     except (TrojaiSeamError, MemoryError):
         raise
@@ -143,15 +158,12 @@ def _tie(module: nn.Module, groups: list[list[str]], saved: SavedModel) -> None:
 
 def _has_meta(module: nn.Module) -> bool:
     """Whether any tensor is left without memory: a buffer outside the state dict, or a plain attribute."""
-    return any(t.is_meta for part in module.modules() for value in vars(part).values() for t in _tensors(value))
+    return any(_holds_meta(value) for part in module.modules() for value in vars(part).values())
 
 
-def _tensors(value: object) -> Iterator[torch.Tensor]:
+def _holds_meta(value: object) -> bool:
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
+        return value.is_meta
+    if not value or not isinstance(value, (list, tuple, dict)):
+        return False
+    return any(_holds_meta(item) for item in (value.values() if isinstance(value, dict) else value))

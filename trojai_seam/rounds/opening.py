@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def open_directory(
     """
     poisoned = directory.poisoned
     stamp = model_stamp(directory.model_path)
+    digest = _sha256_meanwhile(directory.model_path)
     model, facts = open_network(directory, device, budget)
     round_config = variant_of(round_config, directory, facts["class_path"])
     num_classes = facts["num_classes"]
@@ -83,7 +85,7 @@ def open_directory(
         "clean_per_class": _fewest_per_class(examples.clean.labels),
         **{column: value for column, value in examples.facts.items() if value is not None},
         "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,
-        "model_sha256": file_sha256(directory.model_path),
+        "model_sha256": digest.result(),
         "model_stamp": stamp,
     }
     if model_stamp(directory.model_path) != stamp:
@@ -151,6 +153,14 @@ def model_stamp(path: Path) -> str | None:
     except OSError:
         return None
     return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _sha256_meanwhile(path: Path) -> Future[str]:
+    """Hashing takes longer than loading, but neither Python's lock nor, where another is free, this core."""
+    beside = ThreadPoolExecutor(max_workers=1)
+    digest = beside.submit(file_sha256, path)
+    beside.shutdown(wait=False)
+    return digest
 
 
 def file_sha256(path: Path) -> str:

@@ -16,11 +16,13 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 LOG_TAIL = 8192
 _SIGKILL_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def main(parent: int, reports: int, device: str, crowded: bool) -> None:
@@ -67,6 +69,7 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
     # What the libraries hold stays for good: without this every collection between two models walks through it again.
     gc.collect()
     gc.freeze()
+    give_back = _keep_freed_memory()
     report("ready")
     while (text := orders.next()) is not None:
         units = [WorkUnit.from_json(one, assignment) for one in json.loads(text)]
@@ -93,6 +96,7 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
             return
         if crowded:
             free_cached_memory()
+        give_back()
 
 
 class _Orders:
@@ -128,6 +132,22 @@ def _log_tail() -> str:
     sys.stderr.flush()
     size = os.fstat(1).st_size
     return os.pread(1, LOG_TAIL, max(0, size - LOG_TAIL)).decode("utf-8", "replace")
+
+
+def _keep_freed_memory() -> Callable[[], object]:
+    """Keep what one training step frees for the next one, and return what gives it back, for between two models.
+
+    glibc otherwise returns large pieces to the kernel at once, and has to get every page of them anew: 6 to 9 % of a
+    step of a ResNet-18. Other allocators are left alone.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        mallopt, trim = libc.mallopt, libc.malloc_trim
+    except (OSError, AttributeError):
+        return lambda: None
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    return lambda: trim(0)
 
 
 def _die_with(parent: int) -> None:
