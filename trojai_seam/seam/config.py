@@ -14,6 +14,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "one-cycle")
 TRAINABLE = ("all", "head", "no-embeddings")
 BATCH_NORM = ("train", "frozen-stats")
+PRECISIONS = ("float32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,9 @@ class UnlearnConfig:
     """Share of these views that get a patch of one colour over a random place: polygons lose their meaning."""
     self_labelled: int = 512
     """Images that method ``seam-self-labelled`` makes of the fit images and lets the network label; no other does."""
+    precision: str = "float32"
+    """Of the numbers that a training step computes with: ``bf16``, or on GPUs ``fp16``, where autocast says that it is
+    harmless. Weights, evaluation and scores are float32 all the same. Gives other networks; docs/performance.md."""
     rate_width: int | None = None
     """Learning rates are meant for a network whose head reads this many features, and go down in proportion for wider
     ones (up for narrower ones); unset: they are taken as they are."""
@@ -174,6 +178,7 @@ def _parse(text: str, kind: Any) -> Any:
 def _findings(config: UnlearnConfig) -> Iterator[str]:
     yield from _one_of("trainable", config.trainable, TRAINABLE)
     yield from _one_of("batch_norm", config.batch_norm, BATCH_NORM)
+    yield from _one_of("precision", config.precision, PRECISIONS)
     yield from _bounded("batch_size", config.batch_size, 1, 65536)
     yield from _bounded("feature_noise", config.feature_noise, 0, 100)
     yield from _bounded("self_labelled", config.self_labelled, 1, 100_000)

@@ -27,6 +27,7 @@ from .embedding_noise import noisy_embeddings
 from .memory_layout import channels_first, channels_last
 from .optimization import learning_rate_of, make_optimizer, make_scheduler, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
+from .precision import StepPrecision
 from .schedule import StopWatcher, final_status, threshold
 from .training_mode import enter_training, moves_batch_statistics, trainable_parameters
 
@@ -54,7 +55,7 @@ def unlearn(
 
     Raises:
         EngineFailure: no examples, one example at a time with moving BatchNorm statistics, nothing to train, the head
-            of a detector alone, or a non-finite loss or weight.
+            of a detector alone, a precision that the device lacks, or a non-finite loss or weight.
         ConfigProblem: a setting is out of range.
     """
     config.check()
@@ -66,7 +67,8 @@ def unlearn(
     if any(name in broken for name, _ in model.named_parameters()):
         raise EngineFailure(f"the network has non-finite weights before unlearning: {listed(sorted(broken))}")
     model = copy.deepcopy(model)
-    if fit.labels.device.type == "cpu":
+    # On a GPU it is the units for short numbers that want channels last; float32 kernels there are made for the other.
+    if fit.labels.device.type == "cpu" or config.precision != "float32":
         few = {name: tensor[:2] for name, tensor in fit.inputs.items()}
         channels_last(model, lambda: task.outputs(model, few))
     if 1 in (len(fit), config.batch_size) and moves_batch_statistics(model, config):
@@ -110,6 +112,7 @@ class _Run:
         self.key = fit.key()
         self.chance, self.guess = task.chance(self.key), task.guess(self.key)
         self.devices = [fit.labels.device] if fit.labels.device.type == "cuda" else []
+        self.precision = StepPrecision(config.precision, fit.labels.device)
         self.trace: list[EpochTrace] = []
 
     def phase(self, name: str, phase: PhaseConfig) -> PhaseOutcome:
@@ -125,7 +128,8 @@ class _Run:
         if total == 0:
             return PhaseOutcome(name, "no-steps", limit, start, start, 0, 0, 0.0)
         phase = replace(phase, learning_rate=learning_rate_of(phase, self.model, self.task, config))
-        optimizer = make_optimizer(phase, trainable_parameters(self.model, config.trainable))
+        parameters = trainable_parameters(self.model, config.trainable)
+        optimizer = make_optimizer(phase, parameters, fused=True if self.precision.scales else None)
         scheduler = make_scheduler(phase, optimizer, total)
         fixed = self._fixed_labels(phase)
         steps, status, accuracy, epoch = 0, "missed", start, 0
@@ -188,14 +192,12 @@ class _Run:
     ) -> Tensor:
         inputs = {name: self._view(tensor, plain) for name, tensor in self.fit.rows(batch.where, batch.at).items()}
         optimizer.zero_grad(set_to_none=True)
-        loss = self.task.loss(self.model, inputs, batch.labels)
+        with self.precision.forward():
+            loss = self.task.loss(self.model, inputs, batch.labels)
         if not loss.requires_grad:
             scope = self.config.trainable
             raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
-        loss.backward()  # type: ignore[no-untyped-call]
-        if phase.longest_gradient is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), phase.longest_gradient)
-        optimizer.step()
+        self.precision.step(loss, optimizer, self.model, phase.longest_gradient)
         if scheduler is not None:
             scheduler.step()
         return loss.detach()

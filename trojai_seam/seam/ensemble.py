@@ -53,7 +53,7 @@ def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConf
     or to be unlearned by rules about time, the length of gradients or the head alone.
     """
     x, phases = fit.inputs.get("x"), (config.forget, config.recover)
-    if config.method != "seam" or config.trainable == "head":
+    if config.method != "seam" or config.trainable == "head" or config.precision != "float32":
         return None
     if any(phase.max_seconds is not None or phase.longest_gradient is not None for phase in phases):
         return None

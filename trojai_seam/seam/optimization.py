@@ -30,10 +30,10 @@ def learning_rate_of(phase: PhaseConfig, model: nn.Module, task: Task, config: U
 def make_optimizer(
     phase: PhaseConfig, parameters: Sequence[nn.Parameter], fused: bool | None = None
 ) -> torch.optim.Optimizer:
-    """The optimizer of ``phase``; ``fused`` says whether Adam is, unset: by the number of parameters."""
+    """The optimizer of ``phase``; ``fused`` says whether it is; unset: SGD is not, Adam by the number of parameters."""
     if phase.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, lr=phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay
+            parameters, lr=phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay, fused=fused
         )
     kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
     betas = (phase.beta1, phase.beta2)

@@ -1,0 +1,50 @@
+"""In which numbers training steps compute. Weights, optimizer, evaluation and scores are float32 whatever it is."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EngineFailure
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class StepPrecision:
+    """Autocast around the loss, and for float16, whose gradients would vanish, a scaled backward pass.
+
+    Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv 1710.03740.
+    """
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        """Raises :class:`EngineFailure` where ``device`` cannot do it."""
+        if precision == "fp16" and device.type != "cuda":
+            raise EngineFailure(f"precision fp16 needs a GPU, the model is on {device.type}; use --set precision=bf16")
+        self._kind, self._dtype = device.type, _DTYPES.get(precision)
+        self._scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+    @property
+    def scales(self) -> bool:
+        """Whether the optimizer must be a fused one: others would wait for the device in every step."""
+        return self._scaler is not None
+
+    def forward(self) -> AbstractContextManager[Any]:
+        """The context that the loss is computed in."""
+        return nullcontext() if self._dtype is None else torch.autocast(self._kind, self._dtype)
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module, longest: float | None) -> None:
+        """Backward, gradients shortened to ``longest`` if set, and one step of ``optimizer``; no synchronisation."""
+        scaler = self._scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if longest is not None:
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), longest)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
