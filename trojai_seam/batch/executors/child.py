@@ -69,7 +69,7 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
     # What the libraries hold stays for good: without this every collection between two models walks through it again.
     gc.collect()
     gc.freeze()
-    give_back = _keep_freed_memory()
+    give_back = keep_freed_memory()
     report("ready")
     while (text := orders.next()) is not None:
         units = [WorkUnit.from_json(one, assignment) for one in json.loads(text)]
@@ -134,11 +134,11 @@ def _log_tail() -> str:
     return os.pread(1, LOG_TAIL, max(0, size - LOG_TAIL)).decode("utf-8", "replace")
 
 
-def _keep_freed_memory() -> Callable[[], object]:
+def keep_freed_memory() -> Callable[[], object]:
     """Keep what one training step frees for the next one, and return what gives it back, for between two models.
 
     glibc otherwise returns large pieces to the kernel at once, and has to get every page of them anew: 6 to 9 % of a
-    step of a ResNet-18. Other allocators are left alone.
+    training step of a ResNet-18. Other allocators are left alone.
     """
     try:
         libc = ctypes.CDLL(None)
