@@ -24,12 +24,14 @@ _FILLERS = frozenset({Tensor.normal_, Tensor.uniform_})
 
 
 class _Unfilled(TorchFunctionMode):
-    """Random values for a tensor without memory are none. Torch goes a long way to find that out: it takes a third of the
-    time that rebuilding a ResNet-50 takes, more on the first time."""
+    """Initial values of a tensor without memory are none. Torch goes a long way to find that out: a third of the time
+    that rebuilding a ResNet-50 takes."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        if func in _FILLERS and args and args[0].is_meta:
-            return args[0]
+        if func in _FILLERS or getattr(func, "__module__", None) == "torch.nn.init":
+            tensor = args[0] if args else kwargs.get("tensor")  # torch.nn.init hands it on by name
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
         return func(*args, **(kwargs or {}))
 
 
