@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from trojai_seam.batch.reproducible import reproducible
 from trojai_seam.errors import ConfigProblem, EngineFailure
 from trojai_seam.seam import resolve
 from trojai_seam.seam.engine import unlearn
@@ -50,6 +51,15 @@ def test_the_layers_of_a_step_compute_in_bf16_and_those_of_an_evaluation_in_floa
     monkeypatch.setattr(nn.Linear, "forward", watched)
     run("bf16", **{"recover.longest_gradient": "1"})
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+
+
+def test_bf16_steps_see_new_weights_inside_an_autocast_of_the_caller() -> None:
+    """Casts of the first step's weights once stayed until the outermost autocast ended, and nothing was learnt."""
+    outside = run("bf16")
+    with reproducible(1):
+        inside = run("bf16")
+    assert [step.loss for step in inside.trace] == pytest.approx([step.loss for step in outside.trace], rel=1e-3)
+    assert inside.trace[-1].loss < inside.trace[0].loss
 
 
 def test_fp16_on_a_cpu_is_refused_with_what_to_do() -> None:

@@ -33,7 +33,10 @@ class StepPrecision:
 
     def forward(self) -> AbstractContextManager[Any]:
         """The context that the loss is computed in."""
-        return nullcontext() if self._dtype is None else torch.autocast(self._kind, self._dtype)
+        if self._dtype is None:
+            return nullcontext()
+        # Without a cache: inside a caller's autocast, even one that is off, the weights of the first step would stay.
+        return torch.autocast(self._kind, self._dtype, cache_enabled=False)
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module, longest: float | None) -> None:
         """Backward, gradients shortened to ``longest`` if set, and one step of ``optimizer``; no synchronisation."""
