@@ -285,6 +285,7 @@ def test_keys_tell_what_may_be_beside_each_other() -> None:
     assert key(one) != key(replace(one, fit=one.fit.subset(range(EXAMPLES - 1))))
     for other in (
         replace(config, trainable="head"),
+        replace(config, precision="bf16"),
         replace(config, method="seam-self-labelled"),
         replace(config, forget=ForgetConfig(max_seconds=5.0)),
         replace(config, recover=PhaseConfig(max_seconds=5.0)),
@@ -302,7 +303,7 @@ def test_every_setting_is_known_to_the_stack() -> None:
     """A new one must be obeyed in a stack too, or keep networks out of it (``stack_key``): decide, test, and add it."""
     assert {setting.name for setting in fields(UnlearnConfig)} == {
         "preset", "method", "batch_size", "trainable", "batch_norm", "feature_noise", "augmentation", "recolouring",
-        "patches", "self_labelled", "rate_width", "forget", "recover",
+        "patches", "self_labelled", "precision", "rate_width", "forget", "recover",
     }  # fmt: skip
     assert {setting.name for setting in fields(ForgetConfig)} == {
         "max_epochs", "max_steps", "max_seconds", "draws_per_epoch", "optimizer", "learning_rate",
