@@ -10,7 +10,8 @@ whatever else the machine does hits all of them. Seconds per model are each way'
 time, with the start of processes and the writing of records and tables. The ceiling is measured here: the best of a
 matrix product and of convolutions, one process per worker at once, in float32. FLOPs are those that torch counts for
 one step and one evaluation, times how many of them were done; what they divide by is the seconds of forgetting and
-recovering.
+recovering. Processor seconds per model count every process of a way from its start: on a machine that does other things
+too they are what to compare, and 7200 over them is the models per hour that two free cores would do.
 """
 
 from __future__ import annotations
@@ -75,20 +76,21 @@ def compare(given: argparse.Namespace, round_name: str, entries: Jobs) -> None:
             flops[directory.name] = flops_of(subject, len(jobs[directory.name]["fit"]))
         peak = ceiling(given.workers, given.device)
         done: dict[str, dict[str, dict]] = {"authors' style": {}, "plain PyTorch": {}, "ours": {}}
-        walls = dict.fromkeys(done, 0.0)
+        walls, processor = dict.fromkeys(done, 0.0), dict.fromkeys(done, 0.0)
         ways = {"authors' style": run_authors, "plain PyTorch": run_plain, "ours": run_ours}
         names = list(jobs)
         for block in range(given.blocks):
             some = names[block :: given.blocks]
             order = list(ways)[block % 3 :] + list(ways)[: block % 3]
             for way in order:
-                began = time.perf_counter()
-                done[way] |= ways[way](
-                    given, round_name, {name: jobs[name] for name in some}, folder / f"{way} {block}"
-                )
+                mine = {name: jobs[name] for name in some}
+                began, used = time.perf_counter(), sum(os.times()[:4])
+                done[way] |= ways[way](given, round_name, mine, folder / f"{way} {block}")
                 walls[way] += time.perf_counter() - began
-                print(f"block {block + 1}/{given.blocks}, {way}: {walls[way]:.0f} s", file=sys.stderr, flush=True)
-    report(given, done, walls, flops, peak, {name: len(job["fit"]) for name, job in jobs.items()})
+                processor[way] += sum(os.times()[:4]) - used
+                so_far = f"{way}: {walls[way]:.0f} s, {processor[way]:.0f} s of processor"
+                print(f"block {block + 1}/{given.blocks}, {so_far}", file=sys.stderr, flush=True)
+    report(given, done, walls, processor, flops, peak, {name: len(job["fit"]) for name, job in jobs.items()})
 
 
 def make_job(given: argparse.Namespace, subject: Subject, directory: Path, folder: Path, entries: Jobs) -> dict:
@@ -270,7 +272,7 @@ def fastest(device: str) -> float:
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def report(given, done, walls, flops, peak: float, fit: dict[str, int]) -> None:
+def report(given, done, walls, processor, flops, peak: float, fit: dict[str, int]) -> None:
     count = len(fit)
     print(f"{count} models, {given.workers} processes of one thread, {given.device}, torch {torch.__version__}, ")
     print(f"at most {given.max_epochs} epochs per phase, ours with {given.set or 'nothing else'}; ", end="")
@@ -288,7 +290,9 @@ def report(given, done, walls, flops, peak: float, fit: dict[str, int]) -> None:
         )
         rate = work / (parts[2] + parts[3]) / count / 1e9 * given.workers
         epochs = sum(sum(one["epochs"].values()) for one in found.values()) / count
-        cells = [way, f"{hours[way]:.1f}", f"{hours['ours'] / hours[way]:.2f} ×", *(f"{part:.2f}" for part in parts)]
+        cells = [way, f"{hours[way]:.1f}", f"{hours['ours'] / hours[way]:.2f} ×"]
+        cells += [f"{processor[way] / count:.1f}", f"{processor[way] / processor['ours']:.2f} ×"]
+        cells += [f"{part:.2f}" for part in parts]
         print(f"| {' | '.join(cells)} | {epochs:.0f} | {rate:.1f} | {rate / peak:.0%} |")
     print("\n| way | ACC before | ACC after | ASR before | ASR after | fidelity | peak MiB per process |")
     print("|---|---|---|---|---|---|---|")
