@@ -37,6 +37,7 @@ import trojai_seam
 from trojai_seam.batch.options import Options
 from trojai_seam.batch.progress import NoProgress
 from trojai_seam.batch.runner import evaluate
+from trojai_seam.rounds import discover
 from trojai_seam.scoring import plan_splits
 from trojai_seam.tasks import Subject
 
@@ -63,8 +64,7 @@ def arguments(description: str | None, dataset: str) -> argparse.ArgumentParser:
 def compare(given: argparse.Namespace, round_name: str, entries: Jobs) -> None:
     """Run all three ways and print the tables."""
     torch.set_num_threads(1)
-    chosen = sorted(path for path in (given.dataset / "models").iterdir() if (path / "model.pt").exists())
-    chosen = chosen[: given.models]
+    chosen = [found.path for found in discover(given.dataset)][: given.models]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         jobs, flops = {}, {}
