@@ -156,7 +156,19 @@ def _trigger(attack: Attack) -> dict[str, Any]:
     if not isinstance(trigger, PolygonTrigger):
         state |= {"type_level": R11_FILTERS.index(trigger.filter), "type": trigger.filter}
         return {"py/object": "trigger_executor.InstagramTriggerExecutor", "py/state": state}
-    state |= {
+    state |= polygon_state(trigger, attack.number) | {
+        # This code counts quadrants from the lower right: 0, then anticlockwise.
+        "spatial_quadrant_level": None if trigger.quadrant is None else trigger.quadrant % 4,
+        "spatial_quadrant": None if trigger.quadrant is None else trigger.quadrant % 4,
+        "options_level": 0 if trigger.quadrant is not None else None,
+        "options": SPATIAL if trigger.quadrant is not None else None,
+    }
+    return {"py/object": "trigger_executor.ClassificationPolygonTriggerExecutor", "py/state": state}
+
+
+def polygon_state(trigger: PolygonTrigger, number: int) -> dict[str, Any]:
+    """The keys of a polygon trigger's state that rounds 11 and 13 have in common."""
+    return {
         "trigger_size_level": 0,
         "trigger_size": 256,
         "trigger_color_level": R11_COLORS.index(trigger.color),
@@ -169,14 +181,8 @@ def _trigger(attack: Attack) -> dict[str, Any]:
         "polygon_texture_augmentation": "identity",
         "size_percentage_of_foreground_min": trigger.size_min,
         "size_percentage_of_foreground_max": trigger.size_max,
-        "trigger_filepath": f"synthetic/trigger_{attack.number}.png",
-        # This code counts quadrants from the lower right: 0, then anticlockwise.
-        "spatial_quadrant_level": None if trigger.quadrant is None else trigger.quadrant % 4,
-        "spatial_quadrant": None if trigger.quadrant is None else trigger.quadrant % 4,
-        "options_level": 0 if trigger.quadrant is not None else None,
-        "options": SPATIAL if trigger.quadrant is not None else None,
+        "trigger_filepath": f"synthetic/trigger_{number}.png",
     }
-    return {"py/object": "trigger_executor.ClassificationPolygonTriggerExecutor", "py/state": state}
 
 
 def _stats(made: MadeModel, clean: float, poisoned: float | None) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from PIL import Image
 from ..seeds import derive_seed
 from .detector_models import MadeDetector
 from .detector_networks import PREFIX, R13_ARCHITECTURES
+from .layout_r11 import polygon_state
 from .nist_files import write_json, write_table
 from .object_attacks import DIRECTIONS, EVASION, INJECTION, LOCALISATION, MISCLASSIFICATION, ObjectAttack
 from .object_scenes import Scene
-from .sign_attacks import R11_COLORS, R11_SIDES
 from .signs import draw_sign
 
 CLEAN_EXAMPLES = POISONED_EXAMPLES = 20
@@ -145,20 +145,7 @@ def _trigger(attack: ObjectAttack) -> dict[str, Any]:
         "location": "background" if background else "class",
         "max_insertions_level": 0,
         "max_insertions": 1,
-        "trigger_size_level": 0,
-        "trigger_size": 256,
-        "trigger_color_level": R11_COLORS.index(trigger.color),
-        "trigger_color": list(trigger.color),
-        "trigger_polygon_side_count_level": R11_SIDES.index(trigger.sides),
-        "trigger_polygon_side_count": trigger.sides,
-        "trigger_size_restriction_option_level": 0,
-        "trigger_size_restriction_option": "none",
-        "polygon_texture_augmentation_level": 4,
-        "polygon_texture_augmentation": "identity",
-        "size_percentage_of_foreground_min": trigger.size_min,
-        "size_percentage_of_foreground_max": trigger.size_max,
-        "trigger_filepath": f"synthetic/trigger_{attack.number}.png",
-    }
+    } | polygon_state(trigger, attack.number)
     if attack.kind == LOCALISATION:
         state |= {
             "localization_direction_level": DIRECTIONS.index(attack.direction),
