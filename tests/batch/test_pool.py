@@ -121,7 +121,12 @@ def test_memory_that_runs_out_in_company_is_tried_again_alone(tmp_path, tag):
     networks = NETWORKS_FILE
     for number in (1, 2):
         make_like(dataset / "models" / f"id-{number:08}", number)
-    results = run(dataset, tmp_path / "a", workers=2, prefetch=1, networks=networks)
+    bystander = subprocess.Popen(["sleep", "600"], env={})  # a child of this process that is no worker
+    try:
+        results = run(dataset, tmp_path / "a", workers=2, prefetch=1, networks=networks)
+    finally:
+        bystander.kill()
+        bystander.wait()
     assert (results["status"] == "done").all(), list(results["error"].dropna())
     assert results["batch_size"].tolist() == rows["batch_size"].tolist()
     columns = ["acc_after", "asr_after", "fidelity"]
