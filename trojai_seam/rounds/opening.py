@@ -66,7 +66,12 @@ def open_directory(
     poisoned = directory.poisoned
     stamp = model_stamp(directory.model_path)
     digest = _sha256_meanwhile(directory.model_path)
-    model, facts = open_network(directory, device, budget)
+    try:
+        model, facts = open_network(directory, device, budget)
+    except RefusedArchive as problem:
+        # A file in the middle of being replaced looks damaged in ways that depend on the moment.
+        _check_unchanged(directory.model_path, stamp, problem)
+        raise
     round_config = variant_of(round_config, directory, facts["class_path"])
     num_classes = facts["num_classes"]
     model, task = model.float(), get_task(round_config.task, num_classes)
@@ -88,8 +93,7 @@ def open_directory(
         "model_sha256": digest.result(),
         "model_stamp": stamp,
     }
-    if model_stamp(directory.model_path) != stamp:
-        raise RefusedArchive(directory.model_path, "was replaced or changed while it was being read")
+    _check_unchanged(directory.model_path, stamp)
     return Subject(
         model=model,
         task=task,
@@ -153,6 +157,11 @@ def model_stamp(path: Path) -> str | None:
     except OSError:
         return None
     return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _check_unchanged(path: Path, stamp: str | None, cause: Exception | None = None) -> None:
+    if model_stamp(path) != stamp:
+        raise RefusedArchive(path, "was replaced or changed while it was being read") from cause
 
 
 def _sha256_meanwhile(path: Path) -> Future[str]:
