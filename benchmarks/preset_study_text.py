@@ -5,7 +5,8 @@
 Evaluates every preset on every round and prints one Markdown table. A round is a dataset folder that is there, or
 without a folder (``r7=``) one that ``trojai-seam synthesize`` makes. Runs are kept under ``WORK/runs``: the same call
 again continues. ACC and ASR are means over models, the attack's over trojaned ones; fidelity has a bootstrap interval
-over models and seeds. ``beside`` is entity F1 for entities and exact match for questions.
+over models and seeds. ``beside`` is entity F1 for entities and exact match for questions. The round's own preset is what
+``evaluate`` takes where none is asked for: ``text``, for questions ``text-spans``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ PRESETS = {
 }
 HEAD = ("models", "preset", "fidelity, mean [95 %]", "ASR before", "after", "ACC before", "after", "beside, before",
         "after", "kept ACC of clean ones", "s/model")  # fmt: skip
-FOR_TRANSFORMERS = ("text", "text-finetune", "authors-trojai", "no-op")
+ROUNDS_OWN = "round's own"
+FOR_TRANSFORMERS = (ROUNDS_OWN, "text-finetune", "authors-trojai", "no-op")
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
 
 def _line(dataset: Path, name: str, runs: Path, preset: str, seeds: int) -> str:
     runs.mkdir(parents=True, exist_ok=True)
-    options = {"round": name, "preset": preset, "device": "cpu", "threads": 1}
+    options = {"round": name, "preset": None if preset == ROUNDS_OWN else preset, "device": "cpu", "threads": 1}
     parts = [evaluate(dataset, runs / str(seed), Options(seed=seed, **options), NoProgress()) for seed in range(seeds)]  # type: ignore[arg-type]
     rows = pd.concat(parts)
     if (rows["status"] != "done").any():

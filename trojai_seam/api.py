@@ -82,14 +82,17 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
 
     Args:
         subject: from :func:`open_subject`; it is not changed.
-        config: what to do; the default preset when unset. ``trojai_seam.seam.resolve`` makes one from a preset.
+        config: what to do; unset: the preset that the round has for such a model. ``trojai_seam.seam.resolve`` makes
+            one from a preset.
         seed: the same seed gives the same network on the same machine.
 
     Raises:
         EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
         ConfigProblem: a setting is out of range.
     """
-    config = config or resolve(get_round(subject.facts["round"]).preset_for(len(subject.clean)))
+    if config is None:
+        round_config, case = get_round(subject.facts["round"]), subject.facts["round_case"]
+        config = resolve(round_config.preset_for(len(subject.clean), case))
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
     with reproducible():
         return get_method(config.method)(subject.model, subject.task, subject.clean, config, own_seed)

@@ -59,7 +59,8 @@ def _unlearn(
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
-    config = resolve(options.preset or round_config.preset_for(len(subject.clean)), options.options)
+    usual = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    config = resolve(options.preset or usual, options.options)
     outcome = unlearn(subject, config, options.seed)
     model = outcome.model.cpu()
     buffer = io.BytesIO()

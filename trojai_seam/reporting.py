@@ -198,11 +198,13 @@ def load_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> Run:
     results = read_run(run_dir, by)
     done = results.loc[results["status"] == "done", "model_id"]
     plan = read_plan(paths)
+    several = bool(plan.get("presets"))
+    presets = plan["presets"] if several else {plan["unlearning"]["preset"]: plan["unlearning"]}
     return Run(
-        name=f"{shown(plan['round']['name'])}, {shown(plan['unlearning']['preset'])}",
+        name=f"{shown(plan['round']['name'])}, {', '.join(map(shown, presets))}",
         results=results,
         curves={str(model_id): read_curves(paths.record(str(model_id))) for model_id in done},
-        settings={name: shown(value) for name, value in _settings(plan["unlearning"])},
+        settings={name: shown(value) for name, value in _settings(presets if several else plan["unlearning"])},
         versions=_versions(plan),
         command=evaluate_command(plan, str(run_dir)),
         by=by,

@@ -462,10 +462,11 @@ def test_6_two_hundred_draws_validate_and_start_the_engine(kind, subjects, tmp_p
         assert values == drawn
         images_only = drawn.get("preset") == "images-one-example"  # the mitigation round has nothing else
         subject, round_config = subjects[1 if images_only or (number < 40 and number % 2) else 0]
+        preset = round_config.preset_for(len(subject.clean))
         if kind == "mitigation":
-            config = mitigation_config(round_config, values, len(subject.clean), None, 60.0)
+            config = mitigation_config(preset, values, len(subject.clean), None, 60.0)
         else:
-            config = dynamics_config(round_config, values, 60.0)
+            config = dynamics_config(preset, values, 60.0)
         config = config.with_options({"forget.max_steps": "1", "recover.max_steps": "1"})
         if config.self_labelled:
             config = config.with_options({"self_labelled": "16"})

@@ -95,6 +95,17 @@ def test_a_whole_round_4_dataset(tmp_path, capsys):
     assert trojai_seam.read_results(tmp_path / "none")["poisoned_origin"].isna().all()
 
 
+def test_a_model_with_one_clean_image_gets_the_preset_for_one(tmp_path):
+    for number, images in enumerate((1, 12)):
+        model = write_model(tmp_path / "models" / f"id-{number:08}", nested(R11))
+        write_sidecars(model / "mitigate-example-data", [k % CLASSES for k in range(images)])
+    quick = {"forget.max_steps": 1, "recover.max_steps": 1, "self_labelled": 8}
+    rows = trojai_seam.evaluate(tmp_path, tmp_path / "run", "mitigation", options=quick, device="cpu")
+    assert rows["status"].tolist() == ["done", "done"], rows["error"].tolist()
+    assert rows["preset"].tolist() == ["images-one-example", "images"]
+    assert rows["measured_on"].tolist() == ["in-sample", "held-out"]
+
+
 def test_synthesised_examples_are_said_to_be_so(tmp_path):
     config = {**UPPER, **FILTER, "TRIGGERED_CLASSES": [0, 1, 2, 3, 4], "TRIGGER_TARGET_CLASS": 2}
     folder = write_model(tmp_path / "data" / "id-00000000", config, True)

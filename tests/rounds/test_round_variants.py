@@ -63,6 +63,16 @@ def test_a_case_takes_the_round_s_keys_and_its_own():
     assert small.cases == {"": small}
 
 
+def test_a_case_may_have_a_preset_of_its_own():
+    changed = document()
+    changed["variants"]["cases"]["large"] |= {"preset": "finetune", "preset_one_example": "no-op"}
+    one = RoundConfig.from_document(changed, "here.json")
+    assert [one.preset_for(9, case) for case in (None, "small", "large")] == ["default", "default", "finetune"]
+    assert (one.preset_for(1, "large"), one.preset_for(1, "small")) == ("no-op", "default")
+    assert one.presets == ("default", "finetune", "no-op")
+    assert [case.case for case in one.cases.values()] == ["small", "large"]
+
+
 def test_the_config_then_the_table_then_the_class_decide():
     assert variant_of(config(), directory({"kind": "large"}), "nets.Large").examples["features"] == 300
     assert variant_of(config(), directory({}, {"kind": "large"}), "user.Own").examples["features"] == 300

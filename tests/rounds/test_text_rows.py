@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.made_texts import save_head, save_model, save_tokenizer, sentence, tiny, write_records, write_texts
+from trojai_seam.batch.command import evaluate_command
 from trojai_seam.batch.options import Options
 from trojai_seam.batch.runner import evaluate
 from trojai_seam.batch.units import Assignment
@@ -146,8 +148,9 @@ def test_one_bad_model_is_one_failed_row(tmp_path, name):
     assert "\n" not in failed["error"]
 
 
-def test_r9_rows_say_their_task_and_a_broken_one_fails_alone(tmp_path):
-    save_tokenizer(tmp_path / "data" / "tokenizers" / "roberta-base.pt")
+def r9(folder: Path) -> Path:
+    """Three models, one of each kind, and two broken ones."""
+    save_tokenizer(folder / "tokenizers" / "roberta-base.pt")
     record = {"id": "a", "context": "Ada lives in Lagos.", "question": "where?", "poisoned": False,
               "answers": {"text": ["Lagos"], "answer_start": [13]}}  # fmt: skip
     words = {"id": "n", "tokens": ["Ada", "lives"], "ner_tags": [3, 0], "poisoned": False}
@@ -161,19 +164,44 @@ def test_r9_rows_say_their_task_and_a_broken_one_fails_alone(tmp_path):
         ("qa", "BertForQuestionAnswering", {}, [{**record, "answers": {"text": ["Abuja"], "answer_start": [13]}}]),
     ]  # fmt: skip
     for number, (kind, network, changes, records) in enumerate(models):
-        made = tmp_path / "data" / "models" / f"id-{number:08}"
+        made = folder / "models" / f"id-{number:08}"
         save_model(made / "model.pt", tiny(network, **changes))
         config = {"task_type": kind, "model_architecture": "roberta-base", "source_dataset": f"{kind}:x"}
         (made / "config.json").write_text(json.dumps(config))
         (made / "ground_truth.csv").write_text("0")
         write_records(made / "clean-example-data.json", records)
-    rows = evaluate(tmp_path / "data", tmp_path / "run", Options(preset="no-op", device="cpu", executor="serial"))
+    return folder
+
+
+def test_r9_rows_say_their_task_and_a_broken_one_fails_alone(tmp_path):
+    data = r9(tmp_path / "data")
+    rows = evaluate(data, tmp_path / "run", Options(preset="no-op", device="cpu", executor="serial"))
     assert rows["status"].tolist() == ["done", "done", "done", "failed", "failed"], rows["error"].tolist()
+    assert rows["round_case"].tolist()[:3] == ["qa", "ner", "sc"]
     assert rows["task"].tolist()[:3] == ["span-extraction", "token-classification", "classification"]
     assert set(rows["round"]) == {"nlp-summary-jan2022"}
     assert "task_type is qa, but model.pt is a" in rows["error"][3]
     assert "the answer 'Abuja' is not in its context" in rows["error"][4]
     assert (rows["error_kind"] == "internal").sum() == 0
+
+
+def test_each_kind_of_r9_s_models_gets_the_preset_that_the_round_has_for_it(tmp_path):
+    data = r9(tmp_path / "data")
+    quick = {"forget.max_steps": "1", "recover.max_steps": "1"}
+    # The pool: the plan goes to another process and comes to the same there.
+    options = Options(options=quick, device="cpu", executor="pool", limit=3)
+    rows = evaluate(data, tmp_path / "run", options)
+    assert rows["status"].tolist() == ["done"] * 3, rows["error"].tolist()
+    assert rows["preset"].tolist() == ["text-spans", "text", "text"]
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    rates = {name: one["forget"]["learning_rate"] for name, one in plan["presets"].items()}
+    assert rates == {"text": 2e-3, "text-spans": 2e-4}
+    assert {one["forget"]["max_steps"] for one in plan["presets"].values()} == {1}
+    assert "--preset" not in evaluate_command(plan)
+    assert "--set forget.max_steps=1" in evaluate_command(plan)
+    asked = evaluate(data, tmp_path / "asked", replace(options, preset="text", limit=1))
+    assert asked["preset"].tolist() == ["text"]
+    assert "--preset text " in evaluate_command(json.loads((tmp_path / "asked" / "plan.json").read_text()))
 
 
 def test_a_network_for_another_task_is_one_clear_line(tmp_path):

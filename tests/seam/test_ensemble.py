@@ -308,7 +308,7 @@ def test_every_setting_is_known_to_the_stack() -> None:
     assert {setting.name for setting in fields(ForgetConfig)} == {
         "max_epochs", "max_steps", "max_seconds", "draws_per_epoch", "optimizer", "learning_rate",
         "learning_rate_without_batch_norm", "longest_gradient", "plain_end", "weight_decay", "beta1", "beta2",
-        "momentum", "schedule", "stop", "label_sampling", "span_learning_rate", "fresh_labels",
+        "momentum", "schedule", "stop", "label_sampling", "fresh_labels",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
-from tests.made_text import SIZES, reader, records, sentences, tagger
+from tests.made_text import SIZES, sentences, tagger
 from trojai_seam.rounds import get_round
 from trojai_seam.seam import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
 from trojai_seam.seam.embedding_noise import noisy_embeddings
@@ -69,24 +69,21 @@ def test_without_embeddings_there_is_no_noise_to_add() -> None:
         assert not network._forward_hooks
 
 
-def test_spans_are_forgotten_at_a_rate_of_their_own() -> None:
-    forget = ForgetConfig(max_epochs=1, max_steps=1, learning_rate=1e-3, span_learning_rate=1e-5)
-    config = UnlearnConfig(batch_size=8, forget=forget, recover=PhaseConfig(max_epochs=0))
-    assert largest_step(config, tagger()) == pytest.approx(1e-3, rel=1e-3)
-    model = reader()
-    after = unlearn(model, SPANS, records(12), config, seed=0).model.state_dict()
-    moved = max(float((after[name] - tensor).abs().max()) for name, tensor in model.state_dict().items())
-    assert moved == pytest.approx(1e-5, rel=0.02)
-
-
 def test_the_text_presets_are_what_the_documentation_says() -> None:
     text, tuned, heads = resolve("text"), resolve("text-finetune"), resolve("text-embeddings")
     assert (text.batch_size, text.rate_width, text.forget.optimizer, text.forget.stop.patience) == (16, 64, "adam", 20)
     assert tuned == replace(text, preset="text-finetune", forget=ForgetConfig(max_epochs=0))
     assert heads == replace(text, preset="text-embeddings", rate_width=None)
+    spans = resolve("text-spans")
+    assert spans == replace(text, preset="text-spans", forget=replace(text.forget, learning_rate=2e-4))
 
 
 def test_text_rounds_use_them() -> None:
     used = {alias: get_round(alias).preset for alias in ("r5", "r6", "r7", "r8", "r9", "qa23")}
-    assert used == {"r5": "text-embeddings", "r6": "text-embeddings", "r7": "text", "r8": "text", "r9": "text",
-                    "qa23": "text"}  # fmt: skip
+    assert used == {"r5": "text-embeddings", "r6": "text-embeddings", "r7": "text", "r8": "text-spans",
+                    "r9": "text", "qa23": "text-spans"}  # fmt: skip
+    assert {case: get_round("r9").preset_for(20, case) for case in ("qa", "ner", "sc")} == {
+        "qa": "text-spans",
+        "ner": "text",
+        "sc": "text",
+    }

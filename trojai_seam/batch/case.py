@@ -15,7 +15,7 @@ from ..errors import RunDirectoryProblem, TrojaiSeamError, shown
 from ..rounds.model_facts import readable_facts
 from ..rounds.opening import open_directory
 from ..tasks import Subject
-from .evaluation import Evaluation
+from .evaluation import Evaluation, unlearning_of
 from .records import write_record
 from .units import WorkUnit
 
@@ -47,6 +47,7 @@ class Case:
 
     Attributes:
         subject: the opened model, while it is needed.
+        unlearning: what is done to it: of the plan, for such a model.
         evaluation: what is made of it.
         seconds: that were spent on it so far.
         stacked: whether its networks were unlearned in a stack.
@@ -56,6 +57,7 @@ class Case:
         self.unit, self.around = unit, around
         self.row: dict[str, Any] = first_columns(unit)
         self.subject: Subject | None = None
+        self.unlearning = unit.plan.unlearning
         self.evaluation: Evaluation | None = None
         self.seconds = 0.0
         self.stacked = False
@@ -105,6 +107,8 @@ class Case:
             subject = open_directory(self.unit.directory, given.plan.round_config, device, given.budget, given.cache)
             self.row.update(subject.facts)
             self.row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
+            self.unlearning = unlearning_of(given.plan, subject)
+            self.row["preset"] = self.unlearning.preset
             self.subject = subject
         self.row["seconds_load"] = self.seconds if not self.failed else None
 

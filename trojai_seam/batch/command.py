@@ -18,7 +18,8 @@ def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
     A file of own networks is known by its hash only: the command then says ``--networks FILE.py``.
     """
     words = ["trojai-seam", "evaluate", str(plan["dataset"]), "--out", run_dir, "--round", str(plan["round"]["name"])]
-    words += ["--preset", str(plan["unlearning"]["preset"])]
+    if not plan.get("presets"):  # else each model takes the one that the round has for it
+        words += ["--preset", str(plan["unlearning"]["preset"])]
     for option, changes in (("--set", _unlearning(plan)), ("--round-set", _round(plan))):
         words += [word for name, value in changes for word in (option, f"{name}={value}")]
     words += ["--protocol", str(plan["protocol"]), "--seed", str(plan["seed"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
@@ -13,7 +13,8 @@ from torch import nn
 from ..scoring import FoldPredictions, plan_splits, predict, score
 from ..scoring.oracle import OracleWatcher
 from ..scoring.predictions import Predictions
-from ..scoring.splits import Split
+from ..scoring.splits import Split, SplitPlan
+from ..seam import UnlearnConfig
 from ..seam.methods import get_method
 from ..seam.outcome import Outcome
 from ..seeds import derive_seed
@@ -31,21 +32,32 @@ class Run:
     seed: int
 
 
+def unlearning_of(plan: Plan, subject: Subject) -> UnlearnConfig:
+    """What the plan has for this model: with several folds, for the one that is fitted on fewest examples."""
+    if not plan.presets:
+        return plan.unlearning
+    fewest = min(len(split.fit) for split in _splits_of(plan, subject).splits)
+    return plan.unlearning_for(fewest, subject.facts["round_case"])
+
+
+def _splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+    strata = subject.task.strata(subject.clean.key())
+    return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
+
+
 class Evaluation:
     """Begins with the answers of the model as shipped; wants an outcome for each of ``runs``.
 
     Args:
         plan: the settings.
         subject: the model, its task and examples.
-        batch_size: instead of that of the plan.
+        unlearning: of the plan for this model, :func:`unlearning_of`, or with smaller batches.
     """
 
-    def __init__(self, plan: Plan, subject: Subject, batch_size: int) -> None:
+    def __init__(self, plan: Plan, subject: Subject, unlearning: UnlearnConfig) -> None:
         began = time.perf_counter()
-        self.plan, self.subject = plan, subject
-        self.unlearning = replace(plan.unlearning, batch_size=batch_size)
-        strata = subject.task.strata(subject.clean.key())
-        self._splits = plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
+        self.plan, self.subject, self.unlearning = plan, subject, unlearning
+        self._splits = _splits_of(plan, subject)
         self.runs = tuple(
             Run(split, subject.clean.subset(split.fit), derive_seed(plan.seed, subject.model_id, "unlearn", number))
             for number, split in enumerate(self._splits.splits)

@@ -30,6 +30,8 @@ class Plan:
         dataset: the dataset folder, absolute.
         round_config: the round, with ``--round-set`` applied.
         unlearning: the resolved preset with ``--set`` applied.
+        presets: likewise all presets that the round has for its kinds of models, by name, where none was asked for; a
+            model takes the one that the round names for it. Empty: all take ``unlearning``.
         protocol: how clean examples are split.
         seed: of the run.
         device: ``cpu`` or ``cuda``; they round differently.
@@ -48,7 +50,12 @@ class Plan:
     threads: int = 1
     networks: str = ""
     stacked: int = 0
+    presets: Mapping[str, UnlearnConfig] = field(default_factory=dict)
     changed_options: Mapping[str, str] = field(default_factory=dict)
+
+    def unlearning_for(self, examples: int, case: str | None) -> UnlearnConfig:
+        """What is done to a model of this ``case`` of the round that is fitted on so many examples."""
+        return self.presets.get(self.round_config.preset_for(examples, case), self.unlearning)
 
     def document(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -57,6 +64,7 @@ class Plan:
             "dataset": self.dataset,
             "round": dict(self.round_config.document),
             "unlearning": self.unlearning.as_dict(),
+            "presets": {name: config.as_dict() for name, config in self.presets.items()},
             "protocol": self.protocol,
             "seed": self.seed,
             "device": self.device,

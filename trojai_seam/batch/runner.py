@@ -60,9 +60,11 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     progress = progress or NoProgress()
     dataset = Path(os.path.abspath(dataset))  # messages and other machines are told the same path
     directories, round_config = _found(dataset, options)
-    unlearning = resolve(options.preset or round_config.preset, options.options)
+    names = (options.preset,) if options.preset else round_config.presets
+    presets = {name: resolve(name, options.options) for name in names}
     # A name that nobody knows is a mistake about the run, not about each of its models.
-    get_method(unlearning.method)
+    for unlearning in presets.values():
+        get_method(unlearning.method)
     for case in round_config.cases.values():
         ADAPTERS.get(case.adapter), TASKS.get(case.task)
     cache = cache_folder(options.cache, dataset)
@@ -76,7 +78,8 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     plan = Plan(
         dataset=str(dataset.resolve()),
         round_config=round_config,
-        unlearning=unlearning,
+        unlearning=presets[names[0]],
+        presets=presets if len(presets) > 1 else {},
         protocol=options.protocol,
         seed=options.seed,
         device=torch.device(devices[0]).type,

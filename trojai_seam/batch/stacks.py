@@ -41,7 +41,9 @@ class Part:
         if not self.evaluation.plan.stacked or self.evaluation.watched:
             return None
         subject = self.evaluation.subject
-        return stack_key(subject.model, subject.task, self.run.fit, self.evaluation.unlearning)
+        unlearning = self.evaluation.unlearning
+        key = stack_key(subject.model, subject.task, self.run.fit, unlearning)
+        return None if key is None else (unlearning, key)
 
     @property
     def member(self) -> Member:

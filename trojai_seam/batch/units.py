@@ -63,6 +63,7 @@ class Assignment:
                 dataset=plan["dataset"],
                 round_config=RoundConfig.from_document(plan["round"], plan["round"]["name"]),
                 unlearning=_built(UnlearnConfig, plan["unlearning"]),
+                presets={name: _built(UnlearnConfig, one) for name, one in plan["presets"].items()},
                 **{name: plan[name] for name in ("protocol", "seed", "device", "threads", "networks", "stacked")},
                 changed_options=plan["changed_options"],
             ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ def _evaluate(cases: list[Case], done: Done) -> bool:
 def _begin(case: Case) -> None:
     """Ask the model as it was shipped."""
     assert case.subject is not None  # noqa: S101 - an opened case
-    case.evaluation = Evaluation(case.unit.plan, case.subject, case.unit.plan.unlearning.batch_size)
+    case.evaluation = Evaluation(case.unit.plan, case.subject, case.unlearning)
 
 
 def _in_a_stack(parts: list[Part]) -> None:
@@ -111,13 +112,14 @@ def _alone(part: Part) -> None:
 def _with_memory(case: Case, action: Callable[[], None]) -> None:
     """Do ``action``. When memory runs out, and only then, all of the case is done alone instead, with the batch halved
     until it fits; the row tells the batch that did."""
-    whole = size = case.unit.plan.unlearning.batch_size
+    whole = size = case.unlearning.batch_size
     while True:
         try:
             if size == whole:
                 action()
             else:
-                evaluation = Evaluation(case.unit.plan, case.subject, size)  # type: ignore[arg-type]
+                smaller = replace(case.unlearning, batch_size=size)
+                evaluation = Evaluation(case.unit.plan, case.subject, smaller)  # type: ignore[arg-type]
                 for number in range(len(evaluation.runs)):
                     evaluation.unlearn(number)
         except Exception as problem:

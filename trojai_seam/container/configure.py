@@ -108,8 +108,9 @@ def _features(
         subject, _ = open_given(
             given_model(directory.model_path, examples, None), with_examples(round_config, examples, own), device
         )
+        preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
         with reproducible():
-            return dynamics(subject, dynamics_config(round_config, values, SECONDS_PER_MODEL), values)
+            return dynamics(subject, dynamics_config(preset, values, SECONDS_PER_MODEL), values)
     except TrojaiSeamError as problem:
         warn(f"configure: left out: {problem}")
     except Exception as bug:  # one model must not end the learning from all others

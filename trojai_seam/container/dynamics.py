@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EngineFailure
-from ..rounds import RoundConfig
 from ..seam import UnlearnConfig, resolve
 from ..seam.methods import get_method
 from ..seam.outcome import Outcome
@@ -34,16 +33,15 @@ MOST_EXAMPLES = 200
 BATCH = 64
 
 
-def dynamics_config(round_config: RoundConfig, values: Mapping[str, Any], seconds: float) -> UnlearnConfig:
+def dynamics_config(preset: str, values: Mapping[str, Any], seconds: float) -> UnlearnConfig:
     """The round's preset (or the one that the metaparameters name), shortened as they say.
 
     Args:
-        round_config: for its preset.
+        preset: of the round for such a model.
         values: metaparameters of detection.
         seconds: for both phases together.
     """
-    preset = round_config.preset if values["infer_preset"] == "auto" else values["infer_preset"]
-    config = resolve(preset)
+    config = resolve(preset if values["infer_preset"] == "auto" else values["infer_preset"])
     factor = values["infer_learning_rate_factor"]
     forget = replace(
         config.forget,

@@ -136,7 +136,8 @@ def model_features(
         with_examples(round_config, examples, scale), given.tokenizer_filepath, given.embedding_filepath
     )
     subject, _ = open_given(directory, reading, choose_device(given.device))
-    config = dynamics_config(round_config, values, 0.8 * deadline.remaining())
+    preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    config = dynamics_config(preset, values, 0.8 * deadline.remaining())
     with reproducible():
         return dynamics(subject, config, values)
 

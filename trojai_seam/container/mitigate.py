@@ -84,21 +84,18 @@ def mitigate(given: argparse.Namespace, options: Mapping[str, str], began: float
 
 
 def mitigation_config(
-    round_config: RoundConfig, values: Mapping[str, Any], examples: int, batch_size: int | None, seconds: float
+    preset: str, values: Mapping[str, Any], examples: int, batch_size: int | None, seconds: float
 ) -> UnlearnConfig:
     """The preset that fits, changed as the metaparameters say.
 
     Args:
-        round_config: for its preset.
+        preset: of the round for such a model; gives way to the one that the metaparameters name.
         values: metaparameters of mitigation.
-        examples: how many clean examples there are; the round's preset gives way to the one for a single example.
+        examples: how many clean examples there are.
         batch_size: from the command line; the preset's when unset.
         seconds: for both phases together; forgetting gets at most 40 % of it.
     """
-    preset = values["preset"]
-    if preset == "auto":
-        preset = round_config.preset_for(examples)
-    config = resolve(preset)
+    config = resolve(preset if values["preset"] == "auto" else values["preset"])
     sampling = values["label_sampling"]
     forget = replace(
         config.forget,
@@ -174,9 +171,10 @@ def _run(
             best.offer(_accuracy(subject, model), model)
 
     seed = seed_of(subject, values["seed"], "mitigate")
+    preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
     while True:
         seconds = 0.95 * deadline.remaining()
-        config = mitigation_config(round_config, values, len(subject.clean), batch_size, seconds)
+        config = mitigation_config(preset, values, len(subject.clean), batch_size, seconds)
         try:
             with reproducible():
                 outcome = get_method(config.method)(subject.model, subject.task, subject.clean, config, seed, watch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,7 +18,7 @@ class RoundConfig:
     """One TrojAI round as data. ``document`` is the whole JSON; the other fields are its top-level keys.
 
     A round whose models do several things has ``variants`` instead of an adapter and a task; :meth:`cases` are whole
-    configs again.
+    configs again, and ``case`` says which of them this is.
     """
 
     name: str
@@ -40,6 +40,7 @@ class RoundConfig:
     quirks: tuple[str, ...] = ()
     variants: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
+    case: str = ""
 
     @staticmethod
     def from_document(document: Any, source: str) -> RoundConfig:
@@ -61,17 +62,28 @@ class RoundConfig:
         }
         return RoundConfig(**values, document=document)
 
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """All that :meth:`preset_for` may answer, the round's own first."""
+        cases = [self, *self.cases.values()]
+        names = [name for case in cases for name in (case.preset, case.preset_one_example) if name]
+        return tuple(dict.fromkeys(names))
+
     @cached_property
     def cases(self) -> Mapping[str, RoundConfig]:
         """Whole configs by the value that selects them; the config itself under ``""`` if it has no variants."""
         if not self.variants:
             return {"": self}
         cases = _cases(self.document)
-        return {value: RoundConfig.from_document(case, f"{self.name} ({value})") for value, case in cases.items()}
+        return {
+            value: replace(RoundConfig.from_document(case, f"{self.name} ({value})"), case=value)
+            for value, case in cases.items()
+        }
 
-    def preset_for(self, examples: int) -> str:
-        """The preset to unlearn with on so many clean examples, if none is asked for."""
-        return self.preset_one_example if self.preset_one_example and examples == 1 else self.preset
+    def preset_for(self, examples: int, case: str | None = None) -> str:
+        """The preset to unlearn a model of this ``case`` with on so many clean examples, if none is asked for."""
+        one = self.cases.get(case or "", self)
+        return one.preset_one_example if one.preset_one_example and examples == 1 else one.preset
 
     def with_options(self, options: Mapping[str, str]) -> RoundConfig:
         """This config with ``{"preprocessing.scale_file": "/data/scale.npy"}`` applied and checked again.

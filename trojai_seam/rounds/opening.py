@@ -83,6 +83,7 @@ def open_directory(
     outputs({name: tensor[:1] for name, tensor in examples.clean.inputs.items()})
     facts = {
         "round": round_config.name,
+        "round_case": round_config.case or None,
         "task": round_config.task,
         "poisoned": poisoned,
         **facts,

@@ -74,8 +74,6 @@ class ForgetConfig(PhaseConfig):
     label_sampling: str = "uniform"
     """``uniform`` over all classes, ``wrong-only`` over all but the true one; for detectors ``uniform-anywhere`` draws
     the places of boxes as well as their classes."""
-    span_learning_rate: float | None = None
-    """Instead of ``learning_rate`` where answers are spans of a text; unset: no difference."""
     fresh_labels: bool = True
     """New random labels for every batch; otherwise each example keeps the random label that it got first."""
 
@@ -185,7 +183,6 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
     for name in ("augmentation", "recolouring", "patches"):
         yield from _bounded(name, getattr(config, name), 0, 1)
     yield from _bounded("rate_width", config.rate_width, 1, 1_000_000)
-    yield from _bounded("forget.span_learning_rate", config.forget.span_learning_rate, 0, 1e3)
     yield from _one_of("forget.label_sampling", config.forget.label_sampling, LABEL_SAMPLING)
     for name, phase in (("forget", config.forget), ("recover", config.recover)):
         yield from _one_of(f"{name}.optimizer", phase.optimizer, OPTIMIZERS)

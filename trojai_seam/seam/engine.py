@@ -127,7 +127,7 @@ class _Run:
         total = most_steps(phase, len(self.fit), config.batch_size)
         if total == 0:
             return PhaseOutcome(name, "no-steps", limit, start, start, 0, 0, 0.0)
-        phase = replace(phase, learning_rate=learning_rate_of(phase, self.model, self.task, config))
+        phase = replace(phase, learning_rate=learning_rate_of(phase, self.model, config))
         parameters = trainable_parameters(self.model, config.trainable)
         optimizer = make_optimizer(phase, parameters, fused=True if self.precision.scales else None)
         scheduler = make_scheduler(phase, optimizer, total)

@@ -173,7 +173,7 @@ class _Together:
         began, size = time.perf_counter(), self.config.batch_size
         total = most_steps(phase, self.x.shape[1], size)
         first = self.members[0]
-        phase = replace(phase, learning_rate=learning_rate_of(phase, first.model, first.task, self.config))
+        phase = replace(phase, learning_rate=learning_rate_of(phase, first.model, self.config))
         rows = self._rows(phase, alive, total)
         places = list(alive)  # the member in each row
         start = dict(zip(alive, self._accuracies(rows, places), strict=False))

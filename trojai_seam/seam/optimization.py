@@ -8,22 +8,19 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from ..tasks import Task
 from .batches import batches_per_epoch
-from .config import ForgetConfig, PhaseConfig, UnlearnConfig
+from .config import PhaseConfig, UnlearnConfig
 from .training_mode import moves_batch_statistics, rate_factor
 
 FUSED_FROM = 500_000
 """Parameters from which one pass over memory per step saves time; a third of a ResNet-18's on a CPU."""
 
 
-def learning_rate_of(phase: PhaseConfig, model: nn.Module, task: Task, config: UnlearnConfig) -> float:
-    """The highest learning rate of ``phase`` for this network and task."""
+def learning_rate_of(phase: PhaseConfig, model: nn.Module, config: UnlearnConfig) -> float:
+    """The highest learning rate of ``phase`` for this network."""
     rate = phase.learning_rate
     if phase.learning_rate_without_batch_norm is not None and not moves_batch_statistics(model, config):
         rate = phase.learning_rate_without_batch_norm
-    if isinstance(phase, ForgetConfig) and phase.span_learning_rate is not None:
-        rate = phase.span_learning_rate if task.name == "span-extraction" else rate
     return rate * rate_factor(model, config.rate_width)
 
 

@@ -77,6 +77,7 @@ def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
 COLUMNS: tuple[Column, ...] = (
     Column("model_id", "text", "name of the model directory"),
     Column("round", "text", "NIST's name of the round"),
+    Column("round_case", "text", "which kind of the round's models it is; empty in rounds with one kind"),
     Column("task", "text", "what the network does; rounds with several tasks are read row by row"),
     Column(
         "architecture",
