@@ -5,8 +5,8 @@
 Evaluates every preset on every round and prints one Markdown table. A round is a dataset folder that is there, or
 without a folder (``r7=``) one that ``trojai-seam synthesize`` makes. Runs are kept under ``WORK/runs``: the same call
 again continues. ACC and ASR are means over models, the attack's over trojaned ones; fidelity has a bootstrap interval
-over models and seeds. ``beside`` is entity F1 for entities and exact match for questions. The round's own preset is what
-``evaluate`` takes where none is asked for: ``text``, for questions ``text-spans``.
+over models and seeds. ``beside`` is entity F1 for entities and exact match for questions.
+The round's own preset is what ``evaluate`` takes where none is asked for: ``text``, for questions ``text-spans``.
 """
 
 from __future__ import annotations
