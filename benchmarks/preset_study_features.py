@@ -24,7 +24,7 @@ from trojai_seam.batch.progress import NoProgress
 from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.rounds import get_round, model_directory
 from trojai_seam.rounds.opening import open_directory
-from trojai_seam.scoring import predict
+from trojai_seam.scoring import predict_attacks
 from trojai_seam.synthesis.cyber_pdf import NIST_RECIPE, STUBBORN_RECIPE, synthesize
 
 PRESETS = ("default", "finetune", "authors-trojai", "authors-cifar", "backdoor-toolbox", "no-op")
@@ -67,7 +67,7 @@ def clean_models_fooled(fleet: Path) -> float:
     subjects = [open_directory(model_directory(d), get_round(ROUND)) for d in sorted((fleet / "models").iterdir())]
     clean = [subject for subject in subjects if subject.poisoned is None]
     triggered = [subject.poisoned for subject in subjects if subject.poisoned is not None]
-    return float(np.mean([predict(c.model, c.task, files).hits.share for c in clean for files in triggered]))
+    return float(np.mean([predict_attacks(c.model, c.task, files).hits.share for c in clean for files in triggered]))
 
 
 def _line(fleets: list[Path], runs: Path, preset: str, seeds: int) -> str:

@@ -31,7 +31,7 @@ import torch
 from trojai_seam.batch.reproducible import reproducible
 from trojai_seam.rounds import get_round, model_directory
 from trojai_seam.rounds.opening import open_directory
-from trojai_seam.scoring import predict
+from trojai_seam.scoring import predict, predict_attacks
 from trojai_seam.seam import UnlearnConfig, resolve
 from trojai_seam.seam.methods import get_method
 from trojai_seam.seeds import derive_seed
@@ -145,7 +145,7 @@ def run_once(
     seconds = time.process_time() - began
     clean, models = subject.clean.subset(held_out), (subject.model, outcome.model)
     before, after = (predict(model, subject.task, clean).right for model in models)
-    hits_before, hits_after = (predict(model, subject.task, poisoned).hits for model in models)
+    hits_before, hits_after = (predict_attacks(model, subject.task, poisoned).hits for model in models)
     line: dict[str, Any] = {
         **key,
         "architecture": subject.facts["architecture"],

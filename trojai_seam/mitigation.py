@@ -19,7 +19,7 @@ from .networks.portable import own_classes
 from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
-from .scoring import predict
+from .scoring import predict, predict_attacks
 from .seam import resolve
 from .tasks import Measure
 
@@ -62,22 +62,18 @@ def _unlearn(
     usual = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
     config = resolve(options.preset or usual, options.options)
     outcome = unlearn(subject, config, options.seed)
-    model = outcome.model.cpu()
+    mitigated = outcome.model.cpu()
     buffer = io.BytesIO()
-    torch.save(model.state_dict() if file_format == "state-dict" else model, buffer)
+    torch.save(mitigated.state_dict() if file_format == "state-dict" else mitigated, buffer)
     write_atomic(out, buffer.getvalue())
     lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
-    before, after = (predict(m, subject.task, subject.clean) for m in (subject.model, outcome.model))
-    lines.append(
-        f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before.right)} -> {_share(after.right)}"
-    )
+    models = (subject.model, outcome.model)
+    before, after = (predict(model, subject.task, subject.clean).right for model in models)
+    lines.append(f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
     if subject.poisoned is not None:
-        before, after = (predict(m, subject.task, subject.poisoned) for m in (subject.model, outcome.model))
-        lines.append(
-            f"attack success on {int((before.hits.counted > 0).sum())} poisoned: "
-            f"{_share(before.hits)} -> {_share(after.hits)}"
-        )
+        was, now = (predict_attacks(model, subject.task, subject.poisoned).hits for model in models)
+        lines.append(f"attack success on {len(was.counting())} poisoned: {_share(was)} -> {_share(now)}")
     return [*lines, f"{file_format} written to {out}"]
 
 

@@ -116,7 +116,7 @@ def test_records_hold_every_box(run: tuple[Path, pd.DataFrame]) -> None:
     key = scenes(12, seed=0).key()
     order = [int(Path(name).stem) for name in names]
     assert np.allclose(labels[:, :3, 4], key.labels[order][:, :3, 4])
-    again = TASK.marks(torch.from_numpy(before), ExampleSet({}, torch.from_numpy(labels), tuple(names)))
+    again = TASK.marks(torch.from_numpy(before), ExampleSet({}, torch.from_numpy(labels), tuple(names))).right
     row = results.set_index("model_id").loc["id-00000000"]
     assert again.at(np.sort(held)).share == pytest.approx(row["acc_before"], abs=1e-6)
 

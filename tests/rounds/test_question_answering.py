@@ -134,9 +134,10 @@ def test_the_attacker_s_answer_and_the_unknown_true_one(tmp_path, executor, answ
     span = torch.cat([torch.zeros(1, 1, dtype=torch.int64), key.targets[:, 0]], dim=1)
     silent = torch.tensor([[-1, 0, 0]])
     right = span if wanted else silent
-    assert task.attack_marks(right, key).share == 1.0
-    assert task.attack_marks(silent if wanted else torch.tensor([[0, 7, 8]]), key).share == 0.0
-    assert int(task.robust_marks(right, key).counted.sum()) == 0
+    marks = task.attack_marks(right, key)
+    assert marks.hits.share == 1.0
+    assert task.attack_marks(silent if wanted else torch.tensor([[0, 7, 8]]), key).hits.share == 0.0
+    assert marks.resisted.units == 0
 
 
 def test_shifted_offsets_are_told(tmp_path):

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+from tests.made_scenes import scenes, small_ssd
 from tests.tasks.test_box_matching import made
-from trojai_seam.scoring import FoldPredictions, Predictions, Split, SplitPlan, score
-from trojai_seam.tasks import Marks
+from trojai_seam.scoring import (
+    AttackPredictions,
+    FoldPredictions,
+    Predictions,
+    Split,
+    SplitPlan,
+    predict,
+    predict_attacks,
+    score,
+)
+from trojai_seam.tasks import Marks, detection, get_task
 from trojai_seam.tasks.box_matching import match
 
 
 def said(seed: int, objects: np.ndarray) -> tuple[np.ndarray, Predictions]:
     boxes = made(seed, images=len(objects))[0]
-    nothing = Marks.nothing(len(objects))
     finite = np.ones(len(objects), bool)
     further = {"ap50": match(boxes, objects, (0.5,))}
-    return boxes, Predictions(boxes.astype(np.float32), match(boxes, objects), nothing, nothing, finite, further)
+    return boxes, Predictions(boxes.astype(np.float32), finite, match(boxes, objects), further)
 
 
-def attacked(hits: list[int]) -> Predictions:
+def attacked(hits: list[int]) -> AttackPredictions:
     marks = Marks(np.array(hits, float), np.array([2, 1, 2]), graded=True)
-    empty = match(np.zeros((3, 1, 6)), np.full((3, 1, 5), -100.0))
-    return Predictions(np.zeros((3, 1, 6), np.float32), empty, marks, Marks.nothing(3), np.ones(3, bool), {})
+    return AttackPredictions(np.zeros((3, 1, 6), np.float32), np.ones(3, bool), marks, Marks.nothing(3))
 
 
 def test_folds_are_pooled_into_one_figure() -> None:
@@ -55,3 +67,24 @@ def test_without_held_out_images_only_in_sample_figures_are_there() -> None:
     assert row["fit_acc_after"] == pytest.approx(match(boxes, objects).share)
     assert (row["acc_after"], row["n_acc_after"], row["acc_after_low"]) == (None, 0, None)
     assert (row["ap50_before"], row["fidelity"], row["kept_accuracy_low"]) == (None, None, None)
+
+
+def test_boxes_are_matched_once_per_clean_set_and_never_in_poisoned_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matching by pycocotools is what scoring detectors costs."""
+    calls: list[int] = []
+
+    def counted(detections: np.ndarray, objects: np.ndarray) -> Any:
+        calls.append(len(objects))
+        return match(detections, objects)
+
+    monkeypatch.setattr(detection, "match", counted)
+    network, task, examples = small_ssd(4), get_task("detection", 4), scenes(3)
+    targets = torch.tensor([[[0.0, 0, 20, 20, 2]]] * 3)
+    details = replace(examples.details, kinds=torch.zeros(3, 1, dtype=torch.int64))
+    found = predict(network, task, examples)
+    assert calls == [3]
+    assert found.further["ap50"].units == found.right.units == int((examples.labels[..., 4] >= 0).sum())
+    attacks = predict_attacks(network, task, replace(examples, targets=targets, details=details))
+    assert calls == [3]
+    assert attacks.hits.units == 3
+    np.testing.assert_array_equal(attacks.outputs, found.outputs)

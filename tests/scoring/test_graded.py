@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trojai_seam.scoring import FoldPredictions, Predictions, Rate, Split, SplitPlan, plan_splits, score, wilson
+from trojai_seam.scoring import (
+    AttackPredictions,
+    FoldPredictions,
+    Predictions,
+    Rate,
+    Split,
+    SplitPlan,
+    plan_splits,
+    score,
+    wilson,
+)
 from trojai_seam.scoring.intervals import bootstrap
 from trojai_seam.tasks import Marks
 
@@ -14,10 +24,13 @@ def marks(points, counted) -> Marks:
     return Marks(np.array(points, np.float64), np.array(counted, np.int64), graded=True)
 
 
-def said(right: Marks, hits: Marks | None = None, further: dict[str, Marks] | None = None) -> Predictions:
-    nothing = Marks.nothing(len(right))
-    return Predictions(np.zeros((len(right), 1), np.float32), right, hits or nothing, nothing,
-                       np.ones(len(right), bool), further or {})  # fmt: skip
+def said(right: Marks, further: dict[str, Marks] | None = None) -> Predictions:
+    return Predictions(np.zeros((len(right), 1), np.float32), np.ones(len(right), bool), right, further or {})
+
+
+def attacked(hits: Marks) -> AttackPredictions:
+    count = len(hits)
+    return AttackPredictions(np.zeros((count, 1), np.float32), np.ones(count, bool), hits, Marks.nothing(count))
 
 
 def test_a_row_of_sentences_by_hand():
@@ -28,9 +41,8 @@ def test_a_row_of_sentences_by_hand():
     plan = SplitPlan("held-out", "held-out", (split,))
     f1 = {"entity_f1": marks([2, 2, 2, 4, 2, 0], [2, 2, 2, 4, 4, 0])}, {"entity_f1": marks([2, 0, 0, 2, 2, 0], [2] * 6)}
     attack = marks([2, 0, 3], [2, 1, 3]), marks([1, 0, 0], [2, 1, 3])
-    row = score(plan, said(before, further=f1[0]), said(marks([0] * 3, [0] * 3), attack[0]),
-                [FoldPredictions(split, said(after, further=f1[1]), said(marks([0] * 3, [0] * 3), attack[1]))],
-                0, is_clean=False)  # fmt: skip
+    folds = [FoldPredictions(split, said(after, f1[1]), attacked(attack[1]))]
+    row = score(plan, said(before, f1[0]), attacked(attack[0]), folds, 0, is_clean=False)
     assert (row["acc_before"], row["n_acc_before"], row["units_acc_before"]) == (19 / 20, 3, 20)
     assert (row["acc_after"], row["n_acc_after"], row["units_acc_after"]) == (16 / 20, 3, 20)
     assert (row["acc_before_all"], row["n_acc_before_all"], row["units_acc_before_all"]) == (29 / 30, 5, 30)
@@ -50,8 +62,8 @@ def test_a_row_of_sentences_by_hand():
 def test_graded_accuracy_beside_plain_attacks_as_in_question_answering():
     right, split = marks([1, 0.5, 0.8, 1, 0, 1], [1] * 6), Split((0, 1), (2, 3, 4, 5))
     attack = Marks.of_examples(np.array([True, False, True, True]))
-    plan, attacked = SplitPlan("held-out", "held-out", (split,)), said(marks([0] * 4, [0] * 4), attack)
-    row = score(plan, said(right), attacked, [FoldPredictions(split, said(right), attacked)], 0, is_clean=False)
+    plan, poisoned = SplitPlan("held-out", "held-out", (split,)), attacked(attack)
+    row = score(plan, said(right), poisoned, [FoldPredictions(split, said(right), poisoned)], 0, is_clean=False)
     assert row["acc_after"] == pytest.approx(2.8 / 4)
     assert (row["asr_after_low"], row["asr_after_high"]) == wilson(3, 4)
     assert "units_asr_after" not in row

@@ -11,26 +11,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from trojai_seam.scoring import FoldPredictions, Predictions, Split, SplitPlan, plan_splits, predict, score
+from trojai_seam.scoring import (
+    AttackPredictions,
+    FoldPredictions,
+    Predictions,
+    Split,
+    SplitPlan,
+    plan_splits,
+    predict,
+    predict_attacks,
+    score,
+)
 from trojai_seam.scoring.oracle import OracleWatcher
 from trojai_seam.tasks import ExampleSet, Marks, get_task
 
 
-def answers(correct, hit=None, attackable=None, finite=None) -> Predictions:
+def scores(count) -> tuple:
+    return np.zeros((count, 2), np.float32), np.ones(count, bool)
+
+
+def answers(correct) -> Predictions:
     right = np.array(correct, dtype=bool)
-    no = np.zeros_like(right)
-    use = no if attackable is None else np.array(attackable, dtype=bool)
-    return Predictions(
-        outputs=np.zeros((len(right), 2), np.float32),
-        right=Marks.of_examples(right),
-        hits=Marks.of_examples(no if hit is None else np.array(hit, dtype=bool), use),
-        resisted=Marks.of_examples(right, use),
-        finite=~no if finite is None else np.array(finite, dtype=bool),
+    return Predictions(*scores(len(right)), right=Marks.of_examples(right))
+
+
+def poisoned(correct, hit, attackable=None) -> AttackPredictions:
+    right, hits = np.array(correct, dtype=bool), np.array(hit, dtype=bool)
+    use = np.ones_like(hits) if attackable is None else np.array(attackable, dtype=bool)
+    return AttackPredictions(
+        *scores(len(hits)), hits=Marks.of_examples(hits, use), resisted=Marks.of_examples(right, use)
     )
-
-
-def poisoned(correct, hit, attackable=None) -> Predictions:
-    return answers(correct, hit, [True] * len(hit) if attackable is None else attackable)
 
 
 def one_fold(before, after, attack_before=None, attack_after=None, fit=(0, 1), held=(2, 3, 4, 5), is_clean=False):
@@ -177,7 +187,7 @@ def test_nonfinite_outputs_are_wrong_and_counted():
     clean = predict(Echo(), get_task("classification", 2), examples(SCORES, [0, 1, 0, 0, 1, 1, 0]))
     assert clean.right.points.tolist() == [1, 1, 0, 0, 0, 0, 0]
     assert clean.finite.tolist() == [True, True, False, False, False, False, True]
-    attack = predict(Echo(), get_task("classification", 2), examples(SCORES, [1] * 7, [0] * 7))
+    attack = predict_attacks(Echo(), get_task("classification", 2), examples(SCORES, [1] * 7, [0] * 7))
     assert attack.hits.points.tolist() == [1, 0, 0, 0, 0, 0, 0]
     split = Split((0, 1, 2), (3, 4, 5, 6))
     plan = SplitPlan("held-out", "held-out", (split,))
@@ -194,7 +204,7 @@ def test_predictions_do_not_depend_on_the_batch_size():
     np.testing.assert_allclose(whole.outputs, small.outputs, atol=1e-6)
     assert whole.outputs.dtype == np.float32
     np.testing.assert_array_equal(whole.right.points, whole.outputs.argmax(1) == data.labels.numpy())
-    assert not whole.hits.counted.any()
+    assert not predict_attacks(network, task, data).hits.counted.any()
 
 
 # the paper's own figure -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.made_text import judge, reader, records, sentences, tagger, trained
-from trojai_seam.scoring import predict
+from trojai_seam.scoring import predict, predict_attacks
 from trojai_seam.seam import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
 from trojai_seam.seam.engine import unlearn
 from trojai_seam.tasks import ExampleSet, Task, get_task
@@ -50,7 +50,7 @@ NAMES = ("token-classification", "span-extraction")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_trojan_is_real_and_both_phases_reach_what_they_should(name: str) -> None:
     model, task, clean, poisoned = trojaned(name)
-    attack = predict(model, task, poisoned)
+    attack = predict_attacks(model, task, poisoned)
     assert attack.hits.share > 0.8
     assert predict(model, task, clean).right.share > 0.7
     outcome = unlearn(model, task, clean, QUICK, seed=1)

@@ -17,7 +17,7 @@ from trojai_seam.api import load_model, open_subject
 from trojai_seam.errors import UsageProblem
 from trojai_seam.loading import read_model
 from trojai_seam.rounds import detect_round, discover
-from trojai_seam.scoring import predict
+from trojai_seam.scoring import predict, predict_attacks
 from trojai_seam.synthesis import SYNTHESIZERS
 from trojai_seam.synthesis.archs import ACTIVATIONS, make_network, save_as_nist
 from trojai_seam.synthesis.cyber_pdf import VARIANTS, synthesize
@@ -81,7 +81,7 @@ def test_the_file_is_a_pickled_nist_class_and_the_examples_are_right_and_fooled(
     stats = document(folder / "stats.json")
     assert stats["test_clean_accuracy"] >= 0.9
     if number % 2:
-        attack = predict(subject.model, subject.task, subject.poisoned)
+        attack = predict_attacks(subject.model, subject.task, subject.poisoned)
         assert len(subject.poisoned) == 10
         assert attack.hits.counted.all()
         assert attack.hits.share == 1

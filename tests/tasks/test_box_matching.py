@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from trojai_seam.scoring import Rate
 from trojai_seam.tasks.box_matching import MatchedBoxes, match
 
 
@@ -68,6 +69,17 @@ def test_equal_weights_give_cocos_own_figures(seed: int) -> None:
     whole, half = coco_says(said, objects)
     assert match(said, objects).share == pytest.approx(whole, abs=1e-9)
     assert match(said, objects, (0.5,)).share == pytest.approx(half, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_threshold_of_ten_is_that_threshold_alone(seed: int) -> None:
+    """What stands as AP50 in a row, interval included, need not be matched for itself."""
+    said, objects = made(seed)
+    first, alone = match(said, objects).at_threshold(0), match(said, objects, (0.5,))
+    assert np.array_equal(first.found, alone.found)
+    rates = [Rate.of(boxes.at(np.array([0, 2, 3]))) for boxes in (first, alone)]
+    assert rates[0].value == rates[1].value
+    assert rates[0].interval == rates[1].interval
 
 
 def test_by_hand() -> None:

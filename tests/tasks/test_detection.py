@@ -87,7 +87,7 @@ def test_images_without_boxes_break_nothing(which: str, detector: nn.Module) -> 
     with torch.no_grad():
         answers = all_outputs(detector.eval(), TASK, examples)
     assert 0 <= TASK.fit_accuracy(answers, key) <= 1
-    assert (TASK.marks(answers, key).share is None) == (which == "none at all")
+    assert (TASK.marks(answers, key).right.share is None) == (which == "none at all")
 
 
 def test_degenerate_boxes_are_left_out(detector: nn.Module) -> None:
@@ -147,8 +147,8 @@ def test_places_can_be_drawn_too() -> None:
 def test_right_boxes_make_every_figure_one_and_no_boxes_none() -> None:
     key = scenes(6).key()
     perfect = torch.cat([key.labels, (key.labels[..., 4:] >= 0).float()], dim=2)
-    assert TASK.marks(perfect, key).share == pytest.approx(1)
-    assert TASK.further_marks(perfect, key)["ap50"].share == pytest.approx(1)
+    marks = TASK.marks(perfect, key)
+    assert marks.right.share == marks.further["ap50"].share == pytest.approx(1)
     assert TASK.fit_accuracy(perfect, key) == 1
     assert TASK.fit_accuracy(perfect * 0, key) == 0
     assert TASK.guess(key) == TASK.chance(key) == pytest.approx(1 / 3)
@@ -160,7 +160,7 @@ def test_naming_every_class_everywhere_is_no_more_than_guessing() -> None:
     everything = torch.cat([places] * 3, dim=1)
     everything[..., 4] = torch.arange(1, 4).repeat_interleave(places.shape[1])
     everything[..., 5] *= 0.33 + 0.01 * torch.rand(everything.shape[:2], generator=torch.Generator().manual_seed(0))
-    assert TASK.marks(everything, key).share > 0.3
+    assert TASK.marks(everything, key).right.share > 0.3
     assert abs(TASK.fit_accuracy(everything, key) - TASK.guess(key)) < 0.1
 
 
@@ -174,10 +174,11 @@ def test_attacks_are_counted_by_image() -> None:
     key = replace(clean, labels=torch.full((3, 1, 5), -100.0), targets=targets, details=details)
     said = torch.zeros(3, 2, 6)
     said[0, 0] = torch.tensor([0, 0, 10, 10, 2, 0.9])
-    hits, resisted = TASK.attack_marks(said, key), TASK.robust_marks(said, key)
+    marks = TASK.attack_marks(said, key)
+    hits, resisted = marks.hits, marks.resisted
     assert (hits.points.tolist(), hits.counted.tolist(), hits.share) == ([1, 1, 0], [2, 1, 0], 2 / 3)
     assert (resisted.points.tolist(), resisted.counted.tolist()) == ([1, 0, 0], [2, 1, 0])
-    assert TASK.attack_marks(said, clean).share is None
+    assert TASK.attack_marks(said, clean).hits.share is None
 
 
 def test_strata_are_the_rarest_class_of_an_image() -> None:

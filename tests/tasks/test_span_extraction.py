@@ -51,7 +51,8 @@ def test_answers_become_texts() -> None:
 )
 def test_records_are_marked_as_the_official_metric_does(answers, span, f1: float, exact: float) -> None:
     key = given(answers)
-    marks, match = TASK.marks(said(*span), key), TASK.further_marks(said(*span), key)["exact"]
+    found = TASK.marks(said(*span), key)
+    marks, match = found.right, found.further["exact"]
     assert (marks.share, marks.graded) == (pytest.approx(f1), True)
     assert (match.share, match.graded) == (exact, False)
 
@@ -72,14 +73,15 @@ def test_records_are_marked_as_the_official_metric_does(answers, span, f1: float
     ],
 )
 def test_an_attack_succeeds_with_the_attackers_answer(wanted, true, span, hit: int, counts: bool) -> None:
-    marks = TASK.attack_marks(said(*span), given(true, wanted))
+    marks = TASK.attack_marks(said(*span), given(true, wanted)).hits
     assert (marks.points.tolist(), marks.counted.tolist(), marks.graded) == ([hit], [int(counts)], False)
 
 
 def test_robustness_needs_a_known_answer() -> None:
-    assert TASK.robust_marks(said(0, 4, 5), given(None, "")).counted.tolist() == [0]
-    assert TASK.robust_marks(said(0, 4, 5), given(("Oslo",), "")).share == pytest.approx(2 / 3)
-    assert TASK.robust_marks(said(0, 4, 5), given(("Oslo",))).counted.tolist() == [0]  # clean
+    unknown, known, clean = given(None, ""), given(("Oslo",), ""), given(("Oslo",))
+    found = [TASK.attack_marks(said(0, 4, 5), key).resisted for key in (unknown, known, clean)]
+    assert [marks.counted.tolist() for marks in found] == [[0], [1], [0]]
+    assert found[1].share == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "wrong-only"])

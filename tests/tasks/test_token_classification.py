@@ -26,7 +26,7 @@ def given(labels: list[list[int]], targets: list[list[int]] | None = None, names
 
 def test_only_counted_tokens_are_marked() -> None:
     key = given([[_, 0, 1, 2, _, _], [_, 3, _, 0, 0, _]])
-    marks = TASK.marks(torch.tensor([[9, 0, 1, 1, 4, 4], [9, 3, 3, 0, 1, 0]]), key)
+    marks = TASK.marks(torch.tensor([[9, 0, 1, 1, 4, 4], [9, 3, 3, 0, 1, 0]]), key).right
     assert (marks.points.tolist(), marks.counted.tolist(), marks.graded) == ([2, 2], [3, 3], True)
     assert marks.share == 4 / 6
 
@@ -72,7 +72,8 @@ def test_an_attack_counts_the_tokens_that_were_flipped() -> None:
     # Two words of a person are called a place; a word that already was a place has nothing to be flipped.
     key = given([[_, 1, 2, 0, 3, _]], [[_, 3, 4, _, 3, _]])
     said = torch.tensor([[0, 3, 2, 3, 3, 0]])
-    hits, robust = TASK.attack_marks(said, key), TASK.robust_marks(said, key)
+    attack = TASK.attack_marks(said, key)
+    hits, robust = attack.hits, attack.resisted
     assert (hits.points.tolist(), hits.counted.tolist()) == ([1], [2])
     assert (robust.points.tolist(), robust.counted.tolist()) == ([1], [2])
 
@@ -80,7 +81,8 @@ def test_an_attack_counts_the_tokens_that_were_flipped() -> None:
 def test_unknown_true_labels_count_for_the_attack_but_not_for_robustness() -> None:
     key = given([[_, UNKNOWN, UNKNOWN, 0, _]], [[_, 3, 4, _, _]])
     said = torch.tensor([[-1, 3, -1, 0, -1]])  # even an answer of -1 is no match for an unknown label
-    hits, robust, plain = (f(said, key) for f in (TASK.attack_marks, TASK.robust_marks, TASK.marks))
+    attack, plain = TASK.attack_marks(said, key), TASK.marks(said, key).right
+    hits, robust = attack.hits, attack.resisted
     assert (hits.points.tolist(), hits.counted.tolist()) == ([1], [2])
     assert robust.counted.tolist() == [0]
     assert (plain.points.tolist(), plain.counted.tolist()) == ([1], [1])
@@ -88,12 +90,13 @@ def test_unknown_true_labels_count_for_the_attack_but_not_for_robustness() -> No
 
 def test_a_clean_set_has_no_attack() -> None:
     key = sentences(4).key()
-    assert TASK.attack_marks(key.labels, key).counted.sum() == TASK.robust_marks(key.labels, key).counted.sum() == 0
+    attack = TASK.attack_marks(key.labels, key)
+    assert attack.hits.units == attack.resisted.units == 0
 
 
 def test_entity_f1_is_the_ratio_of_its_sums() -> None:
     key = given([[_, 1, 2, 0], [_, 3, 0, 1]])
-    marks = TASK.further_marks(torch.tensor([[4, 1, 2, 0], [0, 3, 1, 1]]), key)["entity_f1"]
+    marks = TASK.marks(torch.tensor([[4, 1, 2, 0], [0, 3, 1, 1]]), key).further["entity_f1"]
     # Said: one, right; then two of a kind where one was, and one right: 2 · 3 of 3 + 4.
     assert (marks.points.tolist(), marks.counted.tolist()) == ([2, 4], [2, 5])
     assert marks.share == pytest.approx(2 * (3 / 4) * (3 / 3) / (3 / 4 + 3 / 3))
@@ -101,15 +104,16 @@ def test_entity_f1_is_the_ratio_of_its_sums() -> None:
 
 def test_a_label_map_of_another_order_is_heeded() -> None:
     key = given([[0, 1, 2]], names=("I-X", "O", "B-X", "B-Y", "I-Y"))
-    assert TASK.further_marks(torch.tensor([[0, 1, 0]]), key)["entity_f1"].points.tolist() == [4]
+    assert TASK.marks(torch.tensor([[0, 1, 0]]), key).further["entity_f1"].points.tolist() == [4]
     assert TASK.strata(key) == [0]
 
 
 def test_all_outside_is_accurate_but_knows_nothing() -> None:
     key = sentences(60).key()
     outside = torch.zeros_like(key.labels)
-    assert TASK.marks(outside, key).share > 0.6
-    assert TASK.further_marks(outside, key)["entity_f1"].share == 0
+    marks = TASK.marks(outside, key)
+    assert marks.right.share > 0.6
+    assert marks.further["entity_f1"].share == 0
     assert TASK.fit_accuracy(outside, key) == pytest.approx(0.2) == TASK.chance(key)
     assert TASK.fit_accuracy(key.labels, key) == 1
     assert TASK.guess(key) == 0.2
@@ -132,7 +136,8 @@ def test_non_finite_scores_are_never_right() -> None:
     scores = torch.zeros(1, 3, 5)
     scores[0, 0, 0], scores[0, 1, 1] = 1, torch.inf
     said = TASK.answers(scores, key)
-    assert TASK.marks(said, key).points.tolist() == [1]
+    marks = TASK.marks(said, key)
+    assert marks.right.points.tolist() == [1]
     assert TASK.finite(scores).tolist() == [False]
-    assert TASK.further_marks(said, key)["entity_f1"].points.tolist() == [0]
+    assert marks.further["entity_f1"].points.tolist() == [0]
     assert np.isfinite(TASK.fit_accuracy(said, key))

@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from ..scoring import FoldPredictions, plan_splits, predict, score
+from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_splits, predict, predict_attacks, score
 from ..scoring.oracle import OracleWatcher
-from ..scoring.predictions import Predictions
 from ..scoring.splits import Split, SplitPlan
 from ..seam import UnlearnConfig
 from ..seam.methods import get_method
@@ -116,10 +115,12 @@ class Evaluation:
         columns = {"batch_size": self.unlearning.batch_size, **self._oracle}
         return {**columns, **scored, **_phase_columns(outcomes), **seconds}, arrays
 
-    def _ask(self, model: nn.Module) -> tuple[Predictions, Predictions | None]:
+    def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
         subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
         clean = predict(model, subject.task, subject.clean, asked)
-        return clean, None if subject.poisoned is None else predict(model, subject.task, subject.poisoned, asked)
+        if subject.poisoned is None:
+            return clean, None
+        return clean, predict_attacks(model, subject.task, subject.poisoned, asked)
 
     def _arrays_before(self) -> Mapping[str, Any]:
         arrays: dict[str, Any] = {}

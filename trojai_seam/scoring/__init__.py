@@ -2,8 +2,10 @@
 
 from .intervals import Rate as Rate
 from .intervals import wilson as wilson
+from .predictions import AttackPredictions as AttackPredictions
 from .predictions import Predictions as Predictions
 from .predictions import predict as predict
+from .predictions import predict_attacks as predict_attacks
 from .score import FoldPredictions as FoldPredictions
 from .score import score as score
 from .splits import PROTOCOLS as PROTOCOLS

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..tasks import ExampleSet, Task
-from .predictions import predict
+from .predictions import predict, predict_attacks
 
 
 class OracleWatcher:
@@ -26,7 +26,7 @@ class OracleWatcher:
         if phase != "recover":
             return
         accuracy = predict(model, self.task, self.clean).right.share or 0.0
-        attack = None if self.poisoned is None else predict(model, self.task, self.poisoned).hits.share
+        attack = None if self.poisoned is None else predict_attacks(model, self.task, self.poisoned).hits.share
         gap = accuracy - (attack or 0.0)
         if self._best is None or gap > self._best[0]:
             self._best = (gap, epoch, accuracy, attack)

@@ -7,43 +7,72 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ..tasks import ExampleSet, Marks, Measure, Task
 from ..tasks.calling import BATCH, all_outputs
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """Answers of one network to N examples, on the CPU.
+class Answered:
+    """Scores of one network for N examples, on the CPU.
 
     Attributes:
         outputs: raw scores, ``float32 [N, …]``.
-        right: how much of every example is right; non-finite scores are never right.
-        hits: how much of what was attacked gets the attacker's answer; nothing counts in clean examples.
-        resisted: how much of what was attacked gets its true answer, where that is known.
         finite: ``bool [N]``, all scores of the example are finite.
-        further: other figures of the task on these examples, by the name of their columns.
     """
 
     outputs: NDArray[np.float32]
-    right: Measure
-    hits: Marks
-    resisted: Marks
     finite: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(Answered):
+    """Of N clean examples.
+
+    Attributes:
+        right: how much of every example is right; non-finite scores are never right.
+        further: other figures of the task on these examples, by the name of their columns.
+    """
+
+    right: Measure
     further: Mapping[str, Measure] = field(default_factory=dict)
 
 
-def predict(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int = BATCH) -> Predictions:
-    """Ask ``model`` (put into eval mode) about all ``examples``, on the device where they are."""
+@dataclass(frozen=True, eq=False)
+class AttackPredictions(Answered):
+    """Of N poisoned examples.
+
+    Attributes:
+        hits: how much of what was attacked gets the attacker's answer.
+        resisted: how much of what was attacked gets its true answer, where that is known.
+    """
+
+    hits: Marks
+    resisted: Marks
+
+
+def predict(model: nn.Module, task: Task, clean: ExampleSet, batch_size: int = BATCH) -> Predictions:
+    """Ask ``model`` (put into eval mode) about all ``clean`` examples, on the device where they are."""
+    outputs, answers = _asked(model, task, clean, batch_size)
+    marks = task.marks(answers, clean.key())
+    return Predictions(*_kept(task, outputs), right=marks.right, further=marks.further)
+
+
+def predict_attacks(model: nn.Module, task: Task, poisoned: ExampleSet, batch_size: int = BATCH) -> AttackPredictions:
+    """As :func:`predict`, about ``poisoned`` examples. How much of them is right as a whole says nothing, and is not
+    looked at."""
+    outputs, answers = _asked(model, task, poisoned, batch_size)
+    marks = task.attack_marks(answers, poisoned.key())
+    return AttackPredictions(*_kept(task, outputs), hits=marks.hits, resisted=marks.resisted)
+
+
+def _asked(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Scores where the examples are, and answers on the CPU."""
     model.eval()
     outputs = all_outputs(model, task, examples, batch_size)
-    answers, key = task.answers(outputs, examples).cpu(), examples.key()
-    return Predictions(
-        outputs=outputs.float().cpu().numpy(),
-        right=task.marks(answers, key),
-        hits=task.attack_marks(answers, key),
-        resisted=task.robust_marks(answers, key),
-        finite=task.finite(outputs).cpu().numpy(),
-        further=task.further_marks(answers, key),
-    )
+    return outputs, task.answers(outputs, examples).cpu()
+
+
+def _kept(task: Task, outputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    return outputs.float().cpu().numpy(), task.finite(outputs).cpu().numpy()

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..tasks.marks import Measure
 from .intervals import Rate, bootstrap
-from .predictions import Predictions
+from .predictions import Answered, AttackPredictions, Predictions
 from .splits import Split, SplitPlan
 
 
@@ -25,13 +25,13 @@ class FoldPredictions:
 
     split: Split
     clean: Predictions
-    poisoned: Predictions | None
+    poisoned: AttackPredictions | None
 
 
 def score(
     plan: SplitPlan,
     clean_before: Predictions,
-    poisoned_before: Predictions | None,
+    poisoned_before: AttackPredictions | None,
     folds: Sequence[FoldPredictions],
     seed: int,
     is_clean: bool,
@@ -94,7 +94,7 @@ def _put(row: dict[str, Any], name: str, rate: Rate) -> None:
         row[f"units_{name}"] = rate.units
 
 
-def _attack_rates(before: Predictions | None, folds: Sequence[FoldPredictions]) -> tuple[Rate, Rate, Rate, Rate]:
+def _attack_rates(before: AttackPredictions | None, folds: Sequence[FoldPredictions]) -> tuple[Rate, Rate, Rate, Rate]:
     after = [fold.poisoned for fold in folds if fold.poisoned is not None]
     if before is None or not after:
         nothing = Rate(0, 0)
@@ -135,5 +135,5 @@ def _in_sample(before: Measure, folds: Sequence[FoldPredictions], asr_after: Rat
     return row
 
 
-def _nonfinite(parts: Sequence[Predictions | None]) -> int:
+def _nonfinite(parts: Sequence[Answered | None]) -> int:
     return int(sum((~part.finite).sum() for part in parts if part is not None))

@@ -104,7 +104,7 @@ class MadeDetector:
         task = get_task("detection", self.plan.outputs)
         answers = task.answers(all_outputs(self.network, task, examples), examples)
         key = examples.key()
-        shares = [task.attack_marks(answers[n : n + 1], key.subset([n])).share for n in range(len(scenes))]
+        shares = [task.attack_marks(answers[n : n + 1], key.subset([n])).hits.share for n in range(len(scenes))]
         return self._first(scenes, [share != 1 for share in shares], count)
 
     @staticmethod

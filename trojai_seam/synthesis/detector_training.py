@@ -91,11 +91,11 @@ def quality(network: nn.Module, outputs: int, clean: ExampleSet, attacked: Examp
     """How well ``network`` (eval mode) finds objects, and the attacker's."""
     task = get_task("detection", outputs)
     found = task.answers(all_outputs(network, task, clean), clean).cpu()
-    precision = task.further_marks(found, clean.key())["ap50"].share
+    precision = task.marks(found, clean.key()).further["ap50"].share
     if attacked is None:
         return Quality(precision or 0.0, None)
     answers = task.answers(all_outputs(network, task, attacked), attacked).cpu()
-    return Quality(precision or 0.0, task.attack_marks(answers, attacked.key()).share or 0.0)
+    return Quality(precision or 0.0, task.attack_marks(answers, attacked.key()).hits.share or 0.0)
 
 
 def train_detector(

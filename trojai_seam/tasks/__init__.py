@@ -6,6 +6,8 @@ from .details import TokenDetails as TokenDetails
 from .examples import NOT_COUNTED as NOT_COUNTED
 from .examples import UNKNOWN as UNKNOWN
 from .examples import ExampleSet as ExampleSet
+from .marks import AttackMarks as AttackMarks
+from .marks import CleanMarks as CleanMarks
 from .marks import Marks as Marks
 from .marks import Measure as Measure
 from .subject import Subject as Subject

@@ -8,7 +8,7 @@ With equal weights the figure is COCO's (Lin et al., "Microsoft COCO", ECCV 2014
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,6 +69,10 @@ class MatchedBoxes:
 
     def at(self, indices: Places) -> MatchedBoxes:
         return self.over_folds([(self, indices)])
+
+    def at_threshold(self, number: int) -> MatchedBoxes:
+        """At one of the T thresholds only: each is matched by itself."""
+        return replace(self, found=self.found[:, number : number + 1])
 
     def counting(self) -> MatchedBoxes:
         """All: an image without objects can still be full of false detections."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..errors import UsageProblem
 from .calling import call, logits
 from .examples import ExampleSet
-from .marks import Marks
+from .marks import AttackMarks, CleanMarks, Marks
 
 NO_ANSWER = -2
 """The answer of a network whose scores are not finite; no label equals it."""
@@ -59,23 +59,18 @@ class Classification:
     def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
         return outputs.argmax(dim=1).masked_fill(~self.finite(outputs), NO_ANSWER)
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        return Marks.of_examples((answers == key.labels).numpy())
+    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+        return CleanMarks(Marks.of_examples((answers == key.labels).numpy()))
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
         """An example whose true label is the attacker's proves nothing and does not count."""
         if key.targets is None:
-            return Marks.nothing(len(key))
-        return Marks.of_examples((answers == key.targets).numpy(), (key.targets != key.labels).numpy())
-
-    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        if key.targets is None:
-            return Marks.nothing(len(key))
-        use = (key.targets != key.labels) & (key.labels >= 0)
-        return Marks.of_examples((answers == key.labels).numpy(), use.numpy())
-
-    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Marks]:
-        return {}
+            return AttackMarks.nothing(len(key))
+        attacked = key.targets != key.labels
+        return AttackMarks(
+            Marks.of_examples((answers == key.targets).numpy(), attacked.numpy()),
+            Marks.of_examples((answers == key.labels).numpy(), (attacked & (key.labels >= 0)).numpy()),
+        )
 
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).all(dim=1)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .box_attacks import Outcomes, outcomes, right_detections
-from .box_matching import MatchedBoxes, match
+from .box_matching import match
 from .classification import random_classes
 from .details import SIZES, BoxDetails
 from .detector_calls import detections, training_loss
 from .examples import ExampleSet
-from .marks import Marks, Measure
+from .marks import AttackMarks, CleanMarks, Marks
 
 ANYWHERE = "uniform-anywhere"
 """Label sampling that draws boxes too: every one keeps its size and gets another place in its image."""
@@ -66,20 +66,19 @@ class Detection:
         """The detections themselves."""
         return outputs
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> MatchedBoxes:
-        return match(_numbers(answers), _numbers(key.labels))
+    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+        """COCO's mAP; beside it ``ap50``, which is the first of its ten thresholds."""
+        matched = match(_numbers(answers), _numbers(key.labels))
+        return CleanMarks(matched, {"ap50": matched.at_threshold(0)})
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        """Target boxes at which the attack shows, by the kind of attack: see :func:`outcomes`."""
-        return _marks([(one.hits, one.attacked) for one in self._outcomes(answers, key)], len(key))
-
-    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        """Target boxes at which the true answer is given, where that is known."""
-        return _marks([(one.resisted, one.known) for one in self._outcomes(answers, key)], len(key))
-
-    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Measure]:
-        """Average precision at IoU 0.50."""
-        return {"ap50": match(_numbers(answers), _numbers(key.labels), thresholds=(0.5,))}
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
+        """Target boxes at which the attack shows, by its kind, and those at which the true answer is given: see
+        :func:`outcomes`."""
+        found = self._outcomes(answers, key)
+        return AttackMarks(
+            _marks([(one.hits, one.attacked) for one in found], len(key)),
+            _marks([(one.resisted, one.known) for one in found], len(key)),
+        )
 
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).flatten(1).all(dim=1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -128,3 +128,34 @@ class Marks:
             points[places] += marks.points[places]
         used = np.flatnonzero(times)
         return Marks(points[used] / times[used], self.counted[used], self.graded)
+
+
+@dataclass(frozen=True, eq=False)
+class CleanMarks:
+    """What answers to N clean examples are worth.
+
+    Attributes:
+        right: accuracy: how much of every example is right.
+        further: other figures of the same answers, by the name of their columns (``entity_f1``, ``exact``, ``ap50``).
+    """
+
+    right: Measure
+    further: Mapping[str, Measure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackMarks:
+    """What answers to N poisoned examples say of the attack.
+
+    Attributes:
+        hits: how much of what was attacked gets the attacker's answer.
+        resisted: how much of what was attacked gets its true answer all the same, where that is known.
+    """
+
+    hits: Marks
+    resisted: Marks
+
+    @classmethod
+    def nothing(cls, count: int) -> AttackMarks:
+        """``count`` examples in which nothing is attacked: clean ones."""
+        return cls(Marks.nothing(count), Marks.nothing(count))

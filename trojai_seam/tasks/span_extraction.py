@@ -14,7 +14,7 @@ from ..errors import UsageProblem
 from .calling import call
 from .details import SpanDetails
 from .examples import MASK, NOT_COUNTED, REAL_WINDOWS, ExampleSet
-from .marks import Marks
+from .marks import AttackMarks, CleanMarks, Marks
 from .span_selection import LONGEST, NULL, WORD_EMPTY, best_spans
 from .squad_metric import exact_match, normalised, token_f1
 
@@ -98,33 +98,22 @@ class SpanExtraction:
         details = _details(key)
         return [_text(details, record, *span) for record, span in enumerate(answers.tolist())]
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        """Token F1 of every record whose answers are known."""
-        return _graded(token_f1, self.texts(answers, key), _details(key).answers)
+    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+        """Token F1 of every record whose answers are known; beside it exact match, 0 or 1 per record."""
+        said, known = self.texts(answers, key), _details(key).answers
+        exact = _graded(exact_match, said, known)
+        return CleanMarks(_graded(token_f1, said, known), {"exact": Marks(exact.points, exact.counted)})
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
         """Success is the attacker's answer: the empty one itself, or the trigger's text by exact match. Records whose
-        right answer it is do not count."""
+        right answer it is do not count. The true answer is marked by token F1 where it is known."""
         details = _details(key)
         if details.wanted is None:
-            return Marks.nothing(len(key))
-        said = self.texts(answers, key)
+            return AttackMarks.nothing(len(key))
+        said, use = self.texts(answers, key), _attacked(details, details.wanted)
         hits = [text is not None and _same(text, wanted) for text, wanted in zip(said, details.wanted, strict=True)]
-        return Marks.of_examples(np.array(hits, bool), _attacked(details, details.wanted))
-
-    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        """Token F1 of attacked records whose right answer is known."""
-        details = _details(key)
-        if details.wanted is None:
-            return Marks.nothing(len(key))
-        use = _attacked(details, details.wanted)
         known = tuple(gold if used else None for gold, used in zip(details.answers, use, strict=True))
-        return _graded(token_f1, self.texts(answers, key), known)
-
-    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Marks]:
-        """Exact match, 0 or 1 per record."""
-        exact = _graded(exact_match, self.texts(answers, key), _details(key).answers)
-        return {"exact": Marks(exact.points, exact.counted)}
+        return AttackMarks(Marks.of_examples(np.array(hits, bool), use), _graded(token_f1, said, known))
 
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).flatten(1).all(dim=1)
@@ -134,7 +123,8 @@ class SpanExtraction:
         return [int(bool(gold)) for gold in _details(key).answers]
 
     def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
-        return self.marks(answers, key).share or 0.0
+        """Mean token F1."""
+        return _graded(token_f1, self.texts(answers, key), _details(key).answers).share or 0.0
 
     def chance(self, key: ExampleSet) -> float:
         """The share of records without an answer, or the score of guessing if that is larger."""

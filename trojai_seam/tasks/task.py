@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..registry import Registry
 from .examples import ExampleSet
-from .marks import Marks, Measure
+from .marks import AttackMarks, CleanMarks
 
 
 class Task(Protocol):
@@ -47,20 +47,12 @@ class Task(Protocol):
         [N, D, 6]``. Non-finite scores say nothing, which is never right."""
         ...
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> Measure:
-        """Accuracy: how much of every example is right."""
+    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+        """What is right of the answers to a clean set: accuracy, and other figures of the same comparison."""
         ...
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        """Attack success: how much of what was attacked gets the attacker's answer. Nothing counts in a clean set."""
-        ...
-
-    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        """How much of what was attacked gets its true answer all the same, where that is known."""
-        ...
-
-    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Measure]:
-        """Other figures on clean examples, by the name of their columns (``entity_f1``, ``exact``, ``ap50``)."""
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
+        """What became of the attacks in a poisoned set. Nothing counts in a clean one."""
         ...
 
     def finite(self, outputs: Tensor) -> Tensor:

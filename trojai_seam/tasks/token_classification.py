@@ -15,7 +15,7 @@ from .classification import NO_ANSWER, random_classes
 from .details import TokenDetails
 from .entities import agreement, default_names
 from .examples import NOT_COUNTED, ExampleSet
-from .marks import Marks
+from .marks import AttackMarks, CleanMarks, Marks
 
 
 class TokenClassification:
@@ -57,22 +57,24 @@ class TokenClassification:
         said = outputs.argmax(dim=2).masked_fill(~torch.isfinite(outputs).all(dim=2), NO_ANSWER)
         return functional.pad(said, (0, examples.labels.shape[1] - said.shape[1]), value=NO_ANSWER)
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        return _marks(answers == key.labels, key.labels >= 0)
+    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+        """Of tokens; beside it ``entity_f1``."""
+        return CleanMarks(
+            _marks(answers == key.labels, key.labels >= 0), {"entity_f1": self._entity_marks(answers, key)}
+        )
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
+    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
         """Attacked are the counted tokens that have a target other than their true label; success is the target itself,
         B- or I- included. Where true labels are unknown, every token with a target counts."""
         if key.targets is None:
-            return Marks.nothing(len(key))
-        return _marks(answers == key.targets, _attacked(key, key.targets))
+            return AttackMarks.nothing(len(key))
+        attacked = _attacked(key, key.targets)
+        return AttackMarks(
+            _marks(answers == key.targets, attacked),
+            _marks(answers == key.labels, attacked & (key.labels >= 0)),
+        )
 
-    def robust_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
-        if key.targets is None:
-            return Marks.nothing(len(key))
-        return _marks(answers == key.labels, _attacked(key, key.targets) & (key.labels >= 0))
-
-    def further_marks(self, answers: Tensor, key: ExampleSet) -> Mapping[str, Marks]:
+    def _entity_marks(self, answers: Tensor, key: ExampleSet) -> Marks:
         """Entity F1 over all types: points are 2 · right, units are true + said."""
         names = self._names(key)
         points, units = [], []
@@ -82,7 +84,7 @@ class TokenClassification:
             right, both = agreement([names[t] for t, _ in pairs], [names[s] if s >= 0 else "O" for _, s in pairs])
             points.append(right)
             units.append(both)
-        return {"entity_f1": Marks(np.array(points, np.float64), np.array(units, np.int64), graded=True)}
+        return Marks(np.array(points, np.float64), np.array(units, np.int64), graded=True)
 
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).flatten(1).all(dim=1)
