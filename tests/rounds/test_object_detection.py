@@ -206,13 +206,22 @@ def clean_file(folder: Path, name: str) -> Path:
             lambda f: clean_file(f, "7.png").write_bytes(clean_file(f, "7.png").read_bytes()[:900]),
             "7.png: is not a readable",
         ),
+        (lambda f: clean_file(f, "7.png").write_bytes(b""), "7.png: is not a readable PNG or JPEG image: it is empty"),
+        (lambda f: clean_file(f, "7.png").write_bytes(b"GIF89a"), "PNG or JPEG image: it begins like neither"),
         (lambda f: clean_file(f, "7.json").write_text('[{"bbox": [1, 1, 5, 5], "label": 6}]'), "only classes 0 to 5"),
         (lambda f: Image.new("CMYK", (64, 60)).save(clean_file(f, "7.jpg")), "7.jpg: colour mode CMYK"),
         (lambda f: Image.new("I;16", (64, 60)).save(clean_file(f, "7.png")), "7.png: 16 bits per channel"),
         (lambda f: shutil.rmtree(f / "clean-example-data"), "no clean example; expected *.png, *.jpg, *.jpeg files"),
         (
             lambda f: [path.write_text("[]") for path in (f / "clean-example-data").glob("*.json")],
-            "3 clean images, and no usable box in any of them",
+            "3 clean images, and no usable box in any of them (all side-cars are empty lists); at least one is needed",
+        ),
+        (
+            lambda f: [
+                path.write_text('[{"bbox": {"x1": 1, "y1": 1, "x2": 9, "y2": 9}}]')
+                for path in (f / "clean-example-data").glob("*.json")
+            ],
+            "no usable box in any of them (3 annotations without a label are left out)",
         ),
         (lambda f: (f / "poisoned-example-data" / "70.json").unlink(), "70.png: has no label"),
     ],

@@ -16,7 +16,7 @@ from ..errors import ExampleProblem, TrojaiSeamError, UnsupportedModel, listed
 from ..tasks.calling import all_outputs
 from .messages import fail, say
 from .metaparameters import read_metaparameters
-from .subjects import choose_device, open_for_mitigation, required_folder
+from .subjects import choose_device, named_round, open_for_mitigation, required_folder
 
 RESULTS = "results.json"
 BATCH = 32
@@ -49,6 +49,14 @@ def test(given: argparse.Namespace, options: Mapping[str, str]) -> int:
     return OK
 
 
+def _need_logits(given: argparse.Namespace, task: str) -> None:
+    if task != "classification":
+        raise UnsupportedModel(
+            f"{given.model_filepath}: {task} has no row of logits per example, which is all that test can write; "
+            "use evaluate"
+        )
+
+
 def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
     """Logits by file name, in the order of the names.
 
@@ -57,9 +65,11 @@ def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
     """
     required_folder(given.dataset_dirpath, "--dataset_dirpath")
     device = choose_device(given.device)
+    _, round_config = named_round(given)
+    if round_config.task:  # a round whose models do several things tells it with the model
+        _need_logits(given, round_config.task)
     subject, _ = open_for_mitigation(given, "cpu", needs_labels=False)
-    if subject.task.name != "classification":
-        raise UnsupportedModel(f"{given.model_filepath}: {subject.task.name} has no row of logits per example")
+    _need_logits(given, subject.task.name)
     model = subject.model.to(device)
     batch: Any = given.batch_size or BATCH
     results: dict[str, list[float]] = {}

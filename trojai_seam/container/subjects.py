@@ -160,6 +160,17 @@ def open_given(
     return open_directory(directory, without_labels(round_config), device), False
 
 
+def named_round(given: argparse.Namespace) -> tuple[GivenModel, RoundConfig]:
+    """The model that a line of ``mitigate`` or ``test`` names, and its round; nothing of it is read but its config.
+
+    Raises:
+        TrojaiSeamError: no round is told, or none is called so.
+    """
+    examples, training = given.dataset_dirpath, given.round_training_dataset_dirpath
+    directory = given_model(given.model_filepath, examples, training)
+    return directory, find_round(directory, given.round, training, examples)
+
+
 def open_for_mitigation(
     given: argparse.Namespace, device: str, needs_labels: bool = True
 ) -> tuple[Subject, RoundConfig]:
@@ -169,8 +180,7 @@ def open_for_mitigation(
         TrojaiSeamError: the model or the examples cannot be used.
     """
     examples, training = given.dataset_dirpath, given.round_training_dataset_dirpath
-    directory = given_model(given.model_filepath, examples, training)
-    round_config = find_round(directory, given.round, training, examples)
+    directory, round_config = named_round(given)
     scale = find_scale(given.scale_parameters_filepath, directory.path, directory.path.parent.parent, training)
     subject, _ = open_given(directory, with_examples(round_config, examples, scale), device, needs_labels)
     return subject, round_config

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import ExampleProblem, shown
 
@@ -42,6 +42,9 @@ def read_image(path: Path, mode: str = "RGB") -> Picture:
                 return np.asarray(image.convert(mode), dtype=np.uint8).copy()
     except Image.DecompressionBombError:
         raise ExampleProblem(f"{path}: more than {MOST_PIXELS} pixels, no example image") from None
+    except UnidentifiedImageError:  # whose own words repeat the path
+        found = "it is empty" if path.stat().st_size == 0 else "it begins like neither"
+        raise ExampleProblem(f"{path}: is not a readable PNG or JPEG image: {found}") from None
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError, struct.error, zlib.error) as problem:
         raise ExampleProblem(f"{path}: is not a readable PNG or JPEG image: {shown(problem, 200)}") from None
 

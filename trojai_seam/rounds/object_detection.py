@@ -73,7 +73,10 @@ def read_examples(
         places, kinds = listed(layout["clean"], most=20), listed(f"*{suffix}" for suffix in suffixes)
         raise ExampleProblem(f"{directory.path}: no clean example; expected {kinds} files in one of {places}")
     if not any(example.boxes for example in clean):
-        raise ExampleProblem(f"{directory.path}: {len(clean)} clean images, and no usable box in any of them")
+        raise ExampleProblem(
+            f"{directory.path}: {len(clean)} clean images, and no usable box in any of them "
+            f"({reader.notes or 'all side-cars are empty lists'}); at least one is needed"
+        )
     triggers = () if round_config.poisoned_examples == "none" else read_box_triggers(directory)
     poisoned = _Poisoned(None, None)
     if round_config.poisoned_examples != "none":
