@@ -11,6 +11,8 @@ import torch
 import torch.utils.deterministic
 
 _memory: Any = torch.utils.deterministic
+_WARN = 1
+"""torch's deterministic debug mode in which kernels are deterministic, and say so where they cannot be."""
 
 
 @contextmanager
@@ -27,11 +29,10 @@ def reproducible(threads: int | None = None) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32,
         torch.backends.cudnn.allow_tf32,
         torch.backends.cudnn.benchmark,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_deterministic_debug_mode(),
     )
     try:
-        _apply(before[0] if threads is None else threads, False, False, False, True, True)
+        _apply(before[0] if threads is None else threads, False, False, False, _WARN)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
@@ -39,9 +40,10 @@ def reproducible(threads: int | None = None) -> Iterator[None]:
         _memory.fill_uninitialized_memory = filled
 
 
-def _apply(threads: int, matmul: bool, convolution: bool, benchmark: bool, exact: bool, warn: bool) -> None:
+def _apply(threads: int, matmul: bool, convolution: bool, benchmark: bool, exact: int) -> None:
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = matmul
     torch.backends.cudnn.allow_tf32 = convolution
     torch.backends.cudnn.benchmark = benchmark
-    torch.use_deterministic_algorithms(exact, warn_only=warn)
+    # Not use_deterministic_algorithms, which sets the same, but imports torch's compiler first: a second of every worker.
+    torch.set_deterministic_debug_mode(exact)

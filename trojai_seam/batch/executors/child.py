@@ -34,6 +34,13 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
         device: as torch names it.
         crowded: other processes use the memory of the same device.
     """
+    _work(parent, reports, device, crowded)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # every record is on the disk, and to take all of torch's modules apart would take half a second more
+
+
+def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     _die_with(parent)
     _be_killed_first()
     faulthandler.enable()  # a segfault leaves its Python stack in the log
