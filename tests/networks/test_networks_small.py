@@ -186,6 +186,19 @@ def test_recurrent_heads(kind: type[nn.LSTM], bidirectional: bool, layers: int, 
     assert (facts.architecture, facts.num_classes, facts.input_shape, facts.notes) == (f"{name}Linear", 2, (1, 20), ())
 
 
+def test_an_lstm_of_one_step_was_slow_because_onednn_reordered_its_weights() -> None:
+    network = RecurrentHead(nn.LSTM(32, 8, batch_first=True), 2)
+    steps = {}
+    for length in (1, 2):
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            network(torch.randn(4, length, 32))
+        steps[length] = {event.key for event in seen.key_averages()}
+    assert "aten::mkldnn_rnn_layer" not in steps[1]
+    assert torch.backends.mkldnn.enabled  # type: ignore[truthy-bool]
+    if torch.backends.mkldnn.is_available():
+        assert "aten::mkldnn_rnn_layer" in steps[2]
+
+
 def test_recurrent_head_that_is_not_batch_first(tmp_path: Path) -> None:
     original = RecurrentHead(nn.LSTM(20, 8), 2)
     with pytest.raises(StateMismatch, match="rnn: LSTM has batch_first False in the file, True in the network"):

@@ -45,5 +45,5 @@ def _apply(threads: int, matmul: bool, convolution: bool, benchmark: bool, exact
     torch.backends.cuda.matmul.allow_tf32 = matmul
     torch.backends.cudnn.allow_tf32 = convolution
     torch.backends.cudnn.benchmark = benchmark
-    # Not use_deterministic_algorithms, which sets the same, but imports torch's compiler first: a second of every worker.
+    # use_deterministic_algorithms sets the same, but first imports torch's compiler, which takes a second.
     torch.set_deterministic_debug_mode(exact)
