@@ -126,8 +126,12 @@ def accuracy(network, some, work: dict) -> float | None:
 
 
 def ask(network, inputs):
-    """Scores ``[N, …, C]`` from whatever a network of the rounds returns."""
+    """Scores ``[N, …, C]`` from whatever a network of the rounds returns; of questions ``[N, 2, L]``, start and end."""
+    import torch
+
     result = network(**inputs) if isinstance(inputs, dict) else network(inputs)
+    if hasattr(result, "start_logits"):
+        return torch.stack([result.start_logits, result.end_logits], dim=1)
     scores = getattr(result, "logits", result)
     return next(part for part in scores if part is not None and part.ndim > 1) if isinstance(scores, tuple) else scores
 

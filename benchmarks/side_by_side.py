@@ -4,9 +4,9 @@
 * **plain PyTorch**: ``plain_loop.py``, one process for all models of a core;
 * **ours**: ``evaluate``'s batch runner with a pool of workers.
 
-Each has as many processes at a time as ours has workers, one thread each, and the same fit and held-out examples, of
-which all begin with the same accuracy (checked). Models go in blocks, within which the ways take turns, so that
-whatever else the machine does hits all of them. Seconds per model are each way's own count; models per hour are wall
+Each has as many processes at a time as ours has workers, of ``--threads`` threads (one), and the same fit and held-out
+examples, of which all begin with the same accuracy (checked, but for questions). Models go in blocks, within which the
+ways take turns, so that whatever else the machine does hits all of them. Seconds per model are each way's own count; models per hour are wall
 time, with the start of processes and the writing of records and tables. The ceiling is measured here: the best of a
 matrix product and of convolutions, one process per worker at once, in float32. FLOPs are those that torch counts for
 one step and one evaluation, times how many of them were done; what they divide by is the seconds of forgetting and
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,7 @@ def arguments(description: str | None, dataset: str) -> argparse.ArgumentParser:
     parser.add_argument("--models", type=int, help="only so many")
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each process, of every way")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-epochs", type=int, default=300, help="per phase, of every way (published: 300)")
@@ -73,7 +75,7 @@ def compare(given: argparse.Namespace, round_name: str, entries: Jobs) -> None:
             mine = folder / directory.name
             mine.mkdir()
             jobs[directory.name] = make_job(given, subject, directory, mine, entries)
-            flops[directory.name] = flops_of(subject, len(jobs[directory.name]["fit"]))
+            flops[directory.name] = flops_of(subject, jobs[directory.name]["records"])
         peak = ceiling(given.workers, given.device)
         done: dict[str, dict[str, dict]] = {"authors' style": {}, "plain PyTorch": {}, "ours": {}}
         walls, processor = dict.fromkeys(done, 0.0), dict.fromkeys(done, 0.0)
@@ -90,7 +92,7 @@ def compare(given: argparse.Namespace, round_name: str, entries: Jobs) -> None:
                 processor[way] += sum(os.times()[:4]) - used
                 so_far = f"{way}: {walls[way]:.0f} s, {processor[way]:.0f} s of processor"
                 print(f"block {block + 1}/{given.blocks}, {so_far}", file=sys.stderr, flush=True)
-    report(given, done, walls, processor, flops, peak, {name: len(job["fit"]) for name, job in jobs.items()})
+    report(given, done, walls, processor, flops, peak, jobs)
 
 
 def make_job(given: argparse.Namespace, subject: Subject, directory: Path, folder: Path, entries: Jobs) -> dict:
@@ -99,17 +101,19 @@ def make_job(given: argparse.Namespace, subject: Subject, directory: Path, folde
     strata = subject.task.strata(subject.clean.key())
     splits = plan_splits(strata, "held-out", given.seed, subject.model_id, keep=subject.decided_on)
     split = splits.splits[0]
-    found = entries(subject, directory, folder)
-    return job(
-        directory.resolve() / "model.pt",
-        fit=list(split.fit),
-        held_out=list(split.held_out),
-        num_classes=subject.task.num_classes,
-        device=given.device,
-        max_epochs=given.max_epochs,
-        seed=given.seed,
-        **found,
-    )
+    settings = {"num_classes": subject.task.num_classes, "device": given.device, "seed": given.seed}
+    settings |= {
+        "max_epochs": given.max_epochs,
+        "threads": given.threads,
+        "records": len(split.fit),
+        **entries(subject, directory, folder),
+    }
+    parts = {"fit": list(split.fit), "held_out": list(split.held_out)}
+    if "windows" in settings:  # entries are windows, of which a record has so many
+        ends = list(accumulate(settings["windows"]))
+        spans = [range(end - count, end) for end, count in zip(ends, settings["windows"], strict=True)]
+        parts = {name: [window for record in part for window in spans[record]] for name, part in parts.items()}
+    return job(directory.resolve() / "model.pt", **parts, **settings)
 
 
 # Ways -----------------------------------------------------------------------------------------------------------------
@@ -176,6 +180,7 @@ def run_ours(given: argparse.Namespace, round_name: str, jobs: dict[str, dict], 
         device=given.device,
         executor="pool",
         workers=given.workers,
+        threads=given.threads,
         seed=given.seed,
         ids=tuple(jobs),
     )
@@ -272,15 +277,18 @@ def fastest(device: str) -> float:
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def report(given, done, walls, processor, flops, peak: float, fit: dict[str, int]) -> None:
-    count = len(fit)
-    print(f"{count} models, {given.workers} processes of one thread, {given.device}, torch {torch.__version__}, ")
+def report(given, done, walls, processor, flops, peak: float, jobs: dict[str, dict]) -> None:
+    count = len(jobs)
+    print(f"{count} models, {given.workers} processes, threads of each: {given.threads}, ", end="")
+    print(f"{given.device}, torch {torch.__version__}, ")
     print(f"at most {given.max_epochs} epochs per phase, ours with {given.set or 'nothing else'}; ", end="")
     print(f"ceiling measured beside: {peak:.0f} GFLOP/s\n")
     print(
-        "| way | models/h | ours is | " + " | ".join(f"{part}, s" for part in PARTS) + " | epochs | GFLOP/s | share |"
+        "| way | models/h | ours is | CPU s/model | ours is | "
+        + " | ".join(f"{part}, s" for part in PARTS)
+        + " | epochs | GFLOP/s | share |"
     )
-    print("|---|---|---|" + "---|" * (len(PARTS) + 3))
+    print("|---|---|---|---|---|" + "---|" * (len(PARTS) + 3))
     hours = {way: count / wall * 3600 for way, wall in walls.items()}
     for way, found in done.items():
         parts = [sum(one["seconds"].get(part, 0.0) for one in found.values()) / count for part in PARTS]
@@ -304,7 +312,9 @@ def report(given, done, walls, processor, flops, peak: float, fit: dict[str, int
         memory = max(one["peak_mib"] for one in found.values())
         shown = " | ".join(f"{figure:.3f}" for figure in (*accuracies, *attacks, fidelity))
         print(f"| {way} | {shown} | {memory:.0f} |")
-    for name in fit:
+    for name, one in jobs.items():
+        if "windows" in one:
+            continue  # places there, token F1 here
         begun = {round(found[name]["acc_before"], 6) for found in done.values()}
         if len(begun) != 1:
             print(f"\n{name}: the ways do not begin with the same accuracy: {sorted(begun)}")
