@@ -4,14 +4,15 @@
 * **plain PyTorch**: ``plain_loop.py``, one process for all models of a core;
 * **ours**: ``evaluate``'s batch runner with a pool of workers.
 
-Each has as many processes at a time as ours has workers, of ``--threads`` threads (one), and the same fit and held-out
-examples, of which all begin with the same accuracy (checked, but for questions). Models go in blocks, within which the
-ways take turns, so that whatever else the machine does hits all of them. Seconds per model are each way's own count; models per hour are wall
-time, with the start of processes and the writing of records and tables. The ceiling is measured here: the best of a
-matrix product and of convolutions, one process per worker at once, in float32. FLOPs are those that torch counts for
-one step and one evaluation, times how many of them were done; what they divide by is the seconds of forgetting and
-recovering. Processor seconds per model count every process of a way from its start: on a machine that does other things
-too they are what to compare, and 7200 over them is the models per hour that two free cores would do.
+Each has as many processes at a time as ours has workers, of ``--threads`` threads (one), and the same fit and held-
+out examples, of which all begin with the same accuracy (checked, but for questions). Models go in blocks, within
+which the ways take turns, so that whatever else the machine does hits all of them. Seconds per model are each way's
+own count; models per hour are wall time, with the start of processes and the writing of records and tables. The
+ceiling is measured here: the best of a matrix product and of convolutions, one process per worker at once, in
+float32. FLOPs are those that torch counts for one step and one evaluation, times how many of them were done; what
+they divide by is the seconds of forgetting and recovering. Processor seconds per model count every process of a way
+from its start: on a machine that does other things too they are what to compare, and 7200 over them is the models per
+hour that two free cores would do.
 """
 
 from __future__ import annotations
