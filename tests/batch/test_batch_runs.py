@@ -173,7 +173,7 @@ def test_a_model_that_is_replaced_while_it_is_read_is_a_failed_row(small, tmp_pa
     monkeypatch.setattr(opening, "file_sha256", swapped)
     results = run(small, tmp_path / "a", limit=1)
     assert results["error_kind"].tolist() == ["refused-file"]
-    assert "was replaced or changed while it was being read" in results["error"][0]
+    assert "was truncated or replaced while it was being read" in results["error"][0]
 
 
 def test_a_run_ends_when_too_many_models_failed(small, tmp_path, capsys):

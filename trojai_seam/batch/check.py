@@ -1,7 +1,7 @@
 """``evaluate --check``: can every model be read and is its network known? Asked before an hour of GPU is spent.
 
 Only the inert reader works here, on all cores, without torch: weights are not loaded and examples not decoded. Readers
-are processes of their own, so that even one that a file brings down (a disk error under a mapped file) is one finding.
+are processes of their own, so that even one that dies over a file (of memory, of a fault in a library) is one finding.
 """
 
 from __future__ import annotations

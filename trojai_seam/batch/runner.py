@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..errors import RunDirectoryProblem, TooManyFailures, listed
+from ..errors import RefusedArchive, RunDirectoryProblem, TooManyFailures, listed
 from ..networks import load_user_networks
 from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_round
 from ..rounds.adapters import ADAPTERS
@@ -203,7 +203,10 @@ def _was_swapped(directory: ModelDirectory, row: Mapping[str, Any]) -> bool:
     size or time of the file say that it may be."""
     if row["status"] != "done" or row.get("model_stamp") in (None, model_stamp(directory.model_path)):
         return False
-    return directory.model_path.is_file() and file_sha256(directory.model_path) != row.get("model_sha256")
+    try:
+        return file_sha256(directory.model_path) != row.get("model_sha256")
+    except RefusedArchive:
+        return False  # gone, empty, or out of reach for now: no reason to throw a good row away
 
 
 def _teach(path: str | Path | None) -> str:

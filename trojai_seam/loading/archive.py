@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Final, Literal
 from ..errors import RefusedArchive
 from .budget import Budget
 from .legacy_container import read_legacy
-from .mapped import map_file, release
-from .nodes import Inert, StorageRef
+from .model_file import Identity, ModelFile, Record
+from .nodes import Inert
 from .pickle_reader import PickleReader
 from .zip_container import read_zip
 
@@ -31,60 +30,75 @@ _NOT_SUPPORTED: Final[tuple[tuple[bytes, str], ...]] = (
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a file holds, with the map of the file that its tensors are copied from.
+    """What a file holds, and where in it its tensors lie. The file itself is closed.
 
     Attributes:
-        starts: byte offset of every storage, by storage key.
         globals: every name that the pickles mention.
+        storages: every storage by its key.
+        unchecked: records of a zip archive whose checksums were not compared yet.
     """
 
     path: Path
+    identity: Identity
     format: Literal["zip", "legacy"]
     root: Inert
     globals: tuple[str, ...]
-    starts: dict[str, int]
-    data: mmap.mmap
+    storages: dict[str, Record]
+    unchecked: set[Record]
 
-    def view(self, storage: StorageRef, start: int, stop: int) -> memoryview:
-        """The raw little-endian bytes ``start`` to ``stop`` of ``storage``, read-only and not copied. Close it."""
-        base = self.starts[storage.key]
-        return memoryview(self.data)[base + start : base + stop]
+    def open(self) -> ModelFile:
+        """The file again.
 
-    def release(self, storage: StorageRef, start: int, stop: int) -> None:
-        """Let go of the memory behind :meth:`view`; reading it again is slower, not wrong."""
-        base = self.starts[storage.key]
-        release(self.data, base + start, base + stop)
+        Raises:
+            RefusedArchive: it is another one now, or cannot be read.
+        """
+        return ModelFile(self.path, self.identity)
+
+    def check_rest(self, file: ModelFile) -> None:
+        """Compare all checksums that were not compared yet.
+
+        Raises:
+            RefusedArchive: a record is damaged.
+        """
+        for record in sorted(self.unchecked, key=lambda record: record.start):
+            file.check_record(record)
+            self.unchecked.discard(record)
 
 
-def open_archive(path: str | PathLike[str], budget: Budget) -> Contents:
+def open_archive(path: str | PathLike[str], budget: Budget, defer_checksums: bool = False) -> Contents:
     """Read the pickles of the file at ``path`` and check the place and size of every storage.
 
+    With ``defer_checksums``, those of the storages are left to whoever reads them.
+
     Raises:
-        RefusedArchive: the file cannot be read, is not one of ``torch.save``, is damaged, hostile or beyond ``budget``.
+        RefusedArchive: the file cannot be read, is not one of ``torch.save``, is damaged, hostile or beyond ``budget``,
+            or changes meanwhile.
     """
     path = Path(path)
-    data = map_file(path)
     try:
-        reader = PickleReader(path, data, budget)
-        if data[:4] == b"PK\x03\x04":
-            root, starts = read_zip(path, data, budget, reader)
-        elif data[:1] == b"\x80" and not _is_safetensors(data):
-            root, starts = read_legacy(path, data, budget, reader)
-        else:
-            raise RefusedArchive(path, _what_else(data))
+        with ModelFile(path) as file:
+            reader = PickleReader(file, budget)
+            head = file.read(0, min(file.size, 512))
+            form: Literal["zip", "legacy"] = "zip" if head.startswith(b"PK\x03\x04") else "legacy"
+            if form == "zip":
+                root, storages, unchecked = read_zip(file, budget, reader, defer_checksums)
+            elif head.startswith(b"\x80") and not _is_safetensors(head, file.size):
+                root, storages = read_legacy(file, reader)
+                unchecked = set()
+            else:
+                raise RefusedArchive(path, _what_else(head, file.size))
+            names = tuple(sorted(reader.globals))
+            return Contents(path, file.identity, form, root, names, storages, unchecked)
     except MemoryError:
         raise RefusedArchive(path, "not enough memory to read it") from None
-    form: Literal["zip", "legacy"] = "zip" if data[:2] == b"PK" else "legacy"
-    return Contents(path, form, root, tuple(sorted(reader.globals)), starts, data)
 
 
-def _is_safetensors(data: mmap.mmap) -> bool:
+def _is_safetensors(head: bytes, size: int) -> bool:
     """Whether the file begins with the length of a JSON header and that header."""
-    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data)
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size
 
 
-def _what_else(data: mmap.mmap) -> str:
-    head = data[:512]
+def _what_else(head: bytes, size: int) -> str:
     for signature, meaning in _NOT_SUPPORTED:
         if head.startswith(signature):
             return meaning
@@ -92,7 +106,7 @@ def _what_else(data: mmap.mmap) -> str:
         return "a tar archive (the format of PyTorch 0.1, or a packed folder), which is not supported"
     if head[:2] == b"PK":
         return "an empty or spanned zip archive, not a file of torch.save"
-    if _is_safetensors(data):
+    if _is_safetensors(head, size):
         return "a safetensors file, not a file of torch.save"
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):

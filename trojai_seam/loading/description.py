@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from ..errors import RefusedArchive, shown
+from ..errors import shown
 from .budget import Budget
 from .names import is_stdlib
 from .nodes import Call, DictNode, Inert, SetNode, TensorRef
@@ -35,11 +33,10 @@ def describe(
     unique = {(ref.storage.key, ref.offset, ref.size, ref.stride): ref for ref in trained}
     dtypes = Counter(ref.dtype for ref in refs.values())
     classes = Counter(node.class_path for node in model.modules.values())
-    size, digest = _fingerprint(model.path)
     facts: dict[str, Any] = {
         "path": str(model.path),
-        "file_bytes": size,
-        "sha256": digest,
+        "file_bytes": model.file_bytes,
+        "sha256": model.sha256(),
         "format": model.format,
         "kind": model.kind,
         "class_path": model.class_path,
@@ -109,13 +106,3 @@ def _kind_of(node: Inert) -> str:
     if isinstance(node, SetNode):
         return f"a set of {len(node.items)} values"
     return f"a value of type {type(node).__name__}"
-
-
-def _fingerprint(path: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of the file."""
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return file.tell(), digest
-    except OSError as problem:
-        raise RefusedArchive(path, f"cannot be read: {problem.strerror or problem}") from None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
-from pathlib import Path
 from typing import Final
 
 from ..errors import RefusedArchive, shown
-from .budget import Budget
+from .model_file import ModelFile, Record
 from .nodes import DictNode, Inert
 from .pickle_reader import PickleReader
 
@@ -17,16 +15,16 @@ _PROTOCOL: Final = 1001
 _COUNT: Final = struct.Struct("<q")
 
 
-def read_legacy(path: Path, data: mmap.mmap, budget: Budget, reader: PickleReader) -> tuple[Inert, dict[str, int]]:
+def read_legacy(file: ModelFile, reader: PickleReader) -> tuple[Inert, dict[str, Record]]:
     """Read all five pickles and find all storages.
 
     Returns:
-        The root node, and the byte offset of every storage in the file, by storage key.
+        The root node, and every storage by its key.
 
     Raises:
         RefusedArchive: not such a file, or damaged, truncated or hostile.
     """
-    total = len(data)
+    path, total = file.path, file.size
     magic, at = reader.read(0, total, "the first pickle")
     if type(magic) is not int or magic != _MAGIC:
         raise RefusedArchive(path, "a plain Python pickle, not a file of torch.save; it was not loaded")
@@ -42,19 +40,20 @@ def read_legacy(path: Path, data: mmap.mmap, budget: Budget, reader: PickleReade
     names = [key for key in keys if isinstance(key, str)]
     if len(names) != len(keys) or len(set(names)) != len(names) or set(names) != set(reader.storages):
         raise RefusedArchive(path, "the storages listed are not those that the model uses", f"byte {at}")
-    spans: dict[str, int] = {}
+    records: dict[str, Record] = {}
     for key in names:
         storage = reader.storages[key]
         if at + _COUNT.size + storage.nbytes > total:
             left = max(0, total - at - _COUNT.size)
             problem = f"truncated: storage {shown(key, 40)} needs {storage.nbytes} bytes, {left} are left"
             raise RefusedArchive(path, problem, f"byte {at}")
-        (numel,) = _COUNT.unpack_from(data, at)
+        (numel,) = _COUNT.unpack(file.read(at, at + _COUNT.size))
         if numel != storage.numel:
             problem = f"storage {shown(key, 40)} holds {numel} elements, but the model describes {storage.numel}"
             raise RefusedArchive(path, problem, f"byte {at}")
-        spans[key] = at + _COUNT.size
-        at = spans[key] + storage.nbytes
+        at += _COUNT.size
+        records[key] = Record(key, at, storage.nbytes, None)
+        at += storage.nbytes
     if at != total:
         raise RefusedArchive(path, f"{total - at} bytes follow the last storage", f"byte {at}")
-    return root, spans
+    return root, records

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from .budget import Budget
 from .nodes import Call, DictNode, Inert, Instance, Objection, SetNode, deeper_than
-
-_MARK: Final = object()
 
 
 class NodeStack:
     """The data half of the pickle machine: values and containers. Every misuse raises :class:`Objection`.
 
     What is spent of ``budget`` stays spent over several pickles; :meth:`clear` empties the rest between them.
+
+    Attributes:
+        push_known: put a constant on the stack, which costs nothing but its instruction.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._nodes, self._text = budget.nodes, budget.text_bytes
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all values, marks and memo entries."""
         self._values: list[Inert] = []
-        self._marks = 0
+        self._groups: list[int] = []  # how many values there were when each open group began
+        self._floor = 0  # the last of these
         self._memo: dict[int, Inert] = {}
         self._dropped: list[Inert] = []
+        self.push_known = self._values.append
+
+    def clear(self) -> None:
+        """Forget all values, groups and memo entries."""
+        self._values.clear()
+        self._groups.clear()
+        self._floor = 0
+        self._memo.clear()
+        self._dropped.clear()
 
     def finish(self) -> Inert:
         """The one value that a complete pickle leaves, after a check of how deep it and all dropped values nest."""
         root = self.pop()
-        if self._values:
+        if self._values or self._groups:
             raise Objection("leaves values behind on its stack")
         if deeper_than((root, *self._dropped), self.budget.depth + 1):
             raise Objection(f"containers nested deeper than the budget, depth={self.budget.depth}")
@@ -41,12 +46,10 @@ class NodeStack:
 
     def push(self, node: Inert) -> None:
         """Put a new node on the stack."""
-        self.spend(1)
+        self._nodes -= 1
+        if self._nodes < 0:
+            self.spend(0)
         self._values.append(node)
-
-    def push_known(self, value: Inert) -> None:
-        """Put a constant on the stack, which costs nothing but its instruction."""
-        self._values.append(value)
 
     def push_text(self, text: str | bytes) -> None:
         """Put a string on the stack."""
@@ -71,43 +74,46 @@ class NodeStack:
             raise Objection(f"more text than the budget, text_bytes={self.budget.text_bytes}")
 
     def pop(self) -> Inert:
-        """Take the top value; a mark is none."""
-        top = self.top()
-        del self._values[-1]
-        return top
+        """Take the top value of the innermost group."""
+        if len(self._values) <= self._floor:
+            raise Objection("takes a value from an empty stack")
+        return self._values.pop()
 
     def pop_many(self, count: int) -> list[Inert]:
         """Take the top ``count`` values, lowest first."""
-        return [self.pop() for _ in range(count)][::-1]
+        start = len(self._values) - count
+        if start < self._floor:
+            raise Objection("takes a value from an empty stack")
+        items = self._values[start:]
+        del self._values[start:]
+        return items
 
     def top(self) -> Inert:
-        """The top value, left in place."""
-        if not self._values or self._values[-1] is _MARK:
+        """The top value of the innermost group, left in place."""
+        if len(self._values) <= self._floor:
             raise Objection("takes a value from an empty stack")
         return self._values[-1]
 
     def mark(self) -> None:
         """Open a group."""
-        self._marks += 1
-        if self._marks > self.budget.depth:
+        self._floor = len(self._values)
+        self._groups.append(self._floor)
+        if len(self._groups) > self.budget.depth:
             raise Objection(f"containers nested deeper than the budget, depth={self.budget.depth}")
-        self._values.append(_MARK)
 
     def marked(self) -> list[Inert]:
         """Close the innermost group and take its values."""
-        if not self._marks:
+        if not self._groups:
             raise Objection("a closing instruction without a mark")
-        at = len(self._values) - 1
-        while self._values[at] is not _MARK:
-            at -= 1
-        items = self._values[at + 1 :]
-        del self._values[at:]
-        self._marks -= 1
+        start = self._groups.pop()
+        self._floor = self._groups[-1] if self._groups else 0
+        items = self._values[start:]
+        del self._values[start:]
         return items
 
     def drop(self) -> None:
-        """``POP``: discard the top value, or a mark."""
-        if self._values and self._values[-1] is _MARK:
+        """``POP``: discard the top value; where the innermost group is empty, close it."""
+        if self._groups and len(self._values) == self._floor:
             self.marked()
         else:
             self._dropped.append(self.pop())
@@ -120,9 +126,15 @@ class NodeStack:
         """``DUP``."""
         self.push(self.top())
 
-    def memoise(self, index: int | None = None) -> None:
-        """Remember the top value, by default under the next number as ``MEMOIZE`` does."""
-        self._memo[len(self._memo) if index is None else index] = self.top()
+    def memoise(self, index: int) -> None:
+        """Remember the top value under a number."""
+        if len(self._values) <= self._floor:
+            raise Objection("takes a value from an empty stack")
+        self._memo[index] = self._values[-1]
+
+    def memoise_next(self) -> None:
+        """Remember the top value under the next number, as ``MEMOIZE`` does."""
+        self.memoise(len(self._memo))
 
     def recall(self, index: int) -> None:
         """Push what was remembered."""

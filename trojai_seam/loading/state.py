@@ -31,6 +31,7 @@ class SavedModel:
 
     Attributes:
         path: the file.
+        file_bytes: its size.
         format: ``"zip"`` (PyTorch 1.6 and later) or ``"legacy"``.
         kind: ``"module"``, ``"state-dict"``, or ``"other"`` for anything else (a tokenizer, a list, one tensor).
         class_path: class of the object, such as ``torchvision.models.resnet.ResNet``; None for a dict or a tensor.
@@ -46,6 +47,7 @@ class SavedModel:
         self._contents = contents
         self._budget = budget
         self.path: Path = contents.path
+        self.file_bytes: int = contents.identity.size
         self.format: Literal["zip", "legacy"] = contents.format
         self.globals: tuple[str, ...] = contents.globals
         self.content: Inert = contents.root
@@ -78,6 +80,15 @@ class SavedModel:
         """
         return self.tensors[name].size
 
+    def sha256(self) -> str:
+        """SHA-256 of the file, in hexadecimal.
+
+        Raises:
+            RefusedArchive: the file is not the one that was read.
+        """
+        with self._contents.open() as file:
+            return file.sha256()
+
     def renamed(self, tensors: Mapping[str, str], modules: Mapping[str, str] | None = None) -> SavedModel:
         """The same file with other names for some tensors (old → new) and for the modules that hold them, and for
         further ``modules``.
@@ -99,10 +110,10 @@ class SavedModel:
         return twin
 
     def state_dict(self, device: str = "cpu") -> dict[str, torch.Tensor]:
-        """All :attr:`tensors`, freshly copied: contiguous, writable, none sharing memory with another or with the file.
+        """All :attr:`tensors`, freshly read: contiguous, writable, none sharing memory with another.
 
         Raises:
-            RefusedArchive: not enough memory.
+            RefusedArchive: not enough memory, a damaged record, or the file is not the one that was read.
         """
         return materialise(self._contents, self.tensors, device)
 
@@ -110,7 +121,7 @@ class SavedModel:
         """One tensor of this file, for those that are attributes and not part of :attr:`tensors`.
 
         Raises:
-            RefusedArchive: it is larger than the budget, or there is not enough memory.
+            RefusedArchive: it is larger than the budget, or as for :meth:`state_dict`.
         """
         check_size(self._contents, {"": ref}, self._budget)
         return materialise(self._contents, {"": ref}, device)[""]
@@ -119,16 +130,18 @@ class SavedModel:
         return f"<SavedModel {self.kind} {shown(self.class_path or '')} with {len(self.tensors)} tensors>"
 
 
-def read_model(path: str | PathLike[str], budget: Budget | None = None) -> SavedModel:
+def read_model(path: str | PathLike[str], budget: Budget | None = None, *, defer_checksums: bool = False) -> SavedModel:
     """Read a file of ``torch.save`` without running anything in it.
 
-    Every size, offset and checksum has been verified when this returns.
+    Every size, offset and checksum has been verified when this returns, in little memory and without keeping the file
+    open. With ``defer_checksums``, those of the tensors' records are verified when the tensors are taken, so that their
+    bytes are read once and not twice: for those who take them anyway.
 
     Raises:
         RefusedArchive: the file is missing, damaged, hostile, beyond ``budget``, or not a file of ``torch.save``.
     """
     budget = Budget() if budget is None else budget
-    contents = open_archive(path, budget)
+    contents = open_archive(path, budget, defer_checksums)
     try:
         return SavedModel(contents, budget)
     except MemoryError:

@@ -1,4 +1,4 @@
-"""From tensor references to real tensors, copying every byte once. The only place in ``loading`` that needs torch."""
+"""From tensor references to real tensors, reading every byte once. The only place in ``loading`` that needs torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import RefusedArchive
 from .archive import Contents
 from .budget import Budget
-from .mapped import CHUNK
+from .model_file import ModelFile
 from .nodes import TensorRef
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ def check_size(contents: Contents, refs: Mapping[str, TensorRef], budget: Budget
 def materialise(contents: Contents, refs: Mapping[str, TensorRef], device: str = "cpu") -> dict[str, torch.Tensor]:
     """Fresh, contiguous, writable tensors, none of which shares memory with another, in the order of ``refs``.
 
-    The bytes of a storage are copied once from the file. A tensor that spans its storage is that copy; others are taken
-    out of it. Booleans become 0 or 1 whatever the file holds.
+    The bytes of a storage are read once, straight into memory, and its checksum is compared on the way; so are all that
+    were never compared. A tensor that spans its storage is that memory; others are taken out of it. Booleans become 0
+    or 1 whatever the file holds.
 
     Raises:
-        RefusedArchive: not enough memory.
+        RefusedArchive: not enough memory, a damaged storage, or the file is not what it was.
     """
     import torch
 
@@ -47,8 +48,11 @@ def materialise(contents: Contents, refs: Mapping[str, TensorRef], device: str =
         users.setdefault(ref.storage.key, []).append(name)
     made: dict[str, torch.Tensor] = {}
     try:
-        for names in users.values():
-            made |= _from_storage(contents, {name: refs[name] for name in names}, device)
+        with contents.open() as file:
+            # As they lie in the file, so that a disk reads ahead.
+            for key in sorted(users, key=lambda key: contents.storages[key].start):
+                made |= _from_storage(contents, file, {name: refs[name] for name in users[key]}, device)
+            contents.check_rest(file)
     except (MemoryError, torch.cuda.OutOfMemoryError):
         raise RefusedArchive(contents.path, "not enough memory for its tensors") from None
     except RuntimeError as problem:
@@ -58,7 +62,9 @@ def materialise(contents: Contents, refs: Mapping[str, TensorRef], device: str =
     return {name: made[name] for name in refs}
 
 
-def _from_storage(contents: Contents, refs: Mapping[str, TensorRef], device: str) -> dict[str, torch.Tensor]:
+def _from_storage(
+    contents: Contents, file: ModelFile, refs: Mapping[str, TensorRef], device: str
+) -> dict[str, torch.Tensor]:
     """Tensors of one storage."""
     import torch
 
@@ -70,7 +76,11 @@ def _from_storage(contents: Contents, refs: Mapping[str, TensorRef], device: str
     else:
         whole = torch.empty(refs[owner].size, dtype=getattr(torch, refs[owner].dtype))
         flat = whole.view(-1).view(torch.uint8)
-    _fill(flat, contents, storage.nbytes, refs)
+    record = contents.storages[storage.key]
+    file.read_record(record, flat.numpy().data)
+    contents.unchecked.discard(record)
+    if storage.dtype == "bool":
+        flat.view(torch.bool).copy_(flat != 0)
     made: dict[str, torch.Tensor] = {}
     for name, ref in refs.items():
         dtype = getattr(torch, ref.dtype)
@@ -96,23 +106,3 @@ def _spans(ref: TensorRef) -> bool:
             return False
         step *= extent
     return True
-
-
-def _fill(flat: torch.Tensor, contents: Contents, nbytes: int, refs: Mapping[str, TensorRef]) -> None:
-    import numpy
-
-    if nbytes == 0:
-        return
-    target = flat.numpy()
-    storage = next(iter(refs.values())).storage
-    boolean = storage.dtype == "bool"
-    for at in range(0, nbytes, CHUNK):
-        stop = min(at + CHUNK, nbytes)
-        with contents.view(storage, at, stop) as view:
-            source = numpy.frombuffer(view, dtype=numpy.uint8)
-            if boolean:
-                numpy.not_equal(source, 0, out=target[at:stop].view(numpy.bool_))
-            else:
-                numpy.copyto(target[at:stop], source)
-            del source
-        contents.release(storage, at, stop)

@@ -1,72 +1,70 @@
-"""The bytes of one pickle, handed to :mod:`pickletools` without ever believing a length that the file declares."""
+"""The bytes of one pickle, read from the file as far as its instructions reach, whatever length they declare."""
 
 from __future__ import annotations
 
-import mmap
 from typing import Final
 
 from .budget import Budget
+from .model_file import ModelFile
 from .nodes import Objection
 
 _LONGEST_LINE: Final = 4096
+_FIRST: Final = 1 << 16
 
 
 class Window:
-    """A file-like view of a map from ``start`` to ``stop``, with just the methods that :mod:`pickletools` needs."""
+    """A pickle that lies in ``file`` from ``start`` on and ends before ``stop``. Offsets count from its beginning."""
 
-    def __init__(self, data: mmap.mmap, start: int, stop: int, budget: Budget) -> None:
-        self._data, self._at, self._budget = data, start, budget
-        self._stop = min(stop, start + budget.pickle_bytes)
-        self._cut = self._stop < stop
+    def __init__(self, file: ModelFile, start: int, stop: int, budget: Budget) -> None:
+        self._file, self._start, self._budget = file, start, budget
+        self._length = min(stop - start, budget.pickle_bytes)
+        self._cut = self._length < stop - start
+        self._data = b""
 
-    def tell(self) -> int:
-        """The present offset in the map."""
-        return self._at
-
-    def take(self) -> int:
-        """The next byte.
+    def reach(self, stop: int) -> bytes:
+        """The pickle from its beginning to ``stop`` at least; it grows by doubling, so that asking again costs little.
 
         Raises:
-            Objection: it is beyond the budget.
-            EOFError: there is none.
+            Objection: that is beyond the budget.
+            EOFError: it is shorter.
         """
-        at = self._at
-        if at >= self._stop:
-            self.read(1)
-            raise EOFError("it ends before its last instruction")
-        self._at = at + 1
-        return self._data[at]
+        have = len(self._data)
+        if stop > have:
+            if stop > self._length:
+                if self._cut:
+                    raise Objection(f"a pickle longer than the budget, pickle_bytes={self._budget.pickle_bytes}")
+                raise EOFError("it ends before its last instruction")
+            wanted = min(max(stop, 2 * have, _FIRST), self._length)
+            self._data += self._file.read(self._start + have, self._start + wanted)
+        return self._data
 
-    def read(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer at the end.
+    def text(self, start: int, size: int) -> bytes:
+        """``size`` bytes from ``start`` on: a string, or the digits of a long integer.
 
         Raises:
             Objection: more than the budget allows.
+            EOFError: there are fewer.
         """
-        end = self._at + size
-        if size > self._budget.string_bytes:
+        limit = self._budget.string_bytes
+        if size > limit:
             # Cheaper than reading: whether the bytes exist or not, nobody needs a string of that length.
-            limit = self._budget.string_bytes
             raise Objection(f"declares a string of {size} bytes; the budget is string_bytes={limit}")
-        if end > self._stop:
-            if self._cut:
-                raise Objection(f"a pickle longer than the budget, pickle_bytes={self._budget.pickle_bytes}")
-            end = self._stop
-        piece = self._data[self._at : end]
-        self._at = end
-        return piece
+        if size < 0:
+            raise ValueError(f"a string of {size} bytes")
+        return self.reach(start + size)[start : start + size]
 
-    def readline(self) -> bytes:
-        """The bytes up to and including the next newline.
+    def line(self, start: int) -> bytes:
+        """The bytes from ``start`` on up to and including the next newline.
 
         Raises:
             Objection: there is none within reach, or a backslash before it.
         """
-        most = min(self._stop, self._at + _LONGEST_LINE)
-        newline = self._data.find(b"\n", self._at, most)
+        most = min(self._length, start + _LONGEST_LINE)
+        newline = self.reach(most).find(b"\n", start, most)
         if newline < 0:
             raise Objection("a line of text that does not end")
-        if self._data.find(b"\\", self._at, newline) >= 0:
-            # pickletools would interpret it, Python's unpickler would not: no name means two things here.
+        line = self.text(start, newline + 1 - start)
+        if b"\\" in line:
+            # Some readers of pickles interpret it, Python's does not: no name means two things here.
             raise Objection("a name with a backslash")
-        return self.read(newline + 1 - self._at)
+        return line

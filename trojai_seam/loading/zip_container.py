@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
-import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import RefusedArchive, shown
 from .budget import Budget
-from .mapped import CHUNK, release
+from .model_file import ModelFile, Record
 from .nodes import Inert
 from .pickle_reader import PickleReader
 
@@ -23,6 +20,10 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED: Final = 0x2041
 _DESCRIPTOR: Final = 0x0008
+#: Of the directory: its entries with all that may follow them, its end with the records before it.
+_LONGEST_ENTRY: Final = _CENTRAL.size + 3 * _FULL16
+_LONGEST_END: Final = _END.size + _FULL16 + _LOCATOR64.size
+_STRETCH: Final = 1 << 20
 
 
 class _Entry(NamedTuple):
@@ -36,95 +37,108 @@ class _Entry(NamedTuple):
     header: int
 
 
-def read_zip(path: Path, data: mmap.mmap, budget: Budget, reader: PickleReader) -> tuple[Inert, dict[str, int]]:
+def read_zip(
+    file: ModelFile, budget: Budget, reader: PickleReader, defer_checksums: bool
+) -> tuple[Inert, dict[str, Record], set[Record]]:
     """Read ``data.pkl`` and find the records of all its storages.
 
     Returns:
-        The root node, and the byte offset of every storage in the file, by storage key.
+        The root node, every storage by its key, and the records whose checksums were not compared: with
+        ``defer_checksums`` those of all storages, else none.
 
     Raises:
         RefusedArchive: damage, tricks, or a zip that is not a PyTorch model.
     """
-    entries = _directory(path, data, budget)
+    path = file.path
+    entries = _directory(file, budget)
     root = _root_folder(path, entries)
-    starts = _locate(path, data, entries)
-    by_name = {entry.name: entry for entry in entries}
-    tensors = [entry for entry in entries if entry.name.startswith(f"{root}/data/")]
-    for entry in entries:
-        if not entry.name.startswith(f"{root}/data/"):
-            _check_crc(path, data, entry, starts[entry.name])
+    by_name = _located(file, entries)
+    data = {name: record for name, record in by_name.items() if name.startswith(f"{root}/data/")}
+    for name, record in by_name.items():
+        if name not in data:
+            file.check_record(record)
     order = by_name.get(f"{root}/byteorder")
-    if order is not None and data[starts[order.name] : starts[order.name] + min(order.size, 16)] != b"little":
+    if order is not None and file.read(order.start, order.start + min(order.size, 16)) != b"little":
         raise RefusedArchive(path, "was written on a big-endian machine, which is not supported", order.name)
     pickled = by_name[f"{root}/data.pkl"]
-    start, stop = starts[pickled.name], starts[pickled.name] + pickled.size
-    # Sums are made without Python's lock: where a core is free, they are ready when the pickle is read.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        checks = beside.map(lambda entry: _check_crc(path, data, entry, starts[entry.name]), tensors)
-        node, end = reader.read(start, stop, pickled.name, persistent=True)
-        list(checks)  # raises what a check raised
+    stop = pickled.start + pickled.size
+    node, end = reader.read(pickled.start, stop, pickled.name, persistent=True)
     if end != stop:
         raise RefusedArchive(path, f"{stop - end} bytes follow the end of the pickle", pickled.name)
-    spans: dict[str, int] = {}
+    unchecked = set(data.values())
+    if not defer_checksums:
+        for record in data.values():
+            file.check_record(record)
+        unchecked.clear()
+    storages: dict[str, Record] = {}
     for key, storage in reader.storages.items():
-        record = by_name.get(f"{root}/data/{key}")
-        if record is None:
+        found = data.get(f"{root}/data/{key}")
+        if found is None:
             raise RefusedArchive(path, f"the record of storage {shown(key, 40)} is missing", f"{root}/data")
-        if record.size != storage.nbytes:
-            problem = f"{storage.numel} elements of {storage.dtype} need {storage.nbytes} bytes, not {record.size}"
-            raise RefusedArchive(path, problem, record.name)
-        spans[key] = starts[record.name]
-    return node, spans
+        if found.size != storage.nbytes:
+            problem = f"{storage.numel} elements of {storage.dtype} need {storage.nbytes} bytes, not {found.size}"
+            raise RefusedArchive(path, problem, found.name)
+        storages[key] = found
+    return node, storages, unchecked
 
 
-def _directory(path: Path, data: mmap.mmap, budget: Budget) -> list[_Entry]:
-    at, stop, count = _find_directory(path, data)
+def _directory(file: ModelFile, budget: Budget) -> list[_Entry]:
+    path = file.path
+    begin, stop, count = _find_directory(file)
     if count > budget.nodes:
         raise RefusedArchive(path, f"a zip archive of more than {budget.nodes} entries")
     entries = []
+    data, base, at = b"", begin, 0  # a stretch of the directory, where it begins in the file, and our place in it
     for _ in range(count):
-        if at + _CENTRAL.size > stop:
-            raise RefusedArchive(path, "damaged zip archive: its directory is too short", f"byte {at}")
+        if len(data) - at < _LONGEST_ENTRY and base + len(data) < stop:
+            base, at = base + at, 0
+            data = file.read(base, min(base + _STRETCH, stop))
+        if at + _CENTRAL.size > len(data):
+            raise RefusedArchive(path, "damaged zip archive: its directory is too short", f"byte {base + at}")
         fields = _CENTRAL.unpack_from(data, at)
         signature, _, _, flags, method, _, _, crc, packed, size, n_name, n_extra, n_comment, _, _, _, header = fields
         body = at + _CENTRAL.size
         following = body + n_name + n_extra + n_comment
-        if signature != b"PK\x01\x02" or following > stop:
-            raise RefusedArchive(path, "damaged zip archive: its directory is broken", f"byte {at}")
+        if signature != b"PK\x01\x02" or following > len(data):
+            raise RefusedArchive(path, "damaged zip archive: its directory is broken", f"byte {base + at}")
         raw = data[body : body + n_name]
         size, packed, header = _wide(data[body + n_name : body + n_name + n_extra], size, packed, header)
-        name = _checked_name(path, raw, at)
+        name = _checked_name(path, raw, base + at)
         if not (name.endswith("/") and size == 0):
             entries.append(_Entry(name, raw, flags, method, crc, size, packed, header))
         at = following
-    if at != stop:
-        raise RefusedArchive(path, "damaged zip archive: its directory is too long", f"byte {at}")
+    if base + at != stop:
+        raise RefusedArchive(path, "damaged zip archive: its directory is too long", f"byte {base + at}")
     if len({entry.name for entry in entries}) != len(entries):
         raise RefusedArchive(path, "a zip archive with two entries of one name")
     return entries
 
 
-def _find_directory(path: Path, data: mmap.mmap) -> tuple[int, int, int]:
+def _find_directory(file: ModelFile) -> tuple[int, int, int]:
     """Offset, end and number of entries of the central directory."""
+    path = file.path
+    tail = max(0, file.size - _LONGEST_END)
+    data = file.read(tail, file.size)
     end = data.rfind(b"PK\x05\x06", max(0, len(data) - _END.size - _FULL16))
     if end < 0 or end + _END.size > len(data):
         problem = "a zip archive without its directory: the file is truncated, perhaps by a broken download"
-        raise RefusedArchive(path, problem, f"byte {len(data)}, its end")
+        raise RefusedArchive(path, problem, f"byte {file.size}, its end")
     _, disk, first_disk, here, count, size, start, n_comment = _END.unpack_from(data, end)
     if end + _END.size + n_comment != len(data):
-        raise RefusedArchive(path, "damaged zip archive: bytes follow its end", f"byte {end}")
-    stop, locator = end, end - _LOCATOR64.size
+        raise RefusedArchive(path, "damaged zip archive: bytes follow its end", f"byte {tail + end}")
+    stop, locator = tail + end, end - _LOCATOR64.size
     if locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
         _, _, stop, _ = _LOCATOR64.unpack_from(data, locator)
-        if stop + _END64.size > locator or data[stop : stop + 4] != b"PK\x06\x06":
-            raise RefusedArchive(path, "damaged zip archive: its zip64 end record is broken", f"byte {locator}")
-        wide = _END64.unpack_from(data, stop)
-        narrow = zip((here, count, size, start), wide[6:10], (_FULL16, _FULL16, _FULL32, _FULL32), strict=True)
+        wide = file.read(stop, stop + _END64.size) if stop + _END64.size <= tail + locator else b""
+        if not wide.startswith(b"PK\x06\x06"):
+            raise RefusedArchive(path, "damaged zip archive: its zip64 end record is broken", f"byte {tail + locator}")
+        values = _END64.unpack(wide)
+        narrow = zip((here, count, size, start), values[6:10], (_FULL16, _FULL16, _FULL32, _FULL32), strict=True)
         if any(number not in (value, full) for number, value, full in narrow):
-            raise RefusedArchive(path, "damaged zip archive: its two end records disagree", f"byte {end}")
-        disk, first_disk, here, count, size, start = wide[4:10]
+            raise RefusedArchive(path, "damaged zip archive: its two end records disagree", f"byte {tail + end}")
+        disk, first_disk, here, count, size, start = values[4:10]
     if disk or first_disk or here != count or start + size != stop:
-        raise RefusedArchive(path, "damaged zip archive: its end record is broken", f"byte {end}")
+        raise RefusedArchive(path, "damaged zip archive: its end record is broken", f"byte {tail + end}")
     return start, stop, count
 
 
@@ -169,9 +183,10 @@ def _root_folder(path: Path, entries: list[_Entry]) -> str:
     return roots[0]
 
 
-def _locate(path: Path, data: mmap.mmap, entries: list[_Entry]) -> dict[str, int]:
-    """Offset of every entry's bytes, after its local header was compared with the directory."""
-    starts: dict[str, int] = {}
+def _located(file: ModelFile, entries: list[_Entry]) -> dict[str, Record]:
+    """Every entry's bytes by its name, after its local header was compared with the directory."""
+    path = file.path
+    records: dict[str, Record] = {}
     previous = 0
     for entry in sorted(entries, key=lambda entry: entry.header):
         if entry.flags & _ENCRYPTED:
@@ -179,34 +194,24 @@ def _locate(path: Path, data: mmap.mmap, entries: list[_Entry]) -> dict[str, int
         if entry.method != 0 or entry.packed != entry.size:
             problem = "a compressed zip entry; torch.save stores its records uncompressed, so this file was repacked"
             raise RefusedArchive(path, problem, shown(entry.name))
-        if entry.header < previous or entry.header + _LOCAL.size > len(data):
-            raise RefusedArchive(path, "zip entries overlap or lie outside the file", shown(entry.name))
-        signature, _, flags, method, _, _, crc, packed, size, n_name, n_extra = _LOCAL.unpack_from(data, entry.header)
         body = entry.header + _LOCAL.size
+        if entry.header < previous or body > file.size:
+            raise RefusedArchive(path, "zip entries overlap or lie outside the file", shown(entry.name))
+        data = file.read(entry.header, min(body + len(entry.raw), file.size))
+        signature, _, flags, method, _, _, crc, packed, size, n_name, n_extra = _LOCAL.unpack_from(data)
         start = body + n_name + n_extra
         # PyTorch writes zeros here and the numbers behind the data; a saturated field is zip64.
         blank = (0, _FULL32) if entry.flags & _DESCRIPTOR else (_FULL32,)
         agrees = (
-            (signature, flags, method, data[body : body + n_name]) == (b"PK\x03\x04", entry.flags, 0, entry.raw)
+            (signature, flags, method, n_name) == (b"PK\x03\x04", entry.flags, 0, len(entry.raw))
+            and data[_LOCAL.size :] == entry.raw
             and all(value == entry.size or value in blank for value in (packed, size))
             and (crc == entry.crc or (crc == 0 and entry.flags & _DESCRIPTOR))
         )
         if not agrees:
             raise RefusedArchive(path, "a zip entry whose header contradicts the directory", shown(entry.name))
         previous = start + entry.size
-        if previous > len(data):
+        if previous > file.size:
             raise RefusedArchive(path, "zip entries overlap or lie outside the file", shown(entry.name))
-        starts[entry.name] = start
-    return starts
-
-
-def _check_crc(path: Path, data: mmap.mmap, entry: _Entry, start: int) -> None:
-    crc = 0
-    with memoryview(data) as view:
-        for at in range(start, start + entry.size, CHUNK):
-            stop = min(at + CHUNK, start + entry.size)
-            with view[at:stop] as piece:
-                crc = zlib.crc32(piece, crc)
-            release(data, at, stop)
-    if crc != entry.crc:
-        raise RefusedArchive(path, "a damaged record: its checksum (CRC-32) is wrong", shown(entry.name))
+        records[entry.name] = Record(entry.name, start, entry.size, entry.crc)
+    return records

@@ -6,13 +6,13 @@ data there.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 from ..errors import ExampleProblem
@@ -88,10 +88,7 @@ def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) 
             f"{directory.path}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found "
             f"from here up to {directory.root}; put it into the dataset folder or give --scale-params FILE"
         )
-    stored = _array(path)
-    if stored.shape != (2, features):
-        raise ExampleProblem(f"{path}: expected scale parameters of shape (2, {features}), found {stored.shape}")
-    scale = np.array(stored, dtype=np.float64)
+    scale = _array(path, ((2, features),), f"scale parameters of shape (2, {features})")
     if not np.isfinite(scale).all() or (scale[1] < 0).any():
         raise ExampleProblem(f"{path}: scale parameters must be finite, standard deviations not negative")
     # A feature that never varied has deviation 0; like scikit-learn's StandardScaler, leave it unscaled.
@@ -100,10 +97,7 @@ def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) 
 
 
 def _vector(path: Path, features: int, scale: NDArray[np.float64] | None) -> NDArray[np.float32]:
-    stored = _array(path)
-    if stored.shape not in ((features,), (1, features)):
-        raise ExampleProblem(f"{path}: expected {features} features, found an array of shape {stored.shape}")
-    array = np.array(stored, dtype=np.float64).reshape(features)
+    array = _array(path, ((features,), (1, features)), f"{features} features").reshape(features)
     if not np.isfinite(array).all():
         raise ExampleProblem(f"{path}: holds non-finite values")
     with np.errstate(over="ignore"):
@@ -113,22 +107,30 @@ def _vector(path: Path, features: int, scale: NDArray[np.float64] | None) -> NDA
     return vector
 
 
-def _array(path: Path) -> NDArray[Any]:
-    """The numbers in ``path``, still on disk: look at the shape before copying."""
+def _array(path: Path, shapes: tuple[tuple[int, ...], ...], wanted: str) -> NDArray[np.float64]:
+    """The numbers in ``path``, which must have one of ``shapes``; ``wanted`` says so in words.
+
+    The shape is looked at before memory is taken: a header may promise anything. The file is read and not mapped: one
+    that shrinks meanwhile would bring the process down.
+    """
     try:
-        # Mapped, so that a header that promises too much fails instead of allocating; pickled arrays are refused.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        OverflowError,
-        SyntaxError,
-        TokenError,
-        RecursionError,
-        BadZipFile,
-    ) as problem:
+        with path.open("rb") as file:
+            version = read_magic(file)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"format version {version}")
+            header = read_array_header_1_0(file) if version == (1, 0) else read_array_header_2_0(file)
+            shape, by_columns, dtype = header
+            if dtype.hasobject:
+                raise ValueError("it holds pickled objects, which are never loaded")
+            if dtype.kind not in "fiub":
+                raise ExampleProblem(f"{path}: expected an array of numbers, found {dtype}")
+            if shape not in shapes:
+                raise ExampleProblem(f"{path}: expected {wanted}, found an array of shape {shape}")
+            size = math.prod(shape) * dtype.itemsize
+            content = file.read(size)
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError, RecursionError) as problem:
         raise ExampleProblem(f"{path}: is not a readable .npy array: {problem}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise ExampleProblem(f"{path}: expected an array of numbers, found {getattr(array, 'dtype', type(array))}")
-    return array
+    if len(content) < size:
+        raise ExampleProblem(f"{path}: is not a readable .npy array: truncated, {len(content)} of {size} bytes")
+    numbers = np.frombuffer(content, dtype=dtype).astype(np.float64)
+    return numbers.reshape(shape, order="F" if by_columns else "C")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ import torch
 
 from ..errors import RefusedArchive, UnsupportedModel, shown
 from ..loading import Budget, read_model
+from ..loading.model_file import CHANGED, ModelFile
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
 from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
@@ -34,7 +34,7 @@ def open_network(
         DatasetProblem: its config is unreadable.
     """
     hints, budget = directory.config, budget or Budget()
-    saved = read_model(directory.model_path, budget)
+    saved = read_model(directory.model_path, budget, defer_checksums=True)
     facts = identify(saved, hints)
     model = rebuild(saved, hints, device=device)
     notes = [*facts.notes, disagreement(saved, budget)]
@@ -162,7 +162,7 @@ def model_stamp(path: Path) -> str | None:
 
 def _check_unchanged(path: Path, stamp: str | None, cause: Exception | None = None) -> None:
     if model_stamp(path) != stamp:
-        raise RefusedArchive(path, "was replaced or changed while it was being read") from cause
+        raise RefusedArchive(path, CHANGED) from cause
 
 
 def _sha256_meanwhile(path: Path) -> Future[str]:
@@ -174,6 +174,10 @@ def _sha256_meanwhile(path: Path) -> Future[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        RefusedArchive: it is absent, empty, unreadable, or changes meanwhile.
+    """
+    with ModelFile(path) as file:
+        return file.sha256()
