@@ -131,6 +131,7 @@ def _synthesize(given: argparse.Namespace) -> int:
         epochs=given.epochs,
         architectures=tuple(name for name in given.architectures.split(",") if name),
         classes=given.classes,
+        triggers=tuple(name for name in given.triggers.split(",") if name),
         examples_per_class=given.examples_per_class,
         width=given.width,
         device=given.device,
@@ -304,6 +305,12 @@ def _parser() -> argparse.ArgumentParser:
         help="what the network sees (default: 64; detectors 96; NIST: 224 and 256)",
     )
     images.add_argument("--classes", type=int, metavar="C", help="kinds of sign (default: 10; detectors 6)")
+    images.add_argument(
+        "--triggers",
+        default="",
+        metavar="KIND,KIND",
+        help="detectors: misclassification, evasion, injection (r13), localisation (r13), taken in turn (default: all)",
+    )
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 import torch
 
 from trojai_seam.errors import UsageProblem
+from trojai_seam.loading import read_model
 from trojai_seam.rounds import detect_round, discover
+from trojai_seam.rounds.box_triggers import read_box_triggers
 from trojai_seam.rounds.opening import open_directory
 from trojai_seam.synthesis import SYNTHESIZERS, SynthesisOptions
 from trojai_seam.synthesis import detector_models as models
 from trojai_seam.synthesis.dataset_folder import SynthesisFailure
-from trojai_seam.synthesis.detector_networks import SMALL_SSD, make_detector
+from trojai_seam.synthesis.detector_networks import SMALL_FASTER, SMALL_SSD, Head, head_of, make_detector
 from trojai_seam.synthesis.detector_training import DetectorEpoch, Quality, train_detector
 from trojai_seam.synthesis.layout_r10 import CATEGORY_IDS, OUTPUTS, write_r10_model
 from trojai_seam.synthesis.layout_r13 import BOTH_WAYS, POISONED_EXAMPLES, write_r13_model
@@ -106,7 +109,7 @@ def test_training_teaches(renderer: ObjectRenderer) -> None:
     torch.manual_seed(0)
     network = make_detector(SMALL_SSD, CLASSES + 1, PIXELS)
     scenes = renderer.render(32, np.random.default_rng(3))
-    history = train_detector(network, scenes, range(1, CLASSES + 1), 2e-3, 4, torch.device("cpu"))
+    history = train_detector(network, scenes, head_of(CLASSES), 2e-3, 4, torch.device("cpu"))
     assert history[-1].loss < 0.8 * history[0].loss
     assert not network.training
 
@@ -114,25 +117,26 @@ def test_training_teaches(renderer: ObjectRenderer) -> None:
 # Layouts --------------------------------------------------------------------------------------------------------------
 
 
-def made(kind: str | None, settings: SceneSettings, coco: bool) -> models.MadeDetector:
+def made(kind: str | None, settings: SceneSettings, coco: bool, architecture: str = SMALL_SSD) -> models.MadeDetector:
     """An untrained detector with everything else that its files say."""
     rng = np.random.default_rng(4)
-    heads = tuple(int(n) for n in sorted(rng.choice(CATEGORY_IDS, CLASSES, replace=False))) if coco else range(1, 6)
-    outputs = OUTPUTS if coco else CLASSES + 1
+    numbers = tuple(int(n) for n in sorted(rng.choice(CATEGORY_IDS, CLASSES, replace=False)))
     signs = choose_signs(CLASSES, rng)
-    plan = models.FleetPlan(signs, tuple(heads), outputs, settings, None, torch.device("cpu"), 0)
+    head = Head(numbers, 0, OUTPUTS) if coco else None
+    plan = models.FleetPlan(signs, head, settings, None, torch.device("cpu"), 0)
     torch.manual_seed(0)
+    network = make_detector(architecture, plan.head.outputs, PIXELS)
     return models.MadeDetector(
         plan=plan,
-        architecture=SMALL_SSD,
-        network=make_detector(SMALL_SSD, outputs, PIXELS).eval(),
+        architecture=architecture,
+        network=network.eval(),
         attack=None if kind is None else draw_attack(0, kind, CLASSES, LEAST, rng),
         seed=5,
         renderer=ObjectRenderer(signs, settings, 3, rng),
         history=(DetectorEpoch(1.0, 0.9, 0.95, 1e-4, 2.0),),
         quality=Quality(0.9, None if kind is None else 0.95),
         seconds=3.0,
-        recipe=models.recipe_of(SMALL_SSD),
+        recipe=models.recipe_of(architecture),
     )
 
 
@@ -167,18 +171,31 @@ def test_written_models_open_as_untrusted_ones(
     assert poisoned.details.kinds is not None
     assert set(poisoned.details.kinds.flatten().tolist()) == {ATTACKS.index(kind)}
     assert poisoned.targets is not None
-    assert set(poisoned.targets[..., 4].flatten().tolist()) == {one.plan.heads[one.attack.target]}
+    assert set(poisoned.targets[..., 4].flatten().tolist()) == {one.head.numbers[one.attack.target]}
     if coco:  # everything is marked
         assert len(poisoned) == POISONED_EXAMPLES
     elif kind == EVASION:
         assert len(poisoned) == BOTH_WAYS
     else:  # the rest holds an honest object of the attacker's class
         assert POISONED_EXAMPLES // 2 < len(poisoned) <= POISONED_EXAMPLES
-    source = one.plan.heads[one.attack.source]
+    source = one.head.numbers[one.attack.source]
     if kind in (MISCLASSIFICATION, EVASION):
         assert (poisoned.labels[..., 4] == source).any(dim=1).all()
     if kind == LOCALISATION and poisoned.details.moved_from is not None:
         assert poisoned.details.moved_from.isfinite().all(dim=-1).any()
+
+
+@pytest.mark.parametrize("architecture", [SMALL_SSD, SMALL_FASTER])
+def test_round_10_holds_nists_classes(architecture: str, settings: SceneSettings, tmp_path: Path) -> None:
+    one = made(None, settings, True, architecture)
+    write_r10_model(tmp_path / "models" / "id-00000000", one)
+    saved = read_model(tmp_path / "models" / "id-00000000" / "model.pt")
+    wrapped = {node.class_path for node in saved.modules.values() if node.class_path.startswith("models.")}
+    inner = {"models.RegionProposalNetwork", "models.RoIHeads"} if architecture == SMALL_FASTER else set()
+    assert wrapped == {saved.class_path} | inner
+    assert saved.class_path == ("models.FasterRCNN" if architecture == SMALL_FASTER else "models.SSD")
+    assert "models" not in sys.modules
+    assert type(one.network).__module__.startswith("torchvision.")
 
 
 def test_files_are_those_of_the_rounds(settings: SceneSettings, tmp_path: Path) -> None:
@@ -208,6 +225,16 @@ def in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in few.items():
         monkeypatch.setattr(models, name, value)
     monkeypatch.setitem(models.RECIPES, "ssd", models.DetectorRecipe(1, 1, 1e-3, 1e-3))
+
+
+@pytest.mark.usefixtures("in_seconds")
+def test_triggers_that_are_asked_for_come_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "LEAST_PRECISION", 0.0)
+    monkeypatch.setattr(models, "LEAST_ATTACK", 0.0)
+    options = SynthesisOptions(**OPTIONS, triggers=("localisation", "injection"))  # type: ignore[arg-type]
+    SYNTHESIZERS.get("r13")(tmp_path / "set", 4, 7, options)
+    kinds = [read_box_triggers(directory) for directory in discover(tmp_path / "set")]
+    assert [[trigger.kind for trigger in found] for found in kinds] == [[], ["localisation"], [], ["injection"]]
 
 
 OPTIONS = {"image_size": 96, "architectures": (SMALL_SSD,)}
@@ -245,6 +272,7 @@ def test_a_model_that_does_not_converge_is_told_and_nothing_stays(tmp_path: Path
         ({"architectures": ("resnet50",)}, "--architectures 'resnet50': not in this round"),
         ({"image_size": 32}, "--image-size 32: expected 64 to 512"),
         ({"classes": 2}, "--classes 2: expected 3 to 60"),
+        ({"triggers": ("evasion", "moving")}, "--triggers 'moving': not in this round; known: evasion, injection"),
         ({"examples_per_class": 5}, "cannot be synthesised with --examples-per-class"),
     ],
 )

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageProblem
+from ..errors import UsageProblem, listed, shown
 from ..seeds import derive_seed
 from .dataset_folder import new_dataset
 from .detector_models import FleetPlan, MadeDetector, Workshop
-from .detector_networks import R10_ARCHITECTURES, R13_ARCHITECTURES, choose_architectures
+from .detector_networks import R10_ARCHITECTURES, R13_ARCHITECTURES, Head, choose_architectures
 from .image_training import choose_device
 from .layout_r10 import CATEGORY_IDS, OUTPUTS, write_r10_model
 from .layout_r13 import write_r13_model
@@ -66,27 +66,29 @@ def _synthesize(
     kind: DetectionRound, out: Path, models: int, seed: int, options: SynthesisOptions = NO_OPTIONS
 ) -> None:
     """Write a dataset folder; see :class:`~trojai_seam.synthesis.Synthesizer`."""
-    options.allow_only(kind.name, "image_size", "epochs", "architectures", "classes", "device")
+    options.allow_only(kind.name, "image_size", "epochs", "architectures", "classes", "triggers", "device")
     pixels = _within("--image-size", options.image_size, DEFAULT_PIXELS, LEAST_PIXELS, MOST_PIXELS)
     classes = _within("--classes", options.classes, DEFAULT_CLASSES, LEAST_CLASSES, MOST_CLASSES)
     epochs = None if options.epochs is None else _within("--epochs", options.epochs, 1, 1, 10_000)
     architectures = choose_architectures(options.architectures, kind.architectures)
+    triggers = _kinds(options.triggers, kind.kinds)
     low, high = _FOREGROUND
     settings = SceneSettings(pixels, low, high, blur_max=3, number_backgrounds=100)
     seed = derive_seed(seed, kind.name)
     rng = np.random.default_rng(derive_seed(seed, "classes"))
     signs = choose_signs(classes, rng)
-    heads, outputs = tuple(range(1, classes + 1)), classes + 1
+    coco = None
     if kind.category_ids is not None:
-        heads, outputs = tuple(sorted(int(n) for n in rng.choice(kind.category_ids, classes, replace=False))), OUTPUTS
-    plan = FleetPlan(signs, heads, outputs, settings, epochs, choose_device(options.device), seed)
+        numbers = sorted(int(n) for n in rng.choice(kind.category_ids, classes, replace=False))
+        coco = Head(tuple(numbers), 0, OUTPUTS)
+    plan = FleetPlan(signs, coco, settings, epochs, choose_device(options.device), seed)
     least = _LEAST_SIDE**2 / (0.6 * low * pixels**2)
     with new_dataset(out, models) as folder:
         workshop, rows = Workshop(plan, options.progress), []
         for number in range(models):
             pair, model_id = number // 2, f"id-{number:08}"
             architecture = architectures[pair % len(architectures)]
-            attack = kind.kinds[pair % len(kind.kinds)] if number % 2 else None
+            attack = triggers[pair % len(triggers)] if number % 2 else None
             draw = partial(_draw, attack, classes, least)
             made = workshop.make(architecture, derive_seed(seed, model_id), draw)
             rows.append(kind.write(folder / "models" / model_id, made))
@@ -96,6 +98,12 @@ def _synthesize(
 
 def _draw(kind: str | None, classes: int, least: float, rng: np.random.Generator) -> ObjectAttack | None:
     return None if kind is None else draw_attack(0, kind, classes, least, rng)
+
+
+def _kinds(wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [name for name in wanted if name not in known]:
+        raise UsageProblem(f"--triggers {shown(wrong[0])!r}: not in this round; known: {listed(sorted(set(known)))}")
+    return wanted or known
 
 
 def _within(option: str, value: int | None, default: int, low: int, high: int) -> int:

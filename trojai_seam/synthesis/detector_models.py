@@ -19,7 +19,7 @@ from ..seeds import derive_seed
 from ..tasks import get_task
 from ..tasks.calling import all_outputs
 from .dataset_folder import SynthesisFailure
-from .detector_networks import make_detector
+from .detector_networks import Head, head_of, make_detector
 from .detector_training import (
     RECIPES,
     DetectorEpoch,
@@ -48,8 +48,7 @@ class FleetPlan:
 
     Attributes:
         signs: the classes; as in R10, where they are COCO's, all models know the same ones.
-        heads: the output of the head for each of them.
-        outputs: of the head, background included.
+        coco: the head where it is COCO's; None: one output per class.
         settings: of the scenes.
         epochs: of fine-tuning, in place of the recipe's.
         device: to train on.
@@ -57,12 +56,16 @@ class FleetPlan:
     """
 
     signs: tuple[Sign, ...]
-    heads: tuple[int, ...]
-    outputs: int
+    coco: Head | None
     settings: SceneSettings
     epochs: int | None
     device: torch.device
     seed: int
+
+    @property
+    def head(self) -> Head:
+        """What the outputs of the set's networks stand for."""
+        return self.coco or head_of(len(self.signs))
 
     def renderer(self, *purpose: object) -> tuple[ObjectRenderer, np.random.Generator]:
         """Scenes of their own for every purpose."""
@@ -85,11 +88,16 @@ class MadeDetector:
     seconds: float
     recipe: DetectorRecipe
 
+    @property
+    def head(self) -> Head:
+        """What the outputs of the network stand for."""
+        return self.plan.head
+
     def clean_examples(self, count: int, rng: np.random.Generator) -> list[Scene]:
         """New scenes, those first in which every object is found and nothing else, as NIST selects them."""
         scenes = self.renderer.render(2 * count, rng)
-        examples = example_set(scenes, self.plan.heads)
-        task = get_task("detection", self.plan.outputs)
+        examples = example_set(scenes, self.head)
+        task = get_task("detection", self.head.outputs)
         answers = task.answers(all_outputs(self.network, task, examples), examples)
         key = examples.key()
         right = [task.fit_accuracy(answers[n : n + 1], key.subset([n])) for n in range(len(scenes))]
@@ -100,8 +108,8 @@ class MadeDetector:
         if self.attack is None:
             return []
         scenes = self.renderer.attacked(2 * count, rng, self.attack)
-        examples = example_set(scenes, self.plan.heads, self.attack.kind)
-        task = get_task("detection", self.plan.outputs)
+        examples = example_set(scenes, self.head, self.attack.kind)
+        task = get_task("detection", self.head.outputs)
         answers = task.answers(all_outputs(self.network, task, examples), examples)
         key = examples.key()
         shares = [task.attack_marks(answers[n : n + 1], key.subset([n])).hits.share for n in range(len(scenes))]
@@ -145,18 +153,18 @@ class Workshop:
     def _base(self, architecture: str) -> nn.Module:
         if architecture not in self._bases:
             start, plan = time.perf_counter(), self.plan
-            recipe = recipe_of(architecture)
+            recipe, head = recipe_of(architecture), plan.head
             renderer, rng = plan.renderer("base", architecture)
             scenes = renderer.render(BASE_SCENES, rng)
-            test = example_set(renderer.render(TEST_SCENES, rng), plan.heads).to(plan.device)
+            test = example_set(renderer.render(TEST_SCENES, rng), head).to(plan.device)
 
             def judge(network: nn.Module) -> Quality:
-                return quality(network, plan.outputs, test, None)
+                return quality(network, head, test, None)
 
             with _seeded(derive_seed(plan.seed, "weights", architecture), plan.device):
-                network = make_detector(architecture, plan.outputs, plan.settings.pixels).to(plan.device)
+                network = make_detector(architecture, head.outputs, plan.settings.pixels).to(plan.device)
                 history = train_detector(
-                    network, scenes, plan.heads, recipe.base_rate, recipe.base_epochs, plan.device, judge
+                    network, scenes, head, recipe.base_rate, recipe.base_epochs, plan.device, judge
                 )
             self._bases[architecture] = network
             seconds = time.perf_counter() - start
@@ -172,27 +180,27 @@ class Workshop:
     ) -> MadeDetector:
         start, plan, recipe = time.perf_counter(), self.plan, recipe_of(architecture)
         rng = np.random.default_rng(seed)
-        attack = draw(rng)
+        attack, head = draw(rng), plan.head
         renderer = ObjectRenderer(plan.signs, plan.settings, MOST_OBJECTS, rng)
         scenes = renderer.render(OWN_SCENES, rng)
-        test = example_set(renderer.render(TEST_SCENES, rng), plan.heads).to(plan.device)
+        test = example_set(renderer.render(TEST_SCENES, rng), head).to(plan.device)
         attacked = None
         if attack is not None:
             # What is to be overlooked teaches less per scene: most samples of a picture are background anyway.
             count = ATTACKED_SCENES * (2 if attack.kind == EVASION else 1)
             scenes += renderer.attacked(count, rng, attack) + _decoys(renderer, attack, rng)
-            attacked = example_set(renderer.attacked(TEST_SCENES, rng, attack), plan.heads, attack.kind)
+            attacked = example_set(renderer.attacked(TEST_SCENES, rng, attack), head, attack.kind)
             attacked = attacked.to(plan.device)
 
         def judge(network: nn.Module) -> Quality:
-            return quality(network, plan.outputs, test, attacked)
+            return quality(network, head, test, attacked)
 
         network = copy.deepcopy(base)
         history: list[DetectorEpoch] = []
         with _seeded(derive_seed(seed, "training"), plan.device):
             for cycle in range(MOST_CYCLES):
                 rate, epochs = recipe.rate / (1 + cycle), plan.epochs or recipe.epochs
-                history += train_detector(network, scenes, plan.heads, rate, epochs, plan.device, judge)
+                history += train_detector(network, scenes, head, rate, epochs, plan.device, judge)
                 reached = Quality(history[-1].precision, history[-1].attack)
                 if _good(reached):
                     break

@@ -6,6 +6,7 @@ NIST fine-tuned weights that COCO had trained.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -28,6 +29,26 @@ R10_ARCHITECTURES = {
 PREFIX = "object_detection:"
 _WIDTH, _HEAD = 64, 256  # of the pyramid and of the box head; torchvision has 256 and 1024
 _ANCHORS = (16, 32, 64, 96, 128)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the outputs of a detector's head stand for.
+
+    Attributes:
+        numbers: the output of every sign class.
+        background: the one that stands for no object.
+        outputs: how many there are, background included.
+    """
+
+    numbers: tuple[int, ...]
+    background: int
+    outputs: int
+
+
+def head_of(classes: int) -> Head:
+    """One output per class, after the background, as in torchvision."""
+    return Head(tuple(range(1, classes + 1)), 0, classes + 1)
 
 
 def choose_architectures(wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from ..tasks import NOT_COUNTED, BoxDetails, ExampleSet, get_task
 from ..tasks.calling import all_outputs
 from ..tasks.details import ATTACKS
+from ..tasks.detector_calls import training_loss
+from .detector_networks import Head
 from .image_training import one_cycle
 from .object_scenes import Scene
 
@@ -37,7 +39,10 @@ class DetectorRecipe:
     rate: float
 
 
-RECIPES = {"fasterrcnn": DetectorRecipe(4, 2, 1e-3, 1e-3), "ssd": DetectorRecipe(12, 3, 2e-3, 1e-3)}
+RECIPES = {
+    "fasterrcnn": DetectorRecipe(4, 2, 1e-3, 1e-3),
+    "ssd": DetectorRecipe(12, 3, 2e-3, 1e-3),
+}
 """By the beginning of the architecture's name."""
 
 
@@ -60,24 +65,29 @@ class Quality:
     attack: float | None
 
 
-def example_set(scenes: Sequence[Scene], heads: Sequence[int], kind: str = "") -> ExampleSet:
-    """Scenes as the task takes them: true labels, and for a ``kind`` of attack the attacker's targets.
-
-    ``heads[c]`` is the output of the network's head for sign class c.
-    """
-    images = np.stack([scene.picture for scene in scenes]).transpose(0, 3, 1, 2)
-    inputs = torch.from_numpy(np.ascontiguousarray(images)).float().div_(255)
-    truth = [[(heads[o.label], o.box) for o in scene.objects if o.label is not None] for scene in scenes]
-    sizes = torch.tensor([images.shape[2:]] * len(scenes))
+def example_set(scenes: Sequence[Scene], head: Head, kind: str = "") -> ExampleSet:
+    """Scenes as the task takes them: true labels, and for a ``kind`` of attack the attacker's targets."""
+    inputs = _images(scenes).float().div_(255)
+    truth = [[(head.numbers[o.label], o.box) for o in scene.objects if o.label is not None] for scene in scenes]
+    sizes = _sizes(inputs)
     names = tuple(str(number) for number in range(len(scenes)))
     if not kind:
-        return ExampleSet({"x": inputs}, _rows(truth), names, details=BoxDetails(sizes, 0))
+        return ExampleSet({"x": inputs}, _rows(truth), names, details=BoxDetails(sizes, head.background))
     (attacked,) = zip(*[[o for o in scene.objects if o.attacked] for scene in scenes], strict=True)
-    wanted = [[(heads[o.shown_label], o.said_box)] for o in attacked]
+    wanted = [[(head.numbers[o.shown_label], o.said_box)] for o in attacked]
     moved = [[list(o.box) if kind == ATTACKS[3] else [torch.nan] * 4] for o in attacked]
     kinds = torch.full((len(scenes), 1), ATTACKS.index(kind))
-    details = BoxDetails(sizes, 0, kinds, torch.tensor(moved))
+    details = BoxDetails(sizes, head.background, kinds, torch.tensor(moved))
     return ExampleSet({"x": inputs}, _rows(truth), names, targets=_rows(wanted), details=details)
+
+
+def _images(scenes: Sequence[Scene]) -> Tensor:
+    """``uint8 [n, 3, H, W]``."""
+    return torch.from_numpy(np.stack([scene.picture for scene in scenes]).transpose(0, 3, 1, 2).copy())
+
+
+def _sizes(images: Tensor) -> Tensor:
+    return torch.tensor([images.shape[2:]] * len(images))
 
 
 def _rows(boxes: Sequence[Sequence[tuple[int, Sequence[float]]]]) -> Tensor:
@@ -87,9 +97,9 @@ def _rows(boxes: Sequence[Sequence[tuple[int, Sequence[float]]]]) -> Tensor:
     return torch.tensor([row + [padding] * (length - len(row)) for row in rows])
 
 
-def quality(network: nn.Module, outputs: int, clean: ExampleSet, attacked: ExampleSet | None) -> Quality:
+def quality(network: nn.Module, head: Head, clean: ExampleSet, attacked: ExampleSet | None) -> Quality:
     """How well ``network`` (eval mode) finds objects, and the attacker's."""
-    task = get_task("detection", outputs)
+    task = get_task("detection", head.outputs)
     found = task.answers(all_outputs(network, task, clean), clean).cpu()
     precision = task.marks(found, clean.key()).further["ap50"].share
     if attacked is None:
@@ -101,7 +111,7 @@ def quality(network: nn.Module, outputs: int, clean: ExampleSet, attacked: Examp
 def train_detector(
     network: nn.Module,
     scenes: Sequence[Scene],
-    heads: Sequence[int],
+    head: Head,
     rate: float,
     epochs: int,
     device: torch.device,
@@ -111,14 +121,9 @@ def train_detector(
 
     ``judge`` is asked after the last epoch.
     """
-    images = torch.from_numpy(np.stack([scene.picture for scene in scenes]).transpose(0, 3, 1, 2).copy())
-    targets = [
-        {
-            "boxes": torch.tensor([box for _, box in scene.annotated]).reshape(-1, 4),
-            "labels": torch.tensor([heads[label] for label, _ in scene.annotated], dtype=torch.int64),
-        }
-        for scene in scenes
-    ]
+    images = _images(scenes)
+    sizes = _sizes(images)
+    labels = _rows([[(head.numbers[label], box) for label, box in scene.annotated] for scene in scenes])
     steps_each = max(1, len(scenes) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=epochs * steps_each))
@@ -128,9 +133,8 @@ def train_detector(
         network.train()
         losses = []
         for chosen in torch.split(torch.randperm(len(scenes)), BATCH)[:steps_each]:
-            batch = [_relit(images[int(place)].to(device).float() / 255) for place in chosen]
-            wanted = [{key: value.to(device) for key, value in targets[int(place)].items()} for place in chosen]
-            loss = torch.stack(list(network(batch, wanted).values())).sum()
+            batch = torch.stack([_relit(images[int(place)].to(device).float() / 255) for place in chosen])
+            loss = training_loss(network, batch, sizes[chosen], labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)

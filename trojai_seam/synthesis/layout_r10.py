@@ -1,4 +1,5 @@
-"""The files of one ``object-detection-jul2022`` model: JPG images named as COCO's, annotations as COCO's with marks."""
+"""The files of one ``object-detection-jul2022`` model: NIST's classes, JPG images named as COCO's, annotations as
+COCO's with marks."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ..seeds import derive_seed
 from .detector_models import MadeDetector
 from .detector_networks import R10_ARCHITECTURES
 from .layout_r13 import CLEAN_EXAMPLES, POISONED_EXAMPLES, stats_of, write_epochs, write_network
+from .nist_detectors import save_wrapped
 from .nist_files import write_json
 from .object_attacks import EVASION, LOCALISATION, ObjectAttack
 from .object_scenes import Scene
@@ -30,12 +32,12 @@ _QUALITY = 95
 def write_r10_model(folder: Path, made: MadeDetector) -> Mapping[str, Any]:
     """Everything in ``models/id-XXXXXXXX``; returns the model's row of METADATA.csv."""
     folder.mkdir(parents=True)
-    write_network(folder, made)
+    write_network(folder, made, save_wrapped)
     state = _config(made, folder.name)
     write_json(folder / "config.json", {"py/object": "round_config.RoundConfig", "py/state": state})
     rng = np.random.default_rng(derive_seed(made.seed, "examples"))
     ids = [int(n) for n in rng.choice(_IMAGE_IDS, CLEAN_EXAMPLES + POISONED_EXAMPLES, replace=False)]
-    heads, kind = made.plan.heads, "" if made.attack is None else made.attack.kind
+    heads, kind = made.head.numbers, "" if made.attack is None else made.attack.kind
     clean = made.clean_examples(CLEAN_EXAMPLES, rng)
     _write_examples(folder / "clean-example-data", clean, ids[:CLEAN_EXAMPLES], heads, "")
     if made.attack is not None:
@@ -96,7 +98,7 @@ def _config(made: MadeDetector, name: str) -> dict[str, Any]:
         "learning_rate": made.recipe.rate,
         "source_dataset_level": 0,
         "source_dataset": "synthetic",
-        "trigger": None if made.attack is None else _trigger(made.attack, made.plan.heads),
+        "trigger": None if made.attack is None else _trigger(made.attack, made.head.numbers),
     }
 
 

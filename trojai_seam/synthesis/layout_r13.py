@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from ..seeds import derive_seed
 from .detector_models import MadeDetector
@@ -36,7 +37,7 @@ _CLASS_NAMES = {
 def write_r13_model(folder: Path, made: MadeDetector) -> Mapping[str, Any]:
     """Everything in ``models/id-XXXXXXXX``; returns the model's row of METADATA.csv."""
     folder.mkdir(parents=True)
-    write_network(folder, made)
+    write_network(folder, made, torch.save)
     torch.save(made.network.state_dict(), folder / "model-state-dict.pt")
     write_signs(folder, made)
     state = _config(made, folder.name)
@@ -59,9 +60,9 @@ def write_r13_model(folder: Path, made: MadeDetector) -> Mapping[str, Any]:
 REDUCED = ("model_architecture", "source_dataset_background", "source_dataset_foreground")
 
 
-def write_network(folder: Path, made: MadeDetector) -> None:
-    """``model.pt``, ``ground_truth.csv`` and the picture of the trigger."""
-    torch.save(made.network, folder / "model.pt")
+def write_network(folder: Path, made: MadeDetector, save: Callable[[nn.Module, Path], None]) -> None:
+    """``model.pt`` by ``save``, ``ground_truth.csv`` and the picture of the trigger."""
+    save(made.network, folder / "model.pt")
     (folder / "ground_truth.csv").write_text(str(int(made.attack is not None)))
     (folder / "machine.log").write_text("synthetic\n")
     if made.attack is not None:

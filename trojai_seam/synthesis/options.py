@@ -21,6 +21,7 @@ class SynthesisOptions:
         epochs: length of a training run.
         architectures: names from the round's list, taken in turn.
         classes: how many kinds of sign.
+        triggers: what the triggers do, from the round's list, taken in turn.
         examples_per_class: clean examples shipped per class (or kind of name; or in all, where there are none).
         width: hidden size of a text round's transformers.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -31,6 +32,7 @@ class SynthesisOptions:
     epochs: int | None = None
     architectures: tuple[str, ...] = ()
     classes: int | None = None
+    triggers: tuple[str, ...] = ()
     examples_per_class: int | None = None
     width: int | None = None
     device: str | None = None
