@@ -229,3 +229,39 @@ def test_two_rebuilds_share_no_memory(resnet: nn.Module, tmp_path: Path) -> None
     one, two = rebuild(file), rebuild(file)
     one.fc.weight.data.zero_()
     assert two.fc.weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda m: setattr(m.layer1[0], "downsample", nn.Sequential(nn.ReLU(), nn.Tanh())),
+            r"layer1\.0\.downsample\.0 is a torch\.nn\.modules\.activation\.ReLU in the file, nothing in the network",
+        ),
+        (lambda m: setattr(m, "relu", nn.Sequential(nn.ReLU(), nn.Tanh())), "relu is a Sequential in the file, a ReLU"),
+        (lambda m: vars(m).update(_forward_impl=torch.relu), "the network was saved with forward_impl of its own"),
+        (lambda m: vars(m.layer2[0].bn1).update(train=torch.relu), r"layer2\.0\.bn1 was saved with train of its own"),
+    ],
+    ids=["part", "replaced part", "method", "method of a layer"],
+)
+def test_what_computes_in_the_file_alone_is_not_dropped_silently(
+    change, says: str, resnet: nn.Module, tmp_path: Path
+) -> None:
+    change(resnet)
+    with pytest.raises(StateMismatch, match=says):
+        rebuild(saved(resnet, tmp_path))
+
+
+def test_what_computes_nothing_may_be_in_the_file_alone(resnet: nn.Module, tmp_path: Path) -> None:
+    resnet.layer1[0].downsample = nn.Sequential(nn.Identity(), nn.Dropout(0.5))
+    resnet.criterion = nn.CrossEntropyLoss()
+    assert_same_outputs(resnet.eval(), rebuild(saved(resnet, tmp_path)), pictures(64))
+
+
+def test_thousands_of_named_layers_are_not_built(tmp_path: Path) -> None:
+    from timm.models.vision_transformer import VisionTransformer
+
+    network = VisionTransformer(img_size=32, patch_size=16, embed_dim=12, depth=1, num_heads=2, num_classes=3)
+    network.blocks.extend(nn.PReLU() for _ in range(2000))
+    with pytest.raises(StateMismatch, match=r"2001 layers called blocks\.#\., more than 500"):
+        rebuild(saved(network, tmp_path))

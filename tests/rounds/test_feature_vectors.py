@@ -209,6 +209,8 @@ def stored(array: object) -> bytes:
         npy("\x00"),
         npy("[" * 9000),
         npy("1 +" * 3000 + "1"),
+        npy("-" * 9000 + "1"),
+        npy(header("(True,)")),
         zipped(),
         b"PK\x03\x04garbage",
     ],

@@ -13,7 +13,8 @@ from PIL import Image
 
 from tests.made_images import picture
 from trojai_seam.errors import ExampleProblem
-from trojai_seam.rounds.image_files import read_image
+from trojai_seam.rounds import image_files
+from trojai_seam.rounds.image_files import read_image, read_images
 from trojai_seam.rounds.image_preprocessing import Preprocessing, cropped
 
 
@@ -127,3 +128,11 @@ def test_scaling_and_channel_order():
     assert (scaled.amin(), scaled.amax()) == (0, 1)
     one_colour = np.full((8, 8, 3), 77, dtype=np.uint8)
     assert Preprocessing(8, "rgb", "min-max").apply([one_colour]).abs().max() == 0
+
+
+def test_many_small_files_of_many_pixels_are_not_unpacked_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "MOST_TOGETHER", 3 * 64 * 64)
+    (tmp_path / "a.png").write_bytes(png(64, 64, 8, 2, b"".join(b"\0" * (1 + 3 * 64) for _ in range(64))))
+    assert len(list(read_images([tmp_path / "a.png"] * 3))) == 3
+    with pytest.raises(ExampleProblem, match=r"a\.png: the images up to this one have more than 12288 pixels together"):
+        list(read_images([tmp_path / "a.png"] * 4))

@@ -234,6 +234,14 @@ def test_broken_examples_fail_with_one_line(damage: Any, told: str, r13: Path) -
     assert "\n" not in str(caught.value)
 
 
+def test_a_tall_and_a_wide_image_are_not_padded_to_a_huge_one(r13: Path) -> None:
+    for name, size in (("8.png", (1, 12_000)), ("9.png", (12_000, 1))):
+        Image.new("RGB", size).save(clean_file(r13, name))
+        clean_file(r13, name).with_suffix(".json").write_text("[]")
+    with pytest.raises(ExampleProblem, match="3 images, padded to 12000×12000 pixels, have more than 134217728"):
+        read(r13)
+
+
 def test_side_car_without_image_and_boxes_left_out_are_told_in_the_row(r13: Path) -> None:
     clean_file(r13, "99.json").write_text("[]")
     clean_file(r13, "8.json").write_text('[{"bbox": [1, 1, 5, 5]}, {"bbox": [60, 50, 9, 9], "label": 1}]')

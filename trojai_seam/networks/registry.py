@@ -22,6 +22,9 @@ Hints: TypeAlias = Mapping[str, Any]
 
 Builder: TypeAlias = Callable[["SavedModel", Hints], "torch.nn.Module"]
 
+MOST_LAYERS = 500
+"""Of one kind: some ten times what any network of the rounds has. A layer of one number costs no file anything, but a
+builder makes the whole of it."""
 TEACH = "teach it with --networks FILE.py"
 
 _BUILT_IN = (
@@ -237,9 +240,15 @@ def count_numbered(saved: SavedModel, pattern: str) -> int:
     """How many different numbers ``#`` in ``pattern`` takes at the beginning of the tensor names.
 
     ``count_numbered(saved, "layer1.#.")`` counts the blocks of a ResNet's first stage.
+
+    Raises:
+        StateMismatch: more than ``MOST_LAYERS``.
     """
-    matcher = re.compile(re.escape(pattern).replace(r"\#", r"(\d{1,4})"))
-    return len({found[1] for found in map(matcher.match, saved.tensors) if found})
+    matcher = re.compile(re.escape(pattern).replace(r"\#", r"(\d{1,6})"))
+    count = len({found[1] for found in map(matcher.match, saved.tensors) if found})
+    if count > MOST_LAYERS:
+        raise StateMismatch(f"{saved.path}: {count} layers called {pattern}, more than {MOST_LAYERS}")
+    return count
 
 
 def dimensions(shape: Iterable[int]) -> str:

@@ -74,27 +74,29 @@ _REPLACEMENTS = ("forward", "_forward_hooks", "_forward_pre_hooks")
 
 _TORCH = "torch.nn.modules."
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "Module")
+_LIBRARIES = ("torchvision.", "timm.", "transformers.")
 
 
 def apply_tree(module: nn.Module, saved: SavedModel) -> None:
     """Compare ``module`` with the pickled tree path by path and copy the checked numbers into it.
 
-    Paths that only one of both has are left alone (library versions differ there), except the parts of a Sequential,
-    which all take part in the computation.
+    Paths that only one of both has are left alone where library versions differ: parts of libraries, and what does
+    nothing in eval mode. Other parts that only the file has take part in the computation, and are refused.
 
     Raises:
         UnsupportedModel: a number is missing its type or range (``dropout`` with p 7.0).
         StateMismatch: a layer computes something else than the rebuilt one (kind, stride, padding …).
     """
     for path, node in saved.modules.items():
-        try:
-            rebuilt = module.get_submodule(path)
-        except AttributeError:
-            continue
         kind = _kind(node.class_path)
         where = f"{saved.path}: {shown(path or 'the network', 80)}"
+        rebuilt = _at(module, path)
+        if rebuilt is None:
+            if _computes(node, kind) and _has_same_owner(module, saved, path):
+                raise StateMismatch(f"{where} is a {shown(node.class_path, 80)} in the file, nothing in the network")
+            continue
         _compare_replacements(node, rebuilt, where)
-        if kind == "Sequential" and isinstance(rebuilt, nn.Sequential):
+        if kind == "Sequential":
             _compare_parts(node, rebuilt, where)
         if kind is None or kind in _CONTAINERS:
             continue
@@ -108,6 +110,37 @@ def apply_tree(module: nn.Module, saved: SavedModel) -> None:
             raise StateMismatch(f"{where} is a {shown(kind, 40)} in the file, a {ours} in the network")
         _copy_numbers(node, rebuilt, kind, where)
         _compare_geometry(node, rebuilt, kind, where)
+
+
+def _at(module: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _computes(node: ModuleNode, kind: str | None) -> bool:
+    """Whether a part that the network lacks changes its outputs; losses only do something with labels."""
+    if kind is None:
+        return not node.class_path.startswith(_LIBRARIES)
+    return kind not in _CONTAINERS and _matters(kind, node.get("p")) and not kind.endswith("Loss")
+
+
+def _has_same_owner(module: nn.Module, saved: SavedModel, path: str) -> bool:
+    """Whether the nearest module around ``path`` that the network has is of the class that it has in the file.
+
+    A builder may arrange a network anew, as ours do for NIST's small ones; then paths tell nothing.
+    """
+    rebuilt = None
+    while rebuilt is None and path:
+        path = path.rpartition(".")[0]
+        rebuilt = _at(module, path)
+    node = saved.modules.get(path)
+    return node is not None and rebuilt is not None and _same_class(node, rebuilt)
+
+
+def _same_class(node: ModuleNode, rebuilt: nn.Module) -> bool:
+    return node.class_path.rpartition(".")[2] == type(rebuilt).__name__
 
 
 def _kind(class_path: str) -> str | None:
@@ -124,14 +157,22 @@ def _own_kind(module: nn.Module) -> str:
 
 
 def _compare_replacements(node: ModuleNode, rebuilt: nn.Module, where: str) -> None:
-    """A hook or a ``forward`` of its own computes something that neither tensors nor class path tell."""
-    for name in _REPLACEMENTS:
-        if name in node.attributes and not vars(rebuilt).get(name):
-            raise StateMismatch(f"{where} was saved with {name.strip('_')} of its own, which the network does not have")
+    """A hook, a ``forward`` or another method of its own computes what neither tensors nor class path tell."""
+    replaced = [name for name in _REPLACEMENTS if name in node.attributes]
+    if _same_class(node, rebuilt):
+        replaced += [name for name in node.attributes if callable(getattr(type(rebuilt), name, None))]
+    for name in replaced:
+        if not vars(rebuilt).get(name):
+            name = shown(name.strip("_"), 60)
+            raise StateMismatch(f"{where} was saved with {name} of its own, which the network does not have")
 
 
-def _compare_parts(node: ModuleNode, rebuilt: nn.Sequential, where: str) -> None:
+def _compare_parts(node: ModuleNode, rebuilt: nn.Module, where: str) -> None:
     theirs = [name for name, child in node.children.items() if _matters(_kind(child.class_path), child.get("p"))]
+    if not isinstance(rebuilt, nn.Sequential):
+        if theirs:
+            raise StateMismatch(f"{where} is a Sequential in the file, a {type(rebuilt).__name__} in the network")
+        return
     parts: Mapping[str, nn.Module | None] = rebuilt._modules  # named_children() leaves out the second of a shared one
     ours = [n for n, part in parts.items() if part is not None and _matters(_own_kind(part), getattr(part, "p", None))]
     if theirs != ours:

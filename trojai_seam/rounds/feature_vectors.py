@@ -21,6 +21,13 @@ from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .example_files import class_label, example_files, sidecar
 from .model_directory import ModelDirectory
+from .regular_files import open_regular
+
+_UNREADABLE = (
+    OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError, TokenError, RecursionError,
+    MemoryError,  # of a header that nests too deeply, or says that it is gigabytes long
+)  # fmt: skip
+"""What NumPy raises for files that are no arrays."""
 
 
 def read_examples(
@@ -114,7 +121,7 @@ def _array(path: Path, shapes: tuple[tuple[int, ...], ...], wanted: str) -> NDAr
     that shrinks meanwhile would bring the process down.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             version = read_magic(file)
             if version not in ((1, 0), (2, 0)):
                 raise ValueError(f"format version {version}")
@@ -128,8 +135,9 @@ def _array(path: Path, shapes: tuple[tuple[int, ...], ...], wanted: str) -> NDAr
                 raise ExampleProblem(f"{path}: expected {wanted}, found an array of shape {shape}")
             size = math.prod(shape) * dtype.itemsize
             content = file.read(size)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError, RecursionError) as problem:
-        raise ExampleProblem(f"{path}: is not a readable .npy array: {problem}") from None
+    except _UNREADABLE as problem:
+        told = str(problem) or type(problem).__name__
+        raise ExampleProblem(f"{path}: is not a readable .npy array: {told}") from None
     if len(content) < size:
         raise ExampleProblem(f"{path}: is not a readable .npy array: truncated, {len(content)} of {size} bytes")
     numbers = np.frombuffer(content, dtype=dtype).astype(np.float64)

@@ -17,7 +17,7 @@ from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
-from .image_files import Picture, read_image
+from .image_files import Picture, read_images
 from .image_labels import UNKNOWN, Labelled, clean_label, looked_up, poisoned_label
 from .image_preprocessing import Preprocessing, cropped, input_size
 from .model_directory import ModelDirectory
@@ -50,7 +50,7 @@ def read_examples(
     """
     triggers = read_triggers(directory)
     found = _find(directory, round_config, triggers, num_classes)
-    images = [read_image(example.path) for example in found.clean]
+    images = list(read_images(example.path for example in found.clean))
     size = input_size(directory, round_config.preprocessing)
     crops = [cropped(image, size, example.path) for image, example in zip(images, found.clean, strict=True)]
     names, labels = [e.path.name for e in found.clean], [e.label for e in found.clean]
@@ -115,7 +115,8 @@ def _told_by(directory: ModelDirectory) -> Path:
 
 
 def _shipped(examples: Sequence[Labelled], preprocessing: Preprocessing) -> _Poisoned:
-    crops = [cropped(read_image(e.path), preprocessing.size, e.path) for e in examples]
+    images = read_images(e.path for e in examples)
+    crops = [cropped(image, preprocessing.size, e.path) for image, e in zip(images, examples, strict=True)]
     unknown = sum(e.label == UNKNOWN for e in examples)
     note = f"true class of {unknown} poisoned examples is unknown; they are left out of RA" if unknown else None
     return _Poisoned(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +23,8 @@ Picture: TypeAlias = NDArray[np.uint8]
 """``uint8 [H, W, 3]``, RGB (``[H, W, 4]`` with alpha where that is said)."""
 
 MOST_PIXELS = 4096 * 4096
+MOST_TOGETHER = 2**29
+"""Pixels of all images of one folder; the largest set of any round has 2e8. A PNG of some kilobytes can have 1e7."""
 FORMATS = ("PNG", "JPEG")
 EIGHT_BIT_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1")
 
@@ -47,6 +50,21 @@ def read_image(path: Path, mode: str = "RGB") -> Picture:
         raise ExampleProblem(f"{path}: is not a readable PNG or JPEG image: {found}") from None
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError, struct.error, zlib.error) as problem:
         raise ExampleProblem(f"{path}: is not a readable PNG or JPEG image: {shown(problem, 200)}") from None
+
+
+def read_images(paths: Iterable[Path]) -> Iterator[Picture]:
+    """The same for several, one after the other, RGB.
+
+    Raises:
+        ExampleProblem: one is unusable, or they have more than ``MOST_TOGETHER`` pixels so far.
+    """
+    pixels = 0
+    for path in paths:
+        picture = read_image(path)
+        pixels += picture.shape[0] * picture.shape[1]
+        if pixels > MOST_TOGETHER:
+            raise ExampleProblem(f"{path}: the images up to this one have more than {MOST_TOGETHER} pixels together")
+        yield picture
 
 
 def _check(path: Path, image: Image.Image, depth: int) -> None:

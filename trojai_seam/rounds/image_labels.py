@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import DatasetProblem, ExampleProblem
 from .config import RoundConfig
 from .example_files import class_label, sidecar
-from .model_directory import ModelDirectory, read_json
+from .model_directory import MOST_RECORD_BYTES, ModelDirectory, read_json
 from .trigger_facts import Trigger
 
 UNKNOWN = -1
@@ -86,7 +86,7 @@ def looked_up(paths: Sequence[Path], directory: ModelDirectory, name: str, num_c
     """
     where = directory.path / name
     try:
-        table = read_json(where)
+        table = read_json(where, MOST_RECORD_BYTES)
     except DatasetProblem as problem:
         raise ExampleProblem(str(problem)) from None
     if not isinstance(table, Mapping):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import DatasetProblem, ExampleProblem, shown
-from .model_directory import ModelDirectory, read_json
+from .model_directory import MOST_RECORD_BYTES, ModelDirectory, read_json
 
 Document: TypeAlias = Any
 
@@ -67,7 +67,7 @@ def records_in(path: Path) -> list[Mapping[str, Any]]:
         ExampleProblem: it is unreadable, or holds something that is no record.
     """
     try:
-        return list(_flat(read_json(path), path))
+        return list(_flat(read_json(path, MOST_RECORD_BYTES), path))
     except DatasetProblem as problem:
         raise ExampleProblem(str(problem)) from None
     except RecursionError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DatasetProblem
+from .regular_files import read_bounded
 
+MOST_BYTES = 64 * 2**20
 NAME_COLUMNS = ("model_name", "model_id", "id")
 
 
@@ -18,8 +21,8 @@ def read_metadata(path: Path) -> Mapping[str, Mapping[str, str]]:
         DatasetProblem: unreadable, or without a column that names the model.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        text = read_bounded(path, MOST_BYTES).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise DatasetProblem(f"{path}: is not a readable CSV file: {problem}") from None
     if not rows:

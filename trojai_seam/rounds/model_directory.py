@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetProblem, shown
+from .regular_files import read_bounded
 
 CONFIG_NAMES = ("reduced-config.json", "config.json")
-MAX_JSON_BYTES = 64 * 2**20
+MOST_JSON_BYTES = 2**22
+"""Of configs and side-cars, which have kilobytes. A megabyte of JSON can be half a million objects."""
+MOST_RECORD_BYTES = 2**24
+"""Of a file with many examples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,13 +133,13 @@ def unwrapped(document: Any) -> Any:
     return document
 
 
-def read_json(path: Path) -> Any:
-    """The JSON document in ``path``.
+def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:
+    """The JSON document in ``path``, of at most ``most`` bytes.
 
     Raises:
         DatasetProblem: unreadable, too large, or no JSON.
     """
-    text = _read(path, MAX_JSON_BYTES)
+    text = _read(path, most)
     try:
         return json.loads(text)
     except RecursionError:
@@ -146,9 +150,7 @@ def read_json(path: Path) -> Any:
 
 def _read(path: Path, most: int) -> str:
     try:
-        if path.stat().st_size > most:
-            raise DatasetProblem(f"{path}: larger than {most} bytes, expected a small text file")
-        return path.read_text("utf-8")
+        return read_bounded(path, most).decode("utf-8")
     except OSError as problem:
         raise DatasetProblem(f"{path}: cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:

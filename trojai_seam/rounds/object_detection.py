@@ -27,11 +27,13 @@ from .box_triggers import BoxTrigger, read_box_triggers
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
-from .image_files import Picture, read_image
+from .image_files import Picture, read_images
 from .model_directory import ModelDirectory
 
 _RECOMPRESSED = 24  # levels that a pixel may be off without being another one: triggered images are compressed anew
 _MOST_CHANGED = 0.3  # share of a picture that a trigger can cover
+MOST_PADDED = 2**27
+"""Pixels of a padded set: some 1.6 GB as float32. R10's largest has a fifth of them."""
 
 
 class _Annotated(NamedTuple):
@@ -127,8 +129,8 @@ def _annotated(
     directory: ModelDirectory, folders: Sequence[str], suffixes: Sequence[str], reader: BoxReader
 ) -> list[_Annotated]:
     found = []
-    for path in example_files(directory, folders, suffixes):
-        picture = read_image(path)
+    paths = example_files(directory, folders, suffixes)
+    for path, picture in zip(paths, read_images(paths), strict=True):
         found.append(_Annotated(path.name, path.stem, picture, reader.read(path, *picture.shape[:2])))
     return found
 
@@ -147,9 +149,17 @@ def _without_images(directory: ModelDirectory, folders: Sequence[str], suffixes:
 
 
 def _padded(pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
-    """``float32 [N, 3, H, W]``, black at the right and at the bottom, and the true sizes ``int64 [N, 2]``."""
+    """``float32 [N, 3, H, W]``, black at the right and at the bottom, and the true sizes ``int64 [N, 2]``.
+
+    Raises:
+        ExampleProblem: that would be more than ``MOST_PADDED`` pixels: a tall and a wide image make a huge one.
+    """
     sizes = np.array([picture.shape[:2] for picture in pictures], np.int64)
     height, width = sizes.max(axis=0)
+    if len(pictures) * int(height) * int(width) > MOST_PADDED:
+        raise ExampleProblem(
+            f"{len(pictures)} images, padded to {width}×{height} pixels, have more than {MOST_PADDED} together"
+        )
     whole = np.zeros((len(pictures), 3, height, width), np.float32)
     for image, picture in zip(whole, pictures, strict=True):
         image[:, : picture.shape[0], : picture.shape[1]] = picture.transpose(2, 0, 1)

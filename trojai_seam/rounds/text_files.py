@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ExampleProblem, shown
+from .regular_files import read_bounded
 
 MOST_BYTES = 16 * 2**20
 
@@ -34,9 +35,7 @@ def read_text(path: Path) -> Text:
         ExampleProblem: unreadable, too large, or nothing but white space in it.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ExampleProblem(f"{path}: larger than {MOST_BYTES} bytes, expected a short text")
-        content = path.read_bytes()
+        content = read_bounded(path, MOST_BYTES)
     except OSError as problem:
         raise ExampleProblem(f"{path}: cannot be read: {problem.strerror}") from None
     try:
