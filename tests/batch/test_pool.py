@@ -93,12 +93,12 @@ def test_hanging_crashing_and_greedy_models_are_one_failed_row_each(tmp_path, ta
     dataset = write_round(tmp_path / "round", 6)
     for number, name in enumerate(("Hangs", "Crashes", "Hogs", "Exits"), 1):
         make(dataset / "models" / f"id-{number:08}", name)
-    results = run(dataset, tmp_path / "a", workers=2, time_limit=4, memory_limit=900 << 20, networks=NETWORKS_FILE)
+    results = run(dataset, tmp_path / "a", workers=2, time_limit=12, memory_limit=900 << 20, networks=NETWORKS_FILE)
     assert not children(tag)  # the hanging one had started a process of its own
     assert results["status"].tolist() == ["done", *["failed"] * 4, "done"]
     assert results["error_kind"].tolist()[1:5] == ["time-limit", "crash", "memory-limit", "crash"]
     path = dataset / "models" / "id-00000001"
-    assert results["error"][1] == f"{path}: took longer than 4 s (--time-limit) and was stopped while opening it"
+    assert results["error"][1] == f"{path}: took longer than 12 s (--time-limit) and was stopped while opening it"
     assert "2 times killed by SIGSEGV while opening it" in results["error"][2]
     assert "more than 900 MiB of host memory (--memory-limit)" in results["error"][3]
     assert "ended with exit code 7" in results["error"][4]
