@@ -9,7 +9,12 @@ every model with every preset on 20, 5 and 2 clean images per class, and prints 
 of ``WORK/runs.jsonl``; the same command again continues. ``--table`` only prints what is there.
 
 The fleet ``choose`` is what the presets were chosen on; ``confirm`` has other architectures, signs, triggers and
-weights. Held-out are 20 clean images per class that no run is fitted on, and all poisoned ones (40 per trigger).
+weights, and is burnt by now: what it said was read before the next choice. Nothing was chosen on ``unseen``, but what
+it said has been read too: take a new one after a further choice. Behind the table of figures stands one of differences
+between presets on the same models, seeds and images, less the first of ``--presets``: models differ more from each
+other than presets do, so that pairs tell.
+
+Held-out are 20 clean images per class that no run is fitted on, and all poisoned ones (40 per trigger).
 Seconds are CPU seconds of one core, so that a busy machine does not show in them.
 """
 
@@ -45,6 +50,7 @@ from trojai_seam.tasks import ExampleSet, Subject
 FLEETS = {
     "choose": (5, ("squeezenetv1_1", "shufflenet1_0", "mobilenetv2", "resnet18")),
     "confirm": (23, ("squeezenetv1_0", "shufflenet1_5", "mobilenetv2", "resnet34", "densenet121", "googlenet")),
+    "unseen": (41, ("squeezenetv1_0", "shufflenet1_5", "googlenet")),
 }
 PRESETS = ("images", "images-finetune", "authors-trojai", "no-op")
 PIXELS, CLASSES, FIT_POOL, HELD_OUT = 32, 8, 20, 20
@@ -77,7 +83,9 @@ def main() -> None:
                     for preset in given.presets.split(","):
                         for folder in folders:
                             run_once(runs, folder, resolve(preset, options), options, per_class, at)
-    print_table(read_runs(runs, given.fleet))
+    found = read_runs(runs, given.fleet)
+    print_table(found)
+    print_differences(found, given.presets.split(",")[0])
 
 
 def make_member(fleet: Path, seed: int, architecture: str, number: int) -> Path:
@@ -202,6 +210,27 @@ def print_table(runs: pd.DataFrame) -> None:
         name = f"`{preset}`" + (f" {options}" if options else "")
         for network, of_network in [("all", rows), *rows.groupby("architecture")]:
             print(f"| {per_class} | {name} | {network} | {_figures(of_network)} |")
+
+
+def print_differences(runs: pd.DataFrame, baseline: str) -> None:
+    """Means over pairs of runs on the same model, seed and images, with intervals bootstrapped over models."""
+    print(f"\n| images per class | less `{baseline}` | fidelity [95 %] | ACC [95 %] | ASR [95 %] | pairs | models |")
+    print("|---|---|---|---|---|---|---|")
+    same = ["per_class", "model", "seed"]
+    figures = ["fidelity", "acc", "asr"]
+    first = runs[(runs["preset"] == baseline) & (runs["options"] == "")].set_index(same)[figures]
+    for (per_class, preset, options), rows in runs.groupby(["per_class", "preset", "options"], sort=False):
+        other = rows.set_index(same)[figures]
+        differences = (other - first).dropna()
+        if (preset, options) == (baseline, "") or differences.empty:
+            continue
+        cells = []
+        for figure in figures:
+            low, high = _interval([of_model.to_numpy() for _, of_model in differences[figure].groupby("model")])
+            cells.append(f"{differences[figure].mean():+.3f} [{low:+.2f}, {high:+.2f}]")
+        name = f"`{preset}`" + (f" {options}" if options else "")
+        models = differences.index.get_level_values("model").nunique()
+        print(f"| {per_class} | {name} | {' | '.join(cells)} | {len(differences)} | {models} |")
 
 
 def _figures(rows: pd.DataFrame) -> str:

@@ -303,7 +303,8 @@ def test_every_setting_is_known_to_the_stack() -> None:
     """A new one must be obeyed in a stack too, or keep networks out of it (``stack_key``): decide, test, and add it."""
     assert {setting.name for setting in fields(UnlearnConfig)} == {
         "preset", "method", "batch_size", "trainable", "batch_norm", "feature_noise", "augmentation", "recolouring",
-        "patches", "self_labelled", "precision", "rate_width", "forget", "recover",
+        "patches", "most_patches", "pure_patches", "plain_views", "self_labelled", "precision", "rate_width", "forget",
+        "recover",
     }  # fmt: skip
     assert {setting.name for setting in fields(ForgetConfig)} == {
         "max_epochs", "max_steps", "max_seconds", "draws_per_epoch", "optimizer", "learning_rate",

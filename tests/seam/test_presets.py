@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trojai_seam.errors import ConfigProblem, UsageProblem
@@ -49,6 +51,14 @@ def test_finetune_only_recovers_and_no_op_does_nothing() -> None:
     assert resolve("finetune").forget.max_epochs == 0
     assert resolve("finetune").recover == resolve("default").recover
     assert (resolve("no-op").forget.max_epochs, resolve("no-op").recover.max_epochs) == (0, 0)
+
+
+def test_fine_tuning_of_images_differs_from_images_in_nothing_but_forgetting() -> None:
+    """Else a difference between their rows would not be what forgetting does."""
+    images, finetune = resolve("images"), resolve("images-finetune")
+    assert images.forget.max_epochs > 0
+    assert replace(images, preset=finetune.preset, forget=finetune.forget) == finetune
+    assert finetune.forget.max_epochs == 0
 
 
 def test_every_preset_passes_its_own_check_and_bears_its_name() -> None:

@@ -25,7 +25,15 @@ def view(images: Tensor, config: UnlearnConfig, still: bool = False, plain: bool
     ``still`` images are not moved, for their labels are places in them; ``plain`` ones get no colours and no patches.
     """
     moved = (relit if still else augmented)(images, config.augmentation)
-    return moved if plain else recoloured(patched(moved, config.patches), config.recolouring)
+    if plain:
+        return moved
+    changed = moved
+    for _ in range(config.most_patches):
+        changed = patched(changed, config.patches, config.pure_patches)
+    changed = recoloured(changed, config.recolouring)
+    if config.plain_views == 0:
+        return changed
+    return torch.where((1 + _uniform(images, 1, 1, 1)) / 2 < config.plain_views, moved, changed)
 
 
 def augmented(images: Tensor, strength: float) -> Tensor:
@@ -87,12 +95,14 @@ def recoloured(images: Tensor, strength: float) -> Tensor:
     return low + unit.clamp(0, 1) * (high - low)
 
 
-def patched(images: Tensor, share: float) -> Tensor:
+def patched(images: Tensor, share: float, pure: float = 0.0) -> Tensor:
     """A polygon of one random colour over a random place of some images: 3 to 6 sides, 10 to 50 % of the side across.
 
     Args:
         images: ``float [N, C, H, W]``, any value range; colours are drawn from the range of the batch.
         share: probability that an image gets one.
+        pure: probability that its colour is pure, every channel at its least or its most: such colours stand out on
+            most things, and colours drawn evenly from all are seldom near one.
     """
     if share == 0:
         return images
@@ -112,7 +122,10 @@ def patched(images: Tensor, share: float) -> Tensor:
         reach = torch.cos(angle[:, side, None, None]) * x + torch.sin(angle[:, side, None, None]) * y
         inside = inside & (reach < cut[:, side, None, None] * radius)
     chosen = (_uniform(images, 1, 1) + 1) / 2 < share
-    colour = low + (high - low) * (1 + _uniform(images, images.shape[1], 1, 1)) / 2
+    drawn = (1 + _uniform(images, images.shape[1], 1, 1)) / 2
+    if pure:
+        drawn = torch.where((1 + _uniform(images, 1, 1, 1)) / 2 < pure, drawn.round(), drawn)
+    colour = low + (high - low) * drawn
     return torch.where((inside & chosen)[:, None], colour, images)
 
 

@@ -96,6 +96,13 @@ class UnlearnConfig:
     """Strength, 0 … 1, of the random colour moods that these views are put in: filters lose their meaning."""
     patches: float = 0.0
     """Share of these views that get a patch of one colour over a random place: polygons lose their meaning."""
+    most_patches: int = 1
+    """So many patches are offered to every view; it takes each with the probability ``patches``."""
+    pure_patches: float = 0.0
+    """Share of patches whose colour is pure, every channel at its least or its most; the others' is any colour."""
+    plain_views: float = 0.0
+    """Share of these views that are neither recoloured nor patched, all through training: the others can then be
+    changed more strongly without loss of accuracy on images as they are."""
     self_labelled: int = 512
     """Images that method ``seam-self-labelled`` makes of the fit images and lets the network label; no other does."""
     precision: str = "float32"
@@ -180,8 +187,9 @@ def _findings(config: UnlearnConfig) -> Iterator[str]:
     yield from _bounded("batch_size", config.batch_size, 1, 65536)
     yield from _bounded("feature_noise", config.feature_noise, 0, 100)
     yield from _bounded("self_labelled", config.self_labelled, 1, 100_000)
-    for name in ("augmentation", "recolouring", "patches"):
+    for name in ("augmentation", "recolouring", "patches", "pure_patches", "plain_views"):
         yield from _bounded(name, getattr(config, name), 0, 1)
+    yield from _bounded("most_patches", config.most_patches, 1, 100)
     yield from _bounded("rate_width", config.rate_width, 1, 1_000_000)
     yield from _one_of("forget.label_sampling", config.forget.label_sampling, LABEL_SAMPLING)
     for name, phase in (("forget", config.forget), ("recover", config.recover)):
