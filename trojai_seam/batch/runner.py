@@ -201,12 +201,14 @@ def _is_again(row: Mapping[str, Any], retry: str | None) -> bool:
 def _was_swapped(directory: ModelDirectory, row: Mapping[str, Any]) -> bool:
     """Whether a done row is about another model.pt than the one that lies there now. The hash is only computed where
     size or time of the file say that it may be."""
-    if row["status"] != "done" or row.get("model_stamp") in (None, model_stamp(directory.model_path)):
+    now = model_stamp(directory.model_path)
+    if row["status"] != "done" or row.get("model_stamp") in (None, now):
         return False
     try:
         return file_sha256(directory.model_path) != row.get("model_sha256")
     except RefusedArchive:
-        return False  # gone, empty, or out of reach for now: no reason to throw a good row away
+        # Gone or out of reach for now is no reason to throw a good row away; an empty file is another one.
+        return now is not None and now.startswith("0:")
 
 
 def _teach(path: str | Path | None) -> str:
