@@ -37,7 +37,7 @@ def main(parent: int, reports: int, device: str, crowded: bool) -> None:
     _work(parent, reports, device, crowded)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # every record is on the disk, and to take all of torch's modules apart would take half a second more
+    os._exit(0)  # every record is on the disk, and torch takes its time to take itself apart
 
 
 def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
