@@ -37,8 +37,8 @@ from trojai_seam.batch.reproducible import reproducible
 from trojai_seam.rounds import get_round, model_directory
 from trojai_seam.rounds.opening import open_directory
 from trojai_seam.scoring import predict, predict_attacks
-from trojai_seam.seam import UnlearnConfig, resolve
-from trojai_seam.seam.methods import get_method
+from trojai_seam.unlearning import UnlearnConfig, resolve
+from trojai_seam.unlearning.methods import get_method
 from trojai_seam.seeds import derive_seed
 from trojai_seam.synthesis.dataset_folder import SynthesisFailure
 from trojai_seam.synthesis.image_models import DrawAttacks, MadeModel, ModelPlan, make_model

@@ -24,7 +24,7 @@ from trojai_seam.errors import (
     shown,
 )
 from trojai_seam.rounds import get_round
-from trojai_seam.seam import resolve
+from trojai_seam.unlearning import resolve
 from trojai_seam.seeds import derive_seed
 
 

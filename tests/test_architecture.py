@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "registry", "seeds"}),
     frozenset({"loading"}),
     frozenset({"networks", "tasks"}),
-    frozenset({"rounds", "seam", "scoring", "tables"}),
+    frozenset({"rounds", "unlearning", "scoring", "tables"}),
     frozenset({"synthesis"}),
     frozenset({"batch"}),
     frozenset({"api", "container"}),
@@ -33,8 +33,8 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FORBIDDEN = {
-    "seam": {"rounds", "loading", "networks", "scoring", "batch", "tables"},
-    "rounds": {"seam", "scoring", "batch"},
+    "unlearning": {"rounds", "loading", "networks", "scoring", "batch", "tables"},
+    "rounds": {"unlearning", "scoring", "batch"},
 }
 ONLY_IMPORTED_BY = {"synthesis": {"api", "cli", "demo"}}
 
@@ -277,7 +277,7 @@ def test_the_package_keeps_the_rule(rule):
 
 def test_the_walk_saw_the_package():
     modules = package_modules()
-    assert {"errors", "loading", "networks", "tasks", "rounds", "seam", "scoring", "tables", "batch", "cli"} <= {
+    assert {"errors", "loading", "networks", "tasks", "rounds", "unlearning", "scoring", "tables", "batch", "cli"} <= {
         module.room for module in modules
     }
     assert len([arrow for arrow in arrows(modules) if arrow.room]) > len(modules)
@@ -296,7 +296,7 @@ UPWARD = {
     "relative, the room itself": ("from .. import batch", "upward"),
     "absolute": ("import trojai_seam.cli", "upward"),
     "absolute from": ("from trojai_seam.scoring.score import score", "upward"),
-    "inside a function": ("def f():\n    from ..seam import engine", "upward"),
+    "inside a function": ("def f():\n    from ..unlearning import engine", "upward"),
     "for type checking": ("if TYPE_CHECKING:\n    from ..tables import columns", "upward"),
     "inside try": ("try:\n    import trojai_seam.batch.worker\nexcept ImportError:\n    x = 1", "upward"),
     "import_module": ("import_module('trojai_seam.rounds.pdf')", "upward"),
@@ -314,9 +314,9 @@ def test_an_upward_arrow_is_found(source, why):
     assert finding.endswith(f"({why})")
 
 
-@pytest.mark.parametrize("target", sorted(FORBIDDEN["seam"]))
-def test_seam_knows_nothing_of(target):
-    assert direction_findings(made_up({"seam/engine": f"from ..{target} import x"}))
+@pytest.mark.parametrize("target", sorted(FORBIDDEN["unlearning"]))
+def test_unlearning_knows_nothing_of(target):
+    assert direction_findings(made_up({"unlearning/engine": f"from ..{target} import x"}))
 
 
 @pytest.mark.parametrize("target", sorted(FORBIDDEN["rounds"]))
@@ -338,10 +338,10 @@ def test_a_room_without_a_floor_is_found():
     [
         made_up({"cli": "from .api import evaluate\nfrom .synthesis import fleet\nfrom . import __version__"}),
         made_up(
-            {"batch/worker": "import torch\nfrom ..seam import engine\nfrom .plan import Plan\nfrom .. import batch"}
+            {"batch/worker": "import torch\nfrom ..unlearning import engine\nfrom .plan import Plan\nfrom .. import batch"}
         ),
         made_up(
-            {"seam/__init__": "from .engine import unlearn\nfrom ..tasks import Subject\nfrom ..errors import shown"}
+            {"unlearning/__init__": "from .engine import unlearn\nfrom ..tasks import Subject\nfrom ..errors import shown"}
         ),
         made_up({"batch/executors/__init__": "from ..plan import Plan\nfrom ...rounds import discover"}),
         made_up({"__init__": "if TYPE_CHECKING:\n    from .api import evaluate\nPUBLIC = 'trojai_seam.api'"}),
@@ -364,7 +364,7 @@ def test_a_circle_between_rooms_of_one_floor_is_found():
 
 def test_a_long_circle_is_found():
     circle = made_up(
-        {"rounds/a": "from .. import tables", "tables/b": "from .. import seam", "seam/c": "from .. import rounds"}
+        {"rounds/a": "from .. import tables", "tables/b": "from .. import unlearning", "unlearning/c": "from .. import rounds"}
     )
     assert cycle_findings(circle)
 
@@ -391,10 +391,10 @@ def test_torch_when_needed_is_allowed_in_loading(source):
     assert torch_findings(made_up({"loading/state": source})) == []
 
 
-@pytest.mark.parametrize("name", ["seam/utils", "helpers/pdf", "common", "batch/misc", "batch/manager"])
+@pytest.mark.parametrize("name", ["unlearning/utils", "helpers/pdf", "common", "batch/misc", "batch/manager"])
 def test_a_name_that_says_nothing_is_found(name):
     assert naming_findings(made_up({name: ""}))
-    assert naming_findings(made_up({"seam/schedule": ""})) == []
+    assert naming_findings(made_up({"unlearning/schedule": ""})) == []
 
 
 def test_a_long_module_is_found():

@@ -13,7 +13,7 @@ import torch
 from tests.made_rounds import trained_round
 from trojai_seam import open_subject
 from trojai_seam.cli import main
-from trojai_seam.seam import resolve
+from trojai_seam.unlearning import resolve
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

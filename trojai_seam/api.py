@@ -19,9 +19,9 @@ from .errors import UsageProblem, listed
 from .rounds import detect_round, get_round, model_directory
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory, open_network
-from .seam import UnlearnConfig, resolve
-from .seam.methods import get_method
-from .seam.outcome import Outcome
+from .unlearning import UnlearnConfig, resolve
+from .unlearning.methods import get_method
+from .unlearning.outcome import Outcome
 from .seeds import derive_seed
 from .tables import results_frame
 from .tasks import Subject
@@ -82,7 +82,7 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
 
     Args:
         subject: from :func:`open_subject`; it is not changed.
-        config: what to do; unset: the preset that the round has for such a model. ``trojai_seam.seam.resolve`` makes
+        config: what to do; unset: the preset that the round has for such a model. ``trojai_seam.unlearning.resolve`` makes
             one from a preset.
         seed: the same seed gives the same network on the same machine.
 

@@ -20,7 +20,7 @@ from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
-from .seam import resolve
+from .unlearning import resolve
 from .tasks import Measure
 
 

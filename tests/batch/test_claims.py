@@ -20,7 +20,7 @@ from trojai_seam.batch.plan import Plan, claim_run_directory
 from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.errors import RunDirectoryProblem
 from trojai_seam.rounds import get_round
-from trojai_seam.seam import resolve
+from trojai_seam.unlearning import resolve
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from trojai_seam.batch.units import Assignment, WorkUnit
 from trojai_seam.errors import UsageProblem
 from trojai_seam.loading import Budget
 from trojai_seam.rounds import discover, get_round
-from trojai_seam.seam import resolve
+from trojai_seam.unlearning import resolve
 from trojai_seam.tables.columns import TIMINGS
 
 ray = pytest.importorskip("ray", reason="needs Ray (pip install 'trojai-seam[ray]')")

@@ -89,7 +89,7 @@ def test_an_assignment_takes_its_cache_to_other_processes(tmp_path):
     from trojai_seam.batch.paths import RunPaths
     from trojai_seam.batch.plan import Plan
     from trojai_seam.rounds import get_round
-    from trojai_seam.seam import resolve
+    from trojai_seam.unlearning import resolve
 
     for cache in (None, tmp_path):
         given = Assignment(Plan("/d", get_round("r9"), resolve("default")), RunPaths(tmp_path), Budget(), cache=cache)

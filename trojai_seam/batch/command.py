@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import TrojaiSeamError
 from ..rounds import get_round
-from ..seam import resolve
+from ..unlearning import resolve
 
 
 def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:

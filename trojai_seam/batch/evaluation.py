@@ -13,9 +13,9 @@ from torch import nn
 from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_splits, predict, predict_attacks, score
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
-from ..seam import UnlearnConfig
-from ..seam.methods import get_method
-from ..seam.outcome import Outcome
+from ..unlearning import UnlearnConfig
+from ..unlearning.methods import get_method
+from ..unlearning.outcome import Outcome
 from ..seeds import derive_seed
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH

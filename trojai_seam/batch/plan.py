@@ -13,7 +13,7 @@ from typing import Any
 from .. import __version__
 from ..errors import RunDirectoryProblem, shown
 from ..rounds import RoundConfig
-from ..seam import UnlearnConfig
+from ..unlearning import UnlearnConfig
 from .files import PARTIAL, make_folder, write_once
 from .paths import RunPaths
 

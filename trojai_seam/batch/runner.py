@@ -19,8 +19,8 @@ from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_ro
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
 from ..rounds.opening import file_sha256, model_stamp
-from ..seam import resolve
-from ..seam.methods import get_method
+from ..unlearning import resolve
+from ..unlearning.methods import get_method
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS

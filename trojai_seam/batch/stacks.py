@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..seam.ensemble import Member, stack_key, unlearn_together
-from ..seam.outcome import Outcome
+from ..unlearning.ensemble import Member, stack_key, unlearn_together
+from ..unlearning.outcome import Outcome
 from .case import Case, of_cuda, out_of_memory
 from .evaluation import Evaluation, Run
 

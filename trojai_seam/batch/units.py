@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from ..loading import Budget
 from ..rounds import ModelDirectory, RoundConfig
-from ..seam import UnlearnConfig
+from ..unlearning import UnlearnConfig
 from .paths import RunPaths
 from .plan import Plan
 

@@ -2,7 +2,7 @@
 
 A worker gets model directories and a plan; it leaves a record file for each. Nothing else passes between it and its
 parent. Several are opened one after the other; those that are small networks of one architecture are unlearned side by
-side (:mod:`trojai_seam.seam.ensemble`), all others one by one. Who else is there changes no row.
+side (:mod:`trojai_seam.unlearning.ensemble`), all others one by one. Who else is there changes no row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..seam.outcome import Outcome
+from ..unlearning.outcome import Outcome
 from .case import ALONE, Case, Surroundings, out_of_memory
 from .evaluation import Evaluation
 from .stacks import Part, stacks_of, unlearn_stack

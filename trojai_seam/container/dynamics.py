@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EngineFailure
-from ..seam import UnlearnConfig, resolve
-from ..seam.methods import get_method
-from ..seam.outcome import Outcome
+from ..unlearning import UnlearnConfig, resolve
+from ..unlearning.methods import get_method
+from ..unlearning.outcome import Outcome
 from ..tasks import Subject, Task
 from ..tasks.calling import all_outputs, batched_outputs
 from .probes import Probes, can_be_probed, noise, stamped

@@ -24,8 +24,8 @@ from ..errors import EngineFailure, TrojaiSeamError, UnsupportedModel
 from ..networks.portable import own_classes
 from ..rounds import RoundConfig
 from ..scoring import predict
-from ..seam import UnlearnConfig, resolve
-from ..seam.methods import get_method
+from ..unlearning import UnlearnConfig, resolve
+from ..unlearning.methods import get_method
 from ..tasks import Subject
 from .deadline import Deadline, TimeUp, undisturbed
 from .messages import fail, say, warn

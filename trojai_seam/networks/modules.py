@@ -48,7 +48,7 @@ class LinearHead(nn.Module):
         return logits
 
     def steps_in_order(self) -> list[nn.Module | str]:
-        """What it does, for :mod:`trojai_seam.seam.chains`."""
+        """What it does, for :mod:`trojai_seam.unlearning.chains`."""
         return ["first-step", self.dropout, self.linear]
 
 
@@ -76,7 +76,7 @@ class FullyConnectedHead(nn.Module):
         return logits
 
     def steps_in_order(self) -> list[nn.Module | str]:
-        """What it does, for :mod:`trojai_seam.seam.chains`."""
+        """What it does, for :mod:`trojai_seam.unlearning.chains`."""
         hidden = [part for layer in self.fc_layers for part in (layer, self.relu) if part is not None]
         return ["first-step", *hidden, self.dropout, self.linear]
 
@@ -113,7 +113,7 @@ class RecurrentHead(nn.Module):
         return logits
 
     def steps_in_order(self) -> list[nn.Module | str]:
-        """What it does to sequences of one step, for :mod:`trojai_seam.seam.chains`."""
+        """What it does to sequences of one step, for :mod:`trojai_seam.unlearning.chains`."""
         return ["single-step", self.rnn, self.dropout, self.linear]
 
 

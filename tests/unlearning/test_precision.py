@@ -8,9 +8,9 @@ from torch import nn
 
 from trojai_seam.batch.reproducible import reproducible
 from trojai_seam.errors import ConfigProblem, EngineFailure
-from trojai_seam.seam import resolve
-from trojai_seam.seam.engine import unlearn
-from trojai_seam.seam.outcome import Outcome
+from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning.outcome import Outcome
 from trojai_seam.tasks import ExampleSet, get_task
 
 

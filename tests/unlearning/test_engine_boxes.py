@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tests.made_scenes import detr, faster_rcnn, scenes, small_ssd
 from trojai_seam.errors import EngineFailure
 from trojai_seam.scoring import predict
-from trojai_seam.seam import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
-from trojai_seam.seam.augmentation import view
-from trojai_seam.seam.engine import unlearn
+from trojai_seam.unlearning import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
+from trojai_seam.unlearning.augmentation import view
+from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.tasks.detector_calls import background_class
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.seam.test_ensemble import _good, _member, _shortened, _state
-from trojai_seam.seam.ensemble import Member, unlearn_together
+from tests.unlearning.test_ensemble import _good, _member, _shortened, _state
+from trojai_seam.unlearning.ensemble import Member, unlearn_together
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from trojai_seam.seam import UnlearnConfig, resolve
-from trojai_seam.seam.engine import unlearn
-from trojai_seam.seam.outcome import Outcome
+from trojai_seam.unlearning import UnlearnConfig, resolve
+from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning.outcome import Outcome
 from trojai_seam.tasks import ExampleSet, get_task
 
 pytestmark = [

@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trojai_seam.seam import PhaseConfig, UnlearnConfig
-from trojai_seam.seam.engine import unlearn
-from trojai_seam.seam.memory_layout import channels_last
+from trojai_seam.unlearning import PhaseConfig, UnlearnConfig
+from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning.memory_layout import channels_last
 from trojai_seam.tasks import ExampleSet, get_task
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from trojai_seam.errors import ConfigProblem, UsageProblem
-from trojai_seam.seam import PRESETS, resolve
+from trojai_seam.unlearning import PRESETS, resolve
 
 
 def test_authors_trojai_is_the_authors_trojai_script() -> None:

@@ -12,8 +12,8 @@ from torch import nn
 
 from tests.made_text import judge, reader, records, sentences, tagger, trained
 from trojai_seam.scoring import predict, predict_attacks
-from trojai_seam.seam import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
-from trojai_seam.seam.engine import unlearn
+from trojai_seam.unlearning import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
+from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import ExampleSet, Task, get_task
 
 QUICK = UnlearnConfig(

@@ -14,7 +14,7 @@ from .outcome import Outcome
 
 
 class Method(Protocol):
-    """See :func:`trojai_seam.seam.engine.unlearn` for the arguments."""
+    """See :func:`trojai_seam.unlearning.engine.unlearn` for the arguments."""
 
     def __call__(
         self,
@@ -30,8 +30,8 @@ class Method(Protocol):
 
 
 METHODS: Registry[Method] = Registry("unlearning method")
-METHODS.add("seam", "trojai_seam.seam.engine:unlearn")
-METHODS.add("seam-self-labelled", "trojai_seam.seam.self_labelled:unlearn_self_labelled")
+METHODS.add("seam", "trojai_seam.unlearning.engine:unlearn")
+METHODS.add("seam-self-labelled", "trojai_seam.unlearning.self_labelled:unlearn_self_labelled")
 
 
 def get_method(name: str) -> Method:

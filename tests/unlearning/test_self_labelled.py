@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from trojai_seam.errors import EngineFailure
-from trojai_seam.seam import resolve
-from trojai_seam.seam.methods import get_method
-from trojai_seam.seam.self_labelled import SoftClassification, extrapolated
+from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.methods import get_method
+from trojai_seam.unlearning.self_labelled import SoftClassification, extrapolated
 from trojai_seam.tasks import ExampleSet, get_task
 
 CLASSES = 3

@@ -11,10 +11,10 @@ from transformers import BertConfig, BertForTokenClassification
 
 from tests.made_text import SIZES, sentences, tagger
 from trojai_seam.rounds import get_round
-from trojai_seam.seam import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
-from trojai_seam.seam.embedding_noise import noisy_embeddings
-from trojai_seam.seam.engine import unlearn
-from trojai_seam.seam.training_mode import rate_factor
+from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
+from trojai_seam.unlearning.embedding_noise import noisy_embeddings
+from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning.training_mode import rate_factor
 from trojai_seam.tasks import get_task
 
 TAGS, SPANS = get_task("token-classification", 5), get_task("span-extraction", 2)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trojai_seam.seam import UnlearnConfig
-from trojai_seam.seam.augmentation import augmented, patched, recoloured, view
+from trojai_seam.unlearning import UnlearnConfig
+from trojai_seam.unlearning.augmentation import augmented, patched, recoloured, view
 
 
 def images() -> torch.Tensor:

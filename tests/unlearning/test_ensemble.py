@@ -10,11 +10,11 @@ from torch import nn
 
 from trojai_seam.errors import EngineFailure
 from trojai_seam.networks.modules import FullyConnectedHead, LinearHead, RecurrentHead, SharedBatchNormNet
-from trojai_seam.seam import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
-from trojai_seam.seam.chains import chain_of
-from trojai_seam.seam.engine import unlearn
-from trojai_seam.seam.ensemble import Member, stack_key, unlearn_together
-from trojai_seam.seam.outcome import Outcome
+from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
+from trojai_seam.unlearning.chains import chain_of
+from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning.ensemble import Member, stack_key, unlearn_together
+from trojai_seam.unlearning.outcome import Outcome
 from trojai_seam.tasks import ExampleSet, get_task
 
 INPUTS, HIDDEN, EXAMPLES = 20, 9, 14

@@ -1,8 +1,8 @@
 """Many small networks of one architecture, unlearned side by side: what the engine does to one, done to all at once.
 
 Every network has its own seed, random labels, order, dropout, noise, stop rule and trace, and comes out as it would
-alone (:func:`trojai_seam.seam.engine.unlearn`), but for the last digits: sums are made in another order. Which
-networks are beside it changes nothing at all on a CPU (see :mod:`trojai_seam.seam.stacked_layers`).
+alone (:func:`trojai_seam.unlearning.engine.unlearn`), but for the last digits: sums are made in another order. Which
+networks are beside it changes nothing at all on a CPU (see :mod:`trojai_seam.unlearning.stacked_layers`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SAME = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One network of a stack; see :func:`trojai_seam.seam.engine.unlearn`."""
+    """One network of a stack; see :func:`trojai_seam.unlearning.engine.unlearn`."""
 
     model: nn.Module
     task: Task
@@ -95,7 +95,7 @@ def unlearn_together(
         members: of equal :func:`stack_key`.
         config: what to do, for all of them.
         whole: bring weights that no answer depends on to where training would have brought them, too; otherwise they
-            stay as they were (see :mod:`trojai_seam.seam.idle_weights`).
+            stay as they were (see :mod:`trojai_seam.unlearning.idle_weights`).
         rows: keep the stack at this size throughout, filled up with copies. Where the kernels that a device chooses
             depend on the size of the stack, so do last digits.
 

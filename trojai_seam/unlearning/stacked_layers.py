@@ -116,7 +116,7 @@ class FirstRecurrentStep:
     """One layer of an LSTM or GRU on a sequence of one step, from the state zero.
 
     The weights on the previous state are not used, nor is an LSTM's forget gate: they have no gradient, and are not in
-    the stack (see :mod:`trojai_seam.seam.idle_weights`). Columns of weights are ordered by gate, direction, unit.
+    the stack (see :mod:`trojai_seam.unlearning.idle_weights`). Columns of weights are ordered by gate, direction, unit.
     """
 
     def __init__(self, kind: str, layer: int, inputs: int, hidden: int, bidirectional: bool, bias: bool) -> None:

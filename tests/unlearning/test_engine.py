@@ -11,8 +11,8 @@ from torch import nn
 
 from trojai_seam.errors import EngineFailure
 from trojai_seam.networks.modules import SharedBatchNormNet
-from trojai_seam.seam import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
-from trojai_seam.seam.engine import unlearn
+from trojai_seam.unlearning import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
+from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import ExampleSet, get_task
 
 CLASSES = 4
@@ -272,7 +272,7 @@ def test_views_are_plain_in_the_last_share_of_a_phase(monkeypatch: pytest.Monkey
         seen.append(plain)
         return images
 
-    monkeypatch.setattr("trojai_seam.seam.engine.view", noting)
+    monkeypatch.setattr("trojai_seam.unlearning.engine.view", noting)
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, CLASSES))
     pictures = ExampleSet({"x": torch.rand(8, 3, 2, 2)}, torch.arange(8) % CLASSES, tuple("abcdefgh"))
     phases = {"forget": ForgetConfig(max_epochs=2), "recover": PhaseConfig(max_epochs=4, plain_end=0.25)}
