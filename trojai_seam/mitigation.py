@@ -20,8 +20,8 @@ from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
-from .unlearning import resolve
 from .tasks import Measure
+from .unlearning import resolve
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
