@@ -86,6 +86,7 @@ class Arrow:
 
 
 PUBLIC_NAMES = {"load_model", "open_subject", "unlearn", "evaluate", "read_results"}
+ENTRY_POINT_GROUPS = {"trojai_seam.phases", "trojai_seam.presets"}
 LAZY_TARGET = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 
 
@@ -108,6 +109,8 @@ def imported(module: Module, node: ast.AST) -> Iterator[str]:
             base = ".".join([*package[: len(package) - climb], *filter(None, [base])])
         yield from (f"{base}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LAZY_TARGET.fullmatch(node.value):
+        if node.value in ENTRY_POINT_GROUPS:  # a name for other packages' metadata, no module
+            return
         yield node.value.replace(":", ".")
 
 
