@@ -27,7 +27,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"synthesis"}),
     frozenset({"batch"}),
     frozenset({"api", "container"}),
-    frozenset({"demo", "inspection", "mitigation", "reporting", "result_commands"}),  # the bodies of single subcommands
+    frozenset(
+        {"demo", "inspection", "listing_commands", "mitigation", "reporting", "result_commands"}
+    ),  # the bodies of single subcommands
     frozenset({"cli"}),
     frozenset({"__main__", "__init__"}),
 )

@@ -127,7 +127,7 @@ def test_rounds_as_json(capsys):
         (["--round", "cyber-pdf-dec2021"], "did you mean cyber-pdf-dec2022"),
         (["--preset", "author-trojai"], "did you mean authors-trojai"),
         (["--set", "forget.learning_rte=1"], "forget.learning_rte: no such option"),
-        (["--set", "forget.learning_rate=fast"], "forget.learning_rate: expected a number"),
+        (["--set", "forget.learning_rate=fast"], "forget.learning_rate: 'fast' should be a valid number"),
         (["--set", "forget.learning_rate=nan"], "forget.learning_rate"),
         (
             ["--set", "batch_size=0", "--set", "trainable=tail"],
@@ -135,7 +135,7 @@ def test_rounds_as_json(capsys):
         ),
         (["--set", "batch_size"], "expected name=value"),
         (["--set", "=3"], "expected name=value"),
-        (["--set", "forget=3"], "is a group"),
+        (["--set", "forget=3"], "is a phase"),
         (["--round-set", "colour=blue"], "colour"),
         (["--round-set", "examples.features=0", "--round-set", "attack.target_label=x"], "attack.target_label"),
         (["--budget", "opcodes=none"], "opcodes"),

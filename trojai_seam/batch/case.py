@@ -16,7 +16,7 @@ from ..rounds.model_facts import readable_facts
 from ..rounds.opening import open_directory
 from ..tasks import Subject
 from .evaluation import Evaluation, unlearning_of
-from .records import write_record
+from .records import check_declared, write_record
 from .units import WorkUnit
 
 
@@ -105,6 +105,7 @@ class Case:
             self.row["poisoned"] = self.unit.directory.poisoned
             given = self.unit.assignment
             subject = open_directory(self.unit.directory, given.plan.round_config, device, given.budget, given.cache)
+            check_declared(subject.facts)  # before anything is computed
             self.row.update(subject.facts)
             self.row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
             self.unlearning = unlearning_of(given.plan, subject)
@@ -143,6 +144,7 @@ class Case:
         if not self.failed and self.evaluation is not None:
             with self.attempt():
                 columns, arrays = self.evaluation.result()
+                check_declared(columns)
                 self.row.update(columns, status="done", stacked=self.stacked)
         if self.failed:
             arrays = {}  # a failed repair is a failed row, never half a score

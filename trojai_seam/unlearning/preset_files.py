@@ -59,7 +59,7 @@ class Preset(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
     summary: str = Field(min_length=1, max_length=160)
     source: Source
-    chosen: Chosen | Literal["as published"]
+    chosen: Chosen | Literal["as published", "nothing to choose"]
     settings: UnlearnConfig
 
     @model_validator(mode="before")
