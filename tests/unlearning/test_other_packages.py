@@ -73,5 +73,5 @@ def test_a_package_that_cannot_be_imported_is_one_line(installed: Path, tmp_path
     document = json.loads((SOURCE / "fst_like" / "fst-like.json").read_text())
     document["settings"]["phases"] = [{"kind": "broken"}]
     (tmp_path / "own.json").write_text(json.dumps(document))
-    with pytest.raises(ConfigProblem, match="from fst_like.missing:KIND cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(ConfigProblem, match=r"from fst_like\.missing:KIND cannot be imported: ModuleNotFoundError"):
         resolve(str(tmp_path / "own.json"))
