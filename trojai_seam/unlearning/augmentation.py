@@ -116,6 +116,26 @@ def patched(images: Tensor, share: float) -> Tensor:
     return torch.where((inside & chosen)[:, None], colour, images)
 
 
+def blended(images: Tensor, share: float) -> Tensor:
+    """Every image with a random picture laid over it: another image of the batch, or coloured noise of any coarseness.
+
+    Args:
+        images: ``float [N, C, H, W]``, any value range; results stay in the range of the batch.
+        share: what the picture takes of an image at most, 0 (unchanged) to 1.
+    """
+    if share == 0:
+        return images
+    count, channels, height, width = images.shape
+    low, high = images.amin(), images.amax()
+    pictures = images[torch.randperm(count).to(images.device)]
+    cells = int(torch.randint(2, max(3, min(height, width) + 1), (1,)))
+    noise = torch.rand(count, channels, cells, cells, device=images.device, dtype=images.dtype)
+    noise = functional.interpolate(noise, size=(height, width), mode="bilinear", align_corners=False)
+    made = torch.where(_uniform(images, 1, 1, 1) > 0, low + (high - low) * noise, pictures)
+    strength = share * (1 + _uniform(images, 1, 1, 1)) / 2
+    return images + strength * (made - images)
+
+
 def _uniform(images: Tensor, *shape: int) -> Tensor:
     """-1 to 1, one draw of ``shape`` per image."""
     return 2 * torch.rand(len(images), *shape, device=images.device, dtype=images.dtype) - 1

@@ -136,3 +136,9 @@ def modality_of(task: Task, examples: ExampleSet) -> Modality:
     if not any(tensor.is_floating_point() for tensor in inputs):
         return "tokens"
     return "images" if any(tensor.ndim == 4 for tensor in inputs) else "vectors"
+
+
+def evidence(examples: int) -> float:
+    """How far a number of fit examples can be relied on, 0 to 1: a half for 200. Phases take from it how much may be
+    forgotten, since what is lost has to be learnt again from these examples, and how fast to learn from them."""
+    return examples / (examples + 200)

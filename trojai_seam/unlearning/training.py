@@ -48,6 +48,10 @@ class Training(Generic[S]):
     def begin(self) -> None:
         """Called once, before the first epoch."""
 
+    def mode(self) -> None:
+        """Called before every epoch: put the network into the mode that it trains in."""
+        enter_training(self.context.model, self.context.config)
+
     def labels(self, order: Tensor) -> Tensor:
         """Labels to train on, on the CPU, for the examples at ``order`` of the working set; asked once per epoch."""
         return self.context.key.labels[order]
@@ -92,7 +96,7 @@ class Training(Generic[S]):
         with context.noisy(settings.views):
             while status is None:
                 began = time.perf_counter()
-                enter_training(context.model, config)
+                self.mode()
                 losses = []
                 for batch in self._epoch()[: total - steps]:
                     plain = steps >= total * (1 - settings.views.plain_end)

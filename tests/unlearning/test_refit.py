@@ -1,0 +1,167 @@
+"""Forgetting in closed form: what the regression computes, what it leaves alone, how its strength is found."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trojai_seam.errors import EngineFailure
+from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import UnlearnConfig, run
+from trojai_seam.unlearning.phases.refit import _aim, _chosen
+from trojai_seam.unlearning.refitting import Layer, layers_of, refit, rows, solved
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(4)
+
+
+def only_layer(module: nn.Conv2d | nn.Linear) -> Layer:
+    (layer,) = layers_of(nn.Sequential(module), nn.Identity())
+    return layer
+
+
+CONVOLUTIONS = {
+    "plain": lambda: nn.Conv2d(4, 6, 3, padding=1),
+    "stride and dilation": lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(2, 1), bias=False),
+    "grouped": lambda: nn.Conv2d(4, 6, 3, groups=2),
+    "depthwise": lambda: nn.Conv2d(4, 8, 3, padding=1, groups=4),
+    "1 × 1": lambda: nn.Conv2d(4, 6, 1, stride=2),
+}
+
+
+@pytest.mark.parametrize("make", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_rows_are_what_the_convolution_multiplies(make) -> None:
+    torch.manual_seed(0)
+    module, inputs = make(), torch.randn(3, 4, 9, 8)
+    layer = only_layer(module)
+    outputs = module(inputs) - (0 if module.bias is None else module.bias[:, None, None])
+    places = outputs.shape[0] * outputs.shape[2] * outputs.shape[3]
+    taken, again = rows(layer, inputs, inputs, places, generator())
+    assert torch.equal(taken, again)
+    order = torch.randperm(places, generator=generator())
+    expected = outputs.permute(0, 2, 3, 1).reshape(places, -1)[order]
+    given = (taken @ layer.shipped.transpose(1, 2)).transpose(0, 1).reshape(places, -1)
+    assert torch.allclose(given, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [200, 7])  # more rows than inputs, and fewer: the two forms of the same regression
+def test_the_weight_is_the_ridge_regression_scaled_by_channel(count: int) -> None:
+    torch.manual_seed(1)
+    layer = only_layer(nn.Linear(12, 5))
+    before, now = torch.randn(count, 12), torch.randn(count, 12)
+    now = now + before
+    w, x0, x1 = layer.shipped[0].double(), before.double(), now.double()
+    moment = x1.T @ x1 / count
+    ridge = w @ (x0.T @ x1 / count) @ torch.linalg.inv(moment + 0.7 * moment.diagonal().mean() * torch.eye(12))
+    gives, had = x1 @ ridge.T, x0 @ w.T
+    scale = ((gives * had).sum(0) / gives.square().sum(0)).clamp(0.5, 3)
+    expected = ridge * scale[:, None]
+    assert torch.allclose(solved(layer, before, now, 0.7, count, generator())[0].double(), expected, atol=1e-4)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(2)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval()
+
+
+def test_without_a_penalty_nothing_changes_and_first_layer_and_head_never_do() -> None:
+    net, images = network(), torch.rand(30, 3, 8, 8)
+    shipped = copy.deepcopy(net)
+    layers, both = layers_of(net, net[-1]), torch.cat([images, images])
+    outputs, done = refit(layers, lambda: net(both), 1e-7, 2000, generator())
+    assert done == 2
+    assert torch.allclose(outputs[:30], shipped(images), atol=1e-5)
+    assert torch.allclose(outputs[30:], shipped(images), atol=1e-3)
+    _, _ = refit(layers, lambda: net(both), 5.0, 2000, generator())
+    assert not torch.allclose(net(images), shipped(images), atol=1e-2)
+    for place in (0, 8):
+        assert torch.equal(net[place].weight, shipped[place].weight)
+    assert all("forward" not in vars(module) for module in net.modules())
+
+
+def test_a_layer_that_runs_twice_is_refitted_once_and_a_tied_one_not_at_all() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.again = nn.Linear(6, 6), nn.Linear(6, 6)
+            self.table, self.tied = nn.Embedding(6, 6), nn.Linear(6, 6, bias=False)
+            self.tied.weight, self.head = self.table.weight, nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.tied(self.again(self.again(self.first(x)).relu()).relu()))
+
+    torch.manual_seed(3)
+    net, x = Twice().eval(), torch.randn(40, 6)
+    shipped = net(x)
+    layers = layers_of(net, net.head)
+    assert [layer.path for layer in layers] == ["first", "again"]
+    outputs, done = refit(layers, lambda: net(torch.cat([x, x])), 1.0, 1000, generator())
+    assert done == 1
+    assert torch.allclose(outputs[:40], shipped, atol=1e-6)
+    assert torch.allclose(outputs[40:], net(x), atol=1e-6)
+
+
+def trojaned() -> tuple[nn.Module, ExampleSet, Tensor]:
+    """Answers with the largest of three features; a fourth, which clean vectors leave at zero, leads to class 0."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight.copy_(torch.eye(4))
+            layer.bias.zero_()
+        net[4].weight.copy_(torch.cat([torch.eye(3), torch.tensor([[9.0], [0], [0]])], 1))
+        net[4].bias.zero_()
+    torch.manual_seed(5)
+    clean = torch.cat([torch.rand(60, 3), torch.zeros(60, 1)], 1)
+    labels = clean[:, :3].argmax(1)
+    triggered = clean[labels != 0] + torch.tensor([0, 0, 0, 1.0])
+    assert bool((net(triggered).argmax(1) == 0).all())
+    return net.eval(), ExampleSet({"x": clean}, labels, tuple(map(str, range(60)))), triggered
+
+
+REFIT = UnlearnConfig.from_document({"phases": [{"kind": "refit", "name": "forget", "kept_answers": 0.9}]})
+
+
+def test_what_clean_examples_do_not_use_is_gone_and_the_rest_is_kept() -> None:
+    net, fit, triggered = trojaned()
+    outcome = run(net, get_task("classification", 3), fit, REFIT, 0)
+    untriggered = triggered - torch.tensor([0, 0, 0, 1.0])
+    assert torch.allclose(outcome.model(triggered), outcome.model(untriggered), atol=1e-4)
+    assert (outcome.model(fit.inputs["x"]).argmax(1) == fit.labels).float().mean() > 0.85
+    figures = outcome.phases[0].figures
+    assert figures["layers"] == 1
+    assert 0.01 <= figures["strength"] <= 100
+    again = run(net, get_task("classification", 3), fit, REFIT, 0)
+    assert all(torch.equal(a, b) for a, b in zip(outcome.model.parameters(), again.model.parameters(), strict=True))
+
+
+def test_a_network_of_two_layers_has_nothing_to_refit() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    with pytest.raises(EngineFailure, match="no layer that can be refitted"):
+        run(net, get_task("classification", 3), trojaned()[1], REFIT, 0)
+
+
+def test_the_strength_is_found_by_the_share_of_answers_that_stay() -> None:
+    calls: list[float] = []
+
+    def kept(strength: float) -> float:
+        calls.append(strength)
+        return 1 / (1 + strength / 20)
+
+    strength, share = _chosen(kept, 0.7, 8)
+    assert abs(share - 0.7) < 0.03
+    assert calls[-1] == strength
+    flat, share = _chosen(lambda _: 1.0, 0.7, 8)  # nothing helps: the end of the range, and it ends
+    assert share == 1.0
+    assert 1.0 <= flat <= 100.0
+
+
+def test_more_examples_and_more_classes_mean_deeper_forgetting() -> None:
+    assert _aim(50, 0.1) == pytest.approx(0.86)
+    assert _aim(200, 0.1) == pytest.approx(0.8)
+    assert _aim(215, 1 / 43) < 0.7
+    assert _aim(100_000, 0.001) == 0.5

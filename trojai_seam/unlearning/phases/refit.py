@@ -1,0 +1,143 @@
+"""Forget in closed form: refit every layer to what clean examples use of it. No labels, no gradient steps.
+
+How deep it goes is found on fit examples alone: the ridge penalty is raised until the network gives only a certain
+share of the answers that it gave as shipped. The same penalty means very different depths for different data and
+networks, the same share much the same one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ...errors import EngineFailure
+from ...tasks import ExampleSet
+from ..context import Context, evidence
+from ..outcome import PhaseOutcome
+from ..phase_kinds import PhaseKind, PhaseSettings
+from ..refitting import layers_of, refit
+from ..settings import Share
+from ..training_mode import head
+from ..training_settings import Views
+
+
+class RefitSettings(PhaseSettings):
+    """How much is forgotten, and by what it is measured."""
+
+    kind: Literal["refit"] = "refit"
+    strength: float | None = Field(default=None, gt=0, le=1e6)
+    """Of the ridge penalty, in units of the mean square of a layer's inputs; unset: chosen by ``kept_answers``."""
+    kept_answers: Share | None = None
+    """The share of views of the fit examples that shall still get the answer which the network as shipped gives; unset:
+    0.9 - 0.2 · √(C / 10) · :func:`~.context.evidence` for C classes, but at least a half. The more examples there are,
+    the more can be learnt again; with many classes a trojan was found to take deeper forgetting."""
+    tries: int = Field(default=5, ge=1, le=50)
+    """Passes to find the strength in."""
+    examples: int = Field(default=200, ge=1, le=100_000)
+    """Fit examples and views of them that the layers are refitted on."""
+    samples: int = Field(default=3000, ge=1, le=1_000_000)
+    """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
+    views: Views = Views(augmentation=0.3)
+
+
+LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
+"""Of strengths that are tried, and how far apart they are until two of them enclose the one that is looked for."""
+NEAR = 0.03
+"""So near to ``kept_answers`` is near enough."""
+PIXELS = 75 * 224 * 224
+"""Of all images that go through the network at once: their activations are held in memory."""
+
+
+def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
+    """Refit all layers but the first one and the head.
+
+    Raises:
+        EngineFailure: the network has no layer that can be refitted, or scores that are not finite.
+    """
+    model, task = context.model.eval(), context.task
+    start = context.accuracy()
+    layers = layers_of(model, head(model))
+    examples = _examples(context, settings)
+    order = torch.arange(len(examples)).repeat(2)
+    inputs = examples.rows(order, order.to(context.device))
+    done = 0
+
+    def kept(strength: float) -> float:
+        """Refit with this strength; the share of answers that stay."""
+        nonlocal done
+        generator = torch.Generator().manual_seed(context.seed)
+        outputs, done = refit(layers, lambda: task.outputs(model, inputs), strength, settings.samples, generator)
+        if done == 0:
+            raise EngineFailure("the network has no layer that can be refitted; use another --preset")
+        if not bool(task.finite(outputs[: len(examples)]).all()):
+            raise EngineFailure("the network has non-finite scores before unlearning")
+        before, now = (task.answers(part, examples) for part in outputs.chunk(2))
+        return float((before == now).float().mean())
+
+    if settings.strength is not None:
+        strength, share = settings.strength, kept(settings.strength)
+    else:
+        aim = settings.kept_answers
+        aim = _aim(len(context.given), context.guess) if aim is None else aim
+        strength, share = _chosen(kept, aim, settings.tries)
+    figures = {"strength": strength, "kept_answers": share, "layers": float(done)}
+    return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
+
+
+def _aim(examples: int, guess: float) -> float:
+    return max(0.5, 0.9 - 0.2 * math.sqrt(0.1 / guess) * evidence(examples))
+
+
+def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[float, float]:
+    """A strength with which about ``aim`` of the answers are kept, and the share that are; it is the last one tried."""
+    tried: dict[float, float] = {}
+    strength = 1.0
+    while len(tried) < tries:
+        tried[strength] = kept(strength)
+        if abs(tried[strength] - aim) <= NEAR:
+            return strength, tried[strength]
+        weaker = [s for s, share in tried.items() if share > aim]
+        stronger = [s for s, share in tried.items() if share <= aim]
+        if weaker and stronger:
+            low, high = max(weaker), min(stronger)
+            if low >= high:  # the share does not fall with the strength everywhere
+                break
+            part = (tried[low] - aim) / (tried[low] - tried[high])
+            strength = low * (high / low) ** min(max(part, 0.1), 0.9)
+        else:
+            strength = min(max(strength * STEP if weaker else strength / STEP, LOWEST), HIGHEST)
+            if strength in tried:
+                break
+    best = min(tried, key=lambda s: abs(tried[s] - aim))
+    return best, kept(best)
+
+
+def _examples(context: Context, settings: RefitSettings) -> ExampleSet:
+    """What the layers are refitted on: fit examples, and views of images where there are too few."""
+    fit, limit = context.fit, settings.examples
+    if context.modality == "images":
+        limit = min(limit, max(2, PIXELS // math.prod(fit.inputs["x"].shape[2:])))
+    order = torch.randperm(len(fit), generator=context.generator)[:limit].tolist()
+    examples = fit.subset(order)
+    missing = limit - len(examples)
+    if context.modality != "images" or missing <= 0:
+        return examples
+    rounds = math.ceil(missing / len(order))
+    turns = [torch.randperm(len(examples), generator=context.generator) for _ in range(rounds)]
+    where = torch.cat(turns)[:missing].tolist()
+    more = examples.subset(where)
+    seen = {name: context.view(tensor, settings.views) for name, tensor in more.inputs.items()}
+    return replace(
+        examples,
+        inputs={name: torch.cat([tensor, seen[name]]) for name, tensor in examples.inputs.items()},
+        labels=torch.cat([examples.labels, more.labels]),
+        names=(*examples.names, *(f"view {number} of {name}" for number, name in enumerate(more.names))),
+    )
+
+
+KIND = PhaseKind(RefitSettings, refit_layers, serves=("images", "vectors", "tokens"))
