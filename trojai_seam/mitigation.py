@@ -59,7 +59,7 @@ def _unlearn(
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
-    usual = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    usual = round_config.preset_of(subject)
     config = resolve(options.preset or usual, options.options)
     outcome = unlearn(subject, config, options.seed)
     mitigated = outcome.model.cpu()

@@ -169,7 +169,7 @@ def _run(
             best.offer(_accuracy(subject, model), model)
 
     seed = seed_of(subject, values["seed"], "mitigate")
-    preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    preset = round_config.preset_of(subject)
     while True:
         seconds = 0.95 * deadline.remaining()
         config = mitigation_config(preset, values, len(subject.clean), batch_size, seconds)
