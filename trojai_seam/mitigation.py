@@ -66,7 +66,7 @@ def _unlearn(
     buffer = io.BytesIO()
     torch.save(mitigated.state_dict() if file_format == "state-dict" else mitigated, buffer)
     write_atomic(out, buffer.getvalue())
-    lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
+    lines = [str(phase) for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
     models = (subject.model, outcome.model)
     before, after = (predict(model, subject.task, subject.clean).right for model in models)

@@ -162,6 +162,9 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
         "settings.trian",
         "settings.train.lr",
     ]
+    path.write_text(json.dumps(document(name="default")))
+    with pytest.raises(ConfigProblem, match="there is a preset default already"):
+        resolve(str(path))
     path.write_text("{")
     with pytest.raises(ConfigProblem, match="is no JSON"):
         Preset.read(path)

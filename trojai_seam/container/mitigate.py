@@ -185,7 +185,7 @@ def _run(
             continue
         break
     for phase in outcome.phases:
-        say(f"mitigate: preset {config.preset}: {phase.phase} {phase.status} after {phase.epochs} epochs")
+        say(f"mitigate: preset {config.preset}: {phase}")
     if not outcome.phases or outcome.phases[-1].status != "time-limit":
         # It went to its end as planned, and the end of a schedule is better than its highest point on so few examples.
         best.accuracy = -1.0
