@@ -156,7 +156,7 @@ def test_an_old_name_of_an_option_is_a_note_without_a_line_of_code(capsys, tmp_p
         (["--set", "forget.learning_rate=nan"], "forget.learning_rate"),
         (
             ["--set", "batch_size=0", "--set", "trainable=tail"],
-            "batch_size: '0' should be greater than or equal to 1; trainable: 'tail' should be 'all', 'head' or 'no-emb",
+            "batch_size: '0' should be greater than or equal to 1; trainable: 'tail' should be 'all', 'head'",
         ),
         (["--set", "batch_size"], "expected name=value"),
         (["--set", "=3"], "expected name=value"),
