@@ -69,9 +69,9 @@ def test_the_method_of_the_page_unlearns(tmp_path, monkeypatch):
     preset = re.search(r"^```json\n(.*?)^```", page, flags=re.S | re.M)
     assert code
     assert preset
-    names: dict = {"__name__": "pruning"}
-    exec(compile(code[1], "adding-a-method.md", "exec"), names)  # noqa: S102 - our own page
-    monkeypatch.setitem(PHASES._entries, "prune", names["KIND"])
+    (tmp_path / "pruning_of_the_page.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(PHASES._entries, "prune", "pruning_of_the_page:KIND")
     document = json.loads(preset[1])
     (tmp_path / "twice.json").write_text(preset[1])
     phases = [{"kind": "prune", "share": 0.3}, *document["settings"]["phases"]]

@@ -90,8 +90,7 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
         EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
     """
     if config is None:
-        round_config, case = get_round(subject.facts["round"]), subject.facts["round_case"]
-        config = resolve(round_config.preset_for(len(subject.clean), case))
+        config = resolve(get_round(subject.round).preset_of(subject))
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
     with reproducible():
         return run_phases(subject.model, subject.task, subject.clean, config, own_seed)

@@ -152,16 +152,20 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
         Preset.read(path)
     assert sorted(finding.split(":")[0] for finding in caught.value.findings) == ["chosen", "licence", "summary"]
     phases = [{"kind": "train", "name": "forget", "learning_rate": -1}, {"kind": "trian"}, {"kind": "train", "lr": 1}]
-    path.write_text(json.dumps(document(settings={"batch_size": 0, "phases": phases})))
+    path.write_text(json.dumps(document(settings={"batch_size": 0, "phases": phases}, chosen={"on": "mine"})))
     with pytest.raises(ConfigProblem) as caught:
         Preset.read(path)
     assert str(path) in str(caught.value)
-    assert [finding.split(":")[0] for finding in caught.value.findings] == [
+    assert [finding.split(":")[0] for finding in caught.value.findings if "chosen" not in finding] == [
         "settings.batch_size",
         "settings.forget.learning_rate",
         "settings.trian",
         "settings.train.lr",
     ]
+    assert "chosen.tried: Field required" in str(caught.value)
+    path.write_text(json.dumps(document(name="default")))
+    with pytest.raises(ConfigProblem, match="there is a preset default already"):
+        resolve(str(path))
     path.write_text("{")
     with pytest.raises(ConfigProblem, match="is no JSON"):
         Preset.read(path)

@@ -9,17 +9,19 @@ from typing import Any
 
 from ..errors import TrojaiSeamError
 from ..rounds import get_round
-from ..unlearning import UnlearnConfig, resolve
+from ..unlearning import UnlearnConfig, preset_names, resolve
 
 
 def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
     """``trojai-seam evaluate …`` for a plan as in ``plan.json``; pasted into a shell it asks for the same settings.
 
-    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``.
+    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``. A preset of a
+    file of one's own is known by its name only.
     """
     words = ["trojai-seam", "evaluate", str(plan["dataset"]), "--out", run_dir, "--round", str(plan["round"]["name"])]
     if not plan.get("presets"):  # else each model takes the one that the round has for it
-        words += ["--preset", str(plan["unlearning"]["preset"])]
+        name = str(plan["unlearning"]["preset"])
+        words += ["--preset", name if name in preset_names() else f"{name}.json"]
     for option, changes in (("--set", _unlearning(plan)), ("--round-set", _round(plan))):
         words += [word for name, value in changes for word in (option, f"{name}={value}")]
     words += ["--protocol", str(plan["protocol"]), "--seed", str(plan["seed"])]

@@ -31,15 +31,13 @@ class Run:
     seed: int
 
 
-def unlearning_of(plan: Plan, subject: Subject) -> UnlearnConfig:
+def unlearning_of(plan: Plan, subject: Subject, splits: SplitPlan) -> UnlearnConfig:
     """What the plan has for this model: with several folds, for the one that is fitted on fewest examples."""
-    if not plan.presets:
-        return plan.unlearning
-    fewest = min(len(split.fit) for split in _splits_of(plan, subject).splits)
-    return plan.unlearning_for(fewest, subject.facts["round_case"])
+    return plan.unlearning_for(min(len(split.fit) for split in splits.splits), subject.case)
 
 
-def _splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+    """Which of its clean examples are fitted on, and which are held out."""
     strata = subject.task.strata(subject.clean.key())
     return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
 
@@ -50,16 +48,17 @@ class Evaluation:
     Args:
         plan: the settings.
         subject: the model, its task and examples.
+        splits: of its examples, :func:`splits_of`.
         unlearning: of the plan for this model, :func:`unlearning_of`, or with smaller batches.
     """
 
-    def __init__(self, plan: Plan, subject: Subject, unlearning: UnlearnConfig) -> None:
+    def __init__(self, plan: Plan, subject: Subject, splits: SplitPlan, unlearning: UnlearnConfig) -> None:
         began = time.perf_counter()
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
-        self._splits = _splits_of(plan, subject)
+        self._splits = splits
         self.runs = tuple(
             Run(split, subject.clean.subset(split.fit), derive_seed(plan.seed, subject.model_id, "unlearn", number))
-            for number, split in enumerate(self._splits.splits)
+            for number, split in enumerate(splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
         self._folds: dict[int, FoldPredictions] = {}
@@ -105,7 +104,7 @@ class Evaluation:
         folds = [self._folds[number] for number in range(len(self.runs))]
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
-        is_clean = subject.facts["poisoned"] is False
+        is_clean = subject.trojaned is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
         columns = {"batch_size": self.unlearning.batch_size, **self._oracle, **scored, **_phase_columns(outcomes)}

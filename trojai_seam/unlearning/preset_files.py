@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError
 
 from ..errors import ConfigProblem, UsageProblem
 from ..registry import near_names
@@ -53,22 +53,19 @@ class Chosen(Settings):
     hardware: str = Text
 
 
+def _as_chosen(given: Any) -> Any:
+    """So that a group is told what is wrong with it, and not also that it is no word."""
+    return Chosen.model_validate(dict(given)) if isinstance(given, Mapping) else given
+
+
 class Preset(Settings):
     """One preset."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
     summary: str = Field(min_length=1, max_length=160)
     source: Source
-    chosen: Chosen | Literal["as published", "nothing to choose"]
+    chosen: Annotated[Chosen | Literal["as published", "nothing to choose"], BeforeValidator(_as_chosen)]
     settings: UnlearnConfig
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, given: Any) -> Any:
-        """The settings bear the name of the preset."""
-        if isinstance(given, Mapping) and isinstance(given.get("settings"), Mapping):
-            return {**given, "settings": {"preset": given.get("name"), **given["settings"]}}
-        return given
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -83,12 +80,25 @@ class Preset(Settings):
         except (OSError, ValueError) as problem:
             raise UsageProblem(f"{path}: cannot be read as a preset: {problem}") from None
         try:
-            return cls.model_validate(json.loads(text))
+            document = json.loads(text)
         except (ValueError, RecursionError) as problem:
-            found = findings_of(problem) if isinstance(problem, ValidationError) else [f"is no JSON: {problem}"]
-            raise ConfigProblem(path, found) from None
-        except ConfigProblem as problem:
-            raise ConfigProblem(path, [f"settings.{finding}" for finding in problem.findings]) from None
+            raise ConfigProblem(path, [f"is no JSON: {problem}"]) from None
+        findings: list[str] = []
+        if isinstance(document, Mapping) and isinstance(document.get("settings"), Mapping):
+            name = document.get("name")
+            named = {"preset": name, **document["settings"]} if isinstance(name, str) else document["settings"]
+            try:
+                document = {**document, "settings": UnlearnConfig.from_document(named)}
+            except ConfigProblem as problem:
+                findings = [f"settings.{finding}" for finding in problem.findings]
+                document = {**document, "settings": UnlearnConfig()}  # what else is wrong is said, too
+        try:
+            preset = cls.model_validate(document)
+        except ValidationError as problem:
+            findings = [*findings_of(problem), *findings]
+        if findings:
+            raise ConfigProblem(path, findings)
+        return preset
 
 
 def preset_names() -> list[str]:
@@ -113,10 +123,12 @@ def get_preset(name: str) -> Preset:
         ConfigProblem: it is wrong; all findings in one message.
     """
     if name.endswith(".json"):
-        return Preset.read(Path(name))
-    ours = _OURS / f"{name}.json"
+        preset = Preset.read(Path(name))
+        if preset.name in preset_names():
+            raise ConfigProblem(name, [f"name: there is a preset {preset.name} already; give yours another name"])
+        return preset
     if name in {path.stem for path in _OURS.glob("*.json")}:
-        preset = Preset.read(ours)
+        preset = Preset.read(_OURS / f"{name}.json")
     elif name in (brought := _brought()):
         preset = Preset.read(_file_of(name, brought[name]))
     else:
