@@ -75,7 +75,7 @@ def test_the_teacher_never_sees_the_disturbance_and_a_share_of_the_batch_learns_
 
 def test_dropout_and_batch_statistics_stand_still() -> None:
     fit, shipped = images(60), network()
-    phases = [{"kind": "distil", "name": "recover", "max_epochs": 30, "labels_weight": 0.0, "learning_rate": 0.02}]
+    phases = [{"kind": "distil", "name": "recover", "max_epochs": 30, "labels_weight": 0.0, "optimizer": "sgd"}]
     config = UnlearnConfig.from_document({"batch_norm": "frozen-stats", "phases": phases})
     outcome = run(shipped, TASK, fit, config, 0)
     for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
