@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ...errors import EngineFailure
 from ...tasks import ExampleSet
-from ..context import Context, evidence
+from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
 from ..refitting import layers_of, refit
@@ -34,9 +34,9 @@ class RefitSettings(PhaseSettings):
     """Of the ridge penalty, in units of the mean square of a layer's inputs; unset: chosen by ``kept_answers``."""
     kept_answers: Share | None = None
     """The share of views of the fit examples that shall still get the answer which the network as shipped gives; unset:
-    0.9 - 0.2 · √(C / 10) · :func:`~.context.evidence` for C classes, but at least a half. The more examples there are,
-    the more can be learnt again; with many classes a trojan was found to take deeper forgetting."""
-    tries: int = Field(default=5, ge=1, le=50)
+    0.94 - 0.12 · √(C / 10) for C classes, but at least a half, since with many classes a trojan was found to take
+    deeper forgetting."""
+    tries: int = Field(default=6, ge=1, le=50)
     """Passes to find the strength in."""
     examples: int = Field(default=200, ge=1, le=100_000)
     """Fit examples and views of them that the layers are refitted on."""
@@ -47,7 +47,7 @@ class RefitSettings(PhaseSettings):
 
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
 """Of strengths that are tried, and how far apart they are until two of them enclose the one that is looked for."""
-NEAR = 0.03
+NEAR = 0.02
 """So near to ``kept_answers`` is near enough."""
 PIXELS = 75 * 224 * 224
 """Of all images that go through the network at once: their activations are held in memory."""
@@ -83,14 +83,14 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         strength, share = settings.strength, kept(settings.strength)
     else:
         aim = settings.kept_answers
-        aim = _aim(len(context.given), context.guess) if aim is None else aim
+        aim = _aim(context.guess) if aim is None else aim
         strength, share = _chosen(kept, aim, settings.tries)
     figures = {"strength": strength, "kept_answers": share, "layers": float(done)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
 
 
-def _aim(examples: int, guess: float) -> float:
-    return max(0.5, 0.9 - 0.2 * math.sqrt(0.1 / guess) * evidence(examples))
+def _aim(guess: float) -> float:
+    return max(0.5, 0.94 - 0.12 * math.sqrt(0.1 / guess))
 
 
 def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[float, float]:
