@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trojai_seam.errors import ConfigProblem, UsageProblem
-from trojai_seam.unlearning import UnlearnConfig, get_preset, preset_names, resolve
+from trojai_seam.unlearning import UnlearnConfig, get_preset, preset_names, resolve, resolve_each
 from trojai_seam.unlearning.preset_files import Preset
 
 
@@ -93,6 +93,16 @@ def test_an_option_of_no_phase_counts_for_all_that_have_it() -> None:
     config = resolve("images-one-example", {"views.augmentation": "0.7", "count": "9"})
     assert [phase.views.augmentation for phase in config.phases[1:]] == [0.7, 0.7]
     assert config.phase("label").count == 9
+
+
+def test_an_option_that_only_some_presets_of_a_round_have_is_for_these() -> None:
+    some = resolve_each(("images", "images-one-example"), {"label.count": "9", "forget.max_epochs": "2"})
+    assert [config.phase("forget").max_epochs for config in some.values()] == [2, 2]
+    assert some["images-one-example"].phase("label").count == 9
+    with pytest.raises(ConfigProblem, match=r"lable\.count: no such option or phase"):
+        resolve_each(("images", "images-one-example"), {"lable.count": "9"})
+    with pytest.raises(ConfigProblem, match="method: this option no longer exists"):
+        resolve_each(("images", "no-op"), {"method": "seam"})
 
 
 @pytest.mark.filterwarnings("default::FutureWarning")

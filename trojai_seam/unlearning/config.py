@@ -121,6 +121,13 @@ class UnlearnConfig(Settings):
             flat.update(_flat({key: value for key, value in phase.items() if key not in UNCHANGEABLE}, phase["name"]))
         return flat
 
+    def has(self, option: str) -> bool:
+        """Whether ``option``, as ``--set`` names it, begins with something that is here."""
+        first = current(option, quietly=True).split(".")[0]
+        return any(first == phase.name or first in type(phase).model_fields for phase in self.phases) or first in (
+            type(self).model_fields
+        )
+
     def with_options(self, options: Mapping[str, str]) -> Self:
         """This config with ``{"forget.learning_rate": "1e-4", …}`` applied, as ``--set`` gives them.
 
@@ -131,14 +138,13 @@ class UnlearnConfig(Settings):
         """
         document = self.as_dict()
         phases = {phase["name"]: phase for phase in document["phases"]}
-        findings, wrong = [], set()
+        findings: list[str] = []
         for given, text in options.items():
             try:
                 name = current(given)
                 self._assign(document, phases, name.split("."), parsed(text))
             except ValueError as problem:
                 findings.append(f"{shown(given)}: {problem}")
-                wrong.add(given)
         try:
             config = self.from_document(document)
         except ConfigProblem as problem:

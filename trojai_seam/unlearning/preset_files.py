@@ -13,7 +13,7 @@ given, sometimes the test set; here every stop rule sees the fit examples only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,15 +106,6 @@ def preset_names() -> list[str]:
     return sorted({path.stem for path in _OURS.glob("*.json")} | set(_brought()))
 
 
-def presets() -> Iterator[Preset]:
-    """All of them, by name.
-
-    Raises:
-        ConfigProblem: one is wrong.
-    """
-    return (get_preset(name) for name in preset_names())
-
-
 def get_preset(name: str) -> Preset:
     """The preset called ``name``, or in the file ``name`` if that ends in ``.json``.
 
@@ -160,3 +151,19 @@ def resolve(preset: str = DEFAULT_PRESET, options: Mapping[str, str] | None = No
     """
     config = get_preset(preset).settings
     return config.with_options(options) if options else config
+
+
+def resolve_each(presets: Iterable[str], options: Mapping[str, str]) -> dict[str, UnlearnConfig]:
+    """:func:`resolve` for the several presets that a round has for its models: an option that only some of them have is
+    for these; one that none has is refused.
+
+    Raises:
+        UsageProblem: as :func:`resolve`.
+        ConfigProblem: likewise.
+    """
+    configs = {name: get_preset(name).settings for name in presets}
+    known = {option for option in options if any(config.has(option) for config in configs.values())}
+    return {
+        name: config.with_options({o: text for o, text in options.items() if o not in known or config.has(o)})
+        for name, config in configs.items()
+    }
