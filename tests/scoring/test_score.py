@@ -251,3 +251,19 @@ def test_the_oracle_of_a_clean_model_has_no_attack_and_no_fidelity():
     assert watcher.columns(1.0) == {
         "oracle_epoch": 4, "oracle_acc": 0.5, "oracle_asr": None, "oracle_fidelity": None,
     }  # fmt: skip
+
+
+def test_what_is_left_between_the_phases_is_measured_on_held_out_examples_if_every_fold_was_asked():
+    plan = plan_splits([0, 1] * 5, "held-out", 0, "m")
+    (split,) = plan.splits
+    right = np.zeros(10, dtype=bool)
+    right[list(split.fit)] = True  # learnt by heart what it was fitted on, knows nothing else
+    right[split.held_out[0]] = True
+    before, attack = answers(np.ones(10, dtype=bool)), poisoned(np.zeros(4, dtype=bool), np.ones(4, dtype=bool))
+    asked = FoldPredictions(split, before, attack, (answers(right), attack))
+    row = score(plan, before, attack, [asked], 0, is_clean=False)
+    assert row["acc_forgotten"] == 1 / len(split.held_out)
+    assert row["n_acc_forgotten"] == len(split.held_out)
+    assert row["asr_forgotten"] == 1.0
+    row = score(plan, before, attack, [FoldPredictions(split, before, attack)], 0, is_clean=False)
+    assert "acc_forgotten" not in row

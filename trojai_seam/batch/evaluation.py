@@ -18,6 +18,7 @@ from ..tables.columns import PHASES
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
 from ..unlearning import UnlearnConfig, run
+from ..unlearning.engine import Between
 from ..unlearning.outcome import Outcome, PhaseOutcome
 from .plan import Plan
 
@@ -62,6 +63,7 @@ class Evaluation:
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
         self._folds: dict[int, FoldPredictions] = {}
+        self._forgotten: dict[int, tuple[Predictions, AttackPredictions | None]] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
         self._scoring = time.perf_counter() - began
@@ -86,15 +88,28 @@ class Evaluation:
         oracle = None
         if self.watched and unlearning.phases:
             oracle = OracleWatcher(subject.task, one.fit, subject.poisoned, unlearning.phases[-1].name)
-        self.take(number, run(subject.model, subject.task, one.fit, unlearning, one.seed, oracle))
+        self.take(
+            number, run(subject.model, subject.task, one.fit, unlearning, one.seed, oracle, self._between(number))
+        )
         if oracle is not None:
             self._oracle.update(oracle.columns(self._clean_before.right.share))
+
+    def _between(self, number: int) -> Between:
+        """Ask the network once forgetting is over, for figures that nothing depends on."""
+
+        def ask(phase: str, model: nn.Module) -> None:
+            if phase == "forget":
+                self._forgotten[number] = self._ask(model)
+
+        return ask
 
     def take(self, number: int, outcome: Outcome) -> None:
         """Ask the network that run ``number`` ended with."""
         began = time.perf_counter()
         clean, poisoned = self._ask(outcome.model)
-        self._folds[number] = FoldPredictions(self.runs[number].split, clean, poisoned)
+        self._folds[number] = FoldPredictions(
+            self.runs[number].split, clean, poisoned, self._forgotten.pop(number, None)
+        )
         self._outcomes[number] = outcome
         self._scoring += time.perf_counter() - began
 

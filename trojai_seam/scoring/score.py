@@ -21,11 +21,13 @@ from .splits import Split, SplitPlan
 
 @dataclass(frozen=True, eq=False)
 class FoldPredictions:
-    """Answers of the network that was unlearned on ``split.fit``, to *all* clean and all poisoned examples."""
+    """Answers of the network that was unlearned on ``split.fit``, to *all* clean and all poisoned examples;
+    ``forgotten`` are those that it gave between forgetting and recovery, if it was asked there."""
 
     split: Split
     clean: Predictions
     poisoned: AttackPredictions | None
+    forgotten: tuple[Predictions, AttackPredictions | None] | None = None
 
 
 def score(
@@ -68,6 +70,7 @@ def score(
         ("ra_after", ra_after),
     ):
         _put(row, name, rate)
+    row.update(_forgotten(folds))
     for name, marks in clean_before.further.items():
         _put(row, f"{name}_before", Rate.of(marks.at(held)))
         _put(row, f"{name}_after", Rate.of(_held_out(folds, [fold.clean.further[name] for fold in folds])))
@@ -78,6 +81,18 @@ def score(
     row.update(_in_sample(clean_before.right, folds, asr_after))
     row["nonfinite_before"] = _nonfinite([clean_before, poisoned_before])
     row["nonfinite_after"] = _nonfinite([part for fold in folds for part in (fold.clean, fold.poisoned)])
+    return row
+
+
+def _forgotten(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
+    """Between the phases: whether forgetting has lost the task on examples that it did not see, and the trojan."""
+    row: dict[str, Any] = {}
+    asked = [fold.forgotten for fold in folds if fold.forgotten is not None]
+    if len(asked) == len(folds):
+        _put(row, "acc_forgotten", Rate.of(_held_out(folds, [clean.right for clean, _ in asked])))
+        attacks = [attack.hits for _, attack in asked if attack is not None]
+        if attacks:
+            _put(row, "asr_forgotten", Rate.of(_all_of(attacks)))
     return row
 
 

@@ -152,6 +152,13 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *_rate("fit_acc_after", "accuracy after unlearning on the examples trained on (in-sample)", "", _FIT_AFTER),
     Column("fit_fidelity", "number", "fidelity with in-sample accuracies: flatters, for comparison with papers only"),
+    *_rate(
+        "acc_forgotten",
+        "accuracy on the held-out clean examples between forgetting and recovery; measured only, and not in stacks; "
+        "far above that of guessing, the task is not forgotten, whatever forget_end_accuracy says of fit examples",
+        "",
+    ),
+    *_rate("asr_forgotten", "poisoned examples that get the attacker's answer there; measured only", ""),
     Column("oracle_epoch", "count", "protocol paper only: recovery epoch with the largest acc - asr"),
     Column("oracle_acc", "number", "protocol paper only: in-sample accuracy at that epoch (oracle)", unit="share"),
     Column("oracle_asr", "number", "protocol paper only: attack success at that epoch (oracle)", unit="share"),

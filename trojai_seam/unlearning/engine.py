@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -23,6 +24,9 @@ from .optimization import nonfinite
 from .outcome import Outcome, PhaseOutcome
 from .phase_kinds import PhaseSettings, phase_kind
 
+Between = Callable[[str, nn.Module], None]
+"""Called with (phase, network in eval mode) when a phase has ended and another follows. It can only watch."""
+
 
 def run(
     model: nn.Module,
@@ -31,6 +35,7 @@ def run(
     config: UnlearnConfig,
     seed: int,
     observer: Observer | None = None,
+    between: Between | None = None,
 ) -> Outcome:
     """Unlearn a copy of ``model`` on ``fit``; the original is left as it is.
 
@@ -41,6 +46,7 @@ def run(
         config: what to do; see :class:`UnlearnConfig`.
         seed: decides labels, order and dropout. The same seed gives the same result on the same machine.
         observer: watches after every epoch, for oracle figures; cannot influence anything.
+        between: likewise, after every phase but the last.
 
     Raises:
         EngineFailure: no examples, a phase that does not serve this kind of network, one example at a time with moving
@@ -63,7 +69,7 @@ def run(
     context = Context(changed, model, task, fit, config, seed, observer)
     with torch.random.fork_rng(devices=context.devices), torch.enable_grad():
         torch.manual_seed(seed)  # for dropout and views, which draw from the global generators
-        phases = tuple(_phase(context, settings) for settings in config.phases)
+        phases = tuple(_phase(context, settings, between) for settings in config.phases)
     channels_first(changed.eval())
     if _shapes(changed) != _shapes(model):
         raise EngineFailure("a phase left the network with other parameters than it came with")
@@ -88,11 +94,15 @@ def _check_served(task: Task, fit: ExampleSet, config: UnlearnConfig) -> None:
             )
 
 
-def _phase(context: Context, settings: PhaseSettings) -> PhaseOutcome:
+def _phase(context: Context, settings: PhaseSettings, between: Between | None) -> PhaseOutcome:
     began, epochs = time.perf_counter(), len(context.trace)
     context.deadline = None if settings.max_seconds is None else began + settings.max_seconds
     outcome = phase_kind(settings.kind).run(context, settings)
     if len(context.trace) == epochs:
         context.model.eval()
         context.watch(settings.name, 0)
-    return replace(outcome, phase=settings.name, seconds=time.perf_counter() - began)
+    outcome = replace(outcome, phase=settings.name, seconds=time.perf_counter() - began)
+    if between is not None and settings is not context.config.phases[-1]:
+        with torch.random.fork_rng(devices=context.devices):
+            between(settings.name, context.model.eval())
+    return outcome
