@@ -56,8 +56,20 @@ def test_the_header_and_the_types_are_the_declared_ones(finished):
 def test_everything_that_a_scored_row_can_have_is_there(finished):
     _, results = finished
     poisoned = results[results["poisoned"].fillna(False)].iloc[0]
-    # Of another protocol, of no model here, of other tasks.
-    elsewhere = ("oracle_", "trigger_", "units_", "entity_f1", "n_entity_f1", "exact", "n_exact", "ap50", "n_ap50")
+    # Of another protocol, of no model here, of models outside of stacks, of other tasks.
+    forgotten = ("acc_forgotten", "n_acc_forgotten", "asr_forgotten", "n_asr_forgotten")
+    elsewhere = (
+        *forgotten,
+        "oracle_",
+        "trigger_",
+        "units_",
+        "entity_f1",
+        "n_entity_f1",
+        "exact",
+        "n_exact",
+        "ap50",
+        "n_ap50",
+    )
     numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith(elsewhere)]
     texts = ["model_id", "round", "architecture", "status", "preset", "changed_options", "protocol", "measured_on",
              "forget_status", "recover_status", "poisoned_origin", "device", "model_sha256"]  # fmt: skip
