@@ -136,6 +136,7 @@ def test_presets(capsys):
 # evaluate -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("default::FutureWarning")
 def test_an_old_name_of_an_option_is_a_note_without_a_line_of_code(capsys, tmp_path):
     arguments = ["--set", "forget.draws_per_epoch=8", "--limit", "1", "--quiet", "--set", "max_epochs=1"]
     code, out, err = run(capsys, "evaluate", trained_round(), "--out", tmp_path / "run", *arguments)

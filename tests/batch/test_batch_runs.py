@@ -612,7 +612,6 @@ def test_a_place_where_nothing_can_be_written(small, tmp_path, capsys, where):
         ({"device": "gpu"}, "auto, cpu, cuda, cuda:N or cuda:N,M"),
         ({"device": "meta"}, "auto, cpu, cuda, cuda:N or cuda:N,M"),
         ({"device": "cuda:99"}, "CUDA devices"),
-        ({"options": {"method": "magic"}}, "method: this option no longer exists"),
         ({"round": "r12", "round_options": {"adapter": "magic"}}, "no adapter called 'magic'"),
         ({"round": "r12", "round_options": {"task": "magic"}}, "no task called 'magic'"),
     ],
