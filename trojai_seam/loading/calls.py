@@ -85,9 +85,15 @@ _KEPT: Final = frozenset(
     {
         "builtins.range", "builtins.slice", "collections.deque", "functools.partial",
         "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        "decimal.Decimal", "fractions.Fraction", "types.SimpleNamespace",
         "torch.device", "torch.nn.backends.thnn._get_thnn_function_backend", "torch.serialization._get_layout",
         "numpy.dtype",
         *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+        *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
+        # agents and training scripts keep their random generators
+        *(f"numpy.random._pickle.__{name}_ctor" for name in ("generator", "bit_generator", "randomstate")),
+        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
         # enum members are pickled as a call of their class
         "timm.layers.format.Format",
         "torchvision.transforms.functional.InterpolationMode",
@@ -119,10 +125,12 @@ _UNSUPPORTED: Final = {
 _NOT_CLASSES: Final = (
     frozenset(_READ)
     | {"_codecs.encode", "torch.serialization._get_layout", "torch.nn.backends.thnn._get_thnn_function_backend"}
-    | {path for path in _KEPT if path.startswith("numpy.") and "multiarray" in path}
+    | {path for path in _KEPT if path.startswith("numpy.") and path != "numpy.dtype"}
 )
 #: ``BUILD`` on the result of these calls keeps the state beside the call.
-BUILDABLE_CALLS: Final = frozenset(path for path in _KEPT if path.startswith(("numpy.", "functools.")))
+BUILDABLE_CALLS: Final = frozenset(
+    path for path in _KEPT if path.startswith(("numpy.", "functools.", "types.SimpleNamespace"))
+)
 
 
 def call(func: Global, args: tuple[Inert, ...], spend: Spend, spend_text: Spend) -> Inert:

@@ -166,6 +166,9 @@ def find(saved: SavedModel, hints: Hints) -> Network:
         UnsupportedModel: none is, or a bare state dict fits none or several.
     """
     networks = registered()
+    for problem in (*saved.objections, saved.obstacle):
+        if problem is not None:
+            raise UnsupportedModel(f"{saved.path}: {problem}")
     if saved.kind == "module" and saved.class_path is not None:
         found = next((n for n in networks if n.claims(saved.class_path)), None)
         if found is None:
