@@ -40,6 +40,7 @@ ALLOWED_STDLIB: Final = frozenset(
         "collections.Counter",
         "collections.deque",
         "functools.partial",  # timm keeps its norm_layer this way
+        "contextlib.nullcontext",  # a network of torch.compile carries one
         # checkpoints made by training scripts carry their options
         "argparse.Namespace",
         "pathlib.PosixPath",

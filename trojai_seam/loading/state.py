@@ -14,20 +14,20 @@ from .archive import Contents, open_archive
 from .budget import Budget
 from .nodes import DictNode, Inert, Instance, TensorRef
 from .tensors import check_size, materialise
-from .tree import ModuleNode, is_module, read_tree
+from .tree import ModuleNode, read_tree
+from .wrappers import unwrapped, without_wrappers
 
 if TYPE_CHECKING:
     import torch
 
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model_state")
-_PARALLEL: Final = "torch.nn.parallel.data_parallel.DataParallel"
-_PARALLEL_PREFIX: Final = "module."
 
 
 class SavedModel:
     """What a file of ``torch.save`` describes: modules, their plain attributes, and tensors that are read on demand.
 
-    A network in ``nn.DataParallel``, whole or as a state dict, reads as the network itself.
+    A network in ``nn.DataParallel``, ``AveragedModel`` or ``torch.compile``, whole or as a state dict, reads as the
+    network itself.
 
     Attributes:
         path: the file.
@@ -56,7 +56,7 @@ class SavedModel:
         self.root: ModuleNode | None = None
         modules: dict[str, ModuleNode] = {}
         tensors: dict[str, TensorRef] = {}
-        root = _unwrapped(contents.root)
+        root = unwrapped(contents.root)
         if isinstance(root, Instance):
             self.class_path = root.cls.path
             tree = read_tree(contents.path, root, budget)
@@ -157,16 +157,6 @@ def read_object(path: str | PathLike[str], budget: Budget | None = None) -> Iner
     return open_archive(path, Budget() if budget is None else budget).root
 
 
-def _unwrapped(root: Inert) -> Inert:
-    """The network inside an ``nn.DataParallel``; anything else as it is."""
-    if isinstance(root, Instance) and root.cls.path == _PARALLEL:
-        children = root.get("_modules")
-        inner = children.get("module") if isinstance(children, DictNode) else None
-        if is_module(inner):
-            return inner
-    return root
-
-
 def _state_dict(path: Path, root: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
     """The tensors of a bare state dict or of one inside a checkpoint; None if the dict holds none."""
     found = _tensors_only(path, root, budget)
@@ -194,6 +184,4 @@ def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, Tenso
         raise RefusedArchive(path, problem)
     if any(len(name) > 1024 for name in tensors):
         raise RefusedArchive(path, "a tensor with a name of more than 1024 characters")
-    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
-        return {name.removeprefix(_PARALLEL_PREFIX): ref for name, ref in tensors.items()}
-    return tensors
+    return without_wrappers(tensors)
