@@ -13,9 +13,7 @@ from .networks import identify, load_user_networks
 from .rounds import ModelDirectory, detect_round, model_directory
 
 
-def inspect_path(
-    path: Path, budget: Budget, networks: Path | None = None, entry: str | None = None
-) -> dict[str, Any]:
+def inspect_path(path: Path, budget: Budget, networks: Path | None = None, entry: str | None = None) -> dict[str, Any]:
     """JSON-safe findings about a ``torch.save`` file, and about the model directory it lies in if it is a ``model.pt``.
 
     ``entry`` is the key of the network where the file is a checkpoint of several.

@@ -6,12 +6,13 @@ weights are not taken for another. Entries of entries count where no entry itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ..errors import listed, shown
 from .nodes import DictNode, Inert, Instance, Objection, TensorRef
 from .tree import is_module
+from .wrappers import unwrapped
 
 _WEIGHT_NAMES: Final = ("weight", "bias")
 _EXTRA: Final = "_extra_state"
@@ -37,10 +38,8 @@ class Choice(NamedTuple):
     obstacle: str | None = None
 
 
-def choose(root: Inert, entry: str | None, unwrapped: Callable[[Inert], Inert]) -> Choice:
+def choose(root: Inert, entry: str | None) -> Choice:
     """The network in ``root``: itself, the one under the key ``entry``, or the only one that there is.
-
-    ``unwrapped`` takes wrappers such as ``nn.DataParallel`` away.
 
     Raises:
         Objection: weights lie among other values, as in a state dict to which somebody added an epoch.
@@ -52,7 +51,7 @@ def choose(root: Inert, entry: str | None, unwrapped: Callable[[Inert], Inert]) 
         return Choice(root, obstacle=f"has no entry {shown(entry, 80)!r}: it is no checkpoint with several entries")
     if isinstance(root, DictNode) and _has_loose_weights(root):
         raise Objection(_mixed(root))
-    found = _networks(root, unwrapped)
+    found = _networks(root)
     names = tuple(found)
     if entry is not None:
         if entry in found:
@@ -85,7 +84,7 @@ def _items(node: Inert) -> Iterator[tuple[str, Inert]]:
         yield from ((str(place), value) for place, value in enumerate(node))
 
 
-def _networks(root: Inert, unwrapped: Callable[[Inert], Inert]) -> dict[str, Inert]:
+def _networks(root: Inert) -> dict[str, Inert]:
     """By key: the entries that are networks, then those of the entries that are none."""
     known: dict[int, Inert] = {}  # a hostile file may hold one large dict under a million keys
 

@@ -40,6 +40,7 @@ ALLOWED_STDLIB: Final = frozenset(
         "collections.Counter",
         "collections.deque",
         "functools.partial",  # timm keeps its norm_layer this way
+        "contextlib.nullcontext",  # a network of torch.compile carries one
         # plain data that checkpoints carry beside the weights
         *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
         "decimal.Decimal",

@@ -7,28 +7,26 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import RefusedArchive, shown
 from .archive import Contents, open_archive
 from .budget import Budget
-from .checkpoints import choose
-from .nodes import DictNode, Inert, Instance, TensorRef
+from .checkpoints import Choice, choose
+from .nodes import DictNode, Inert, Instance, Objection, TensorRef
 from .tensors import check_size, materialise
-from .tree import ModuleNode, is_module, read_tree
+from .tree import ModuleNode, read_tree
+from .wrappers import without_wrappers
 
 if TYPE_CHECKING:
     import torch
-
-_PARALLEL: Final = "torch.nn.parallel.data_parallel.DataParallel"
-_PARALLEL_PREFIX: Final = "module."
 
 
 class SavedModel:
     """What a file of ``torch.save`` describes: modules, their plain attributes, and tensors that are read on demand.
 
-    A network in ``nn.DataParallel``, whole or as a state dict, reads as the network itself, and so does the one network
-    of a checkpoint, whatever the key that it lies under.
+    A network in ``nn.DataParallel``, ``AveragedModel`` or ``torch.compile``, whole or as a state dict, reads as the
+    network itself, and so does the one network of a checkpoint, whatever the key that it lies under.
 
     Attributes:
         path: the file.
@@ -49,9 +47,7 @@ class SavedModel:
         content: the inert root node itself.
     """
 
-    def __init__(
-        self, contents: Contents, budget: Budget, entry: str | None = None, describing: bool = False
-    ) -> None:
+    def __init__(self, contents: Contents, budget: Budget, entry: str | None = None, describing: bool = False) -> None:
         self._contents = contents
         self._budget = budget
         self.path: Path = contents.path
@@ -65,18 +61,12 @@ class SavedModel:
         self.root: ModuleNode | None = None
         modules: dict[str, ModuleNode] = {}
         tensors: dict[str, TensorRef] = {}
-        root, self.entry, self.entries, self.obstacle = choose(contents.root, entry, _unwrapped)
+        root, self.entry, self.entries, self.obstacle = self._chosen(entry, describing)
         if self.obstacle is not None:
             pass  # there are only entries to name
         elif isinstance(root, Instance):
             self.class_path = root.cls.path
-            try:
-                tree = read_tree(contents.path, root, budget)
-            except RefusedArchive as problem:
-                if not describing:
-                    raise
-                self.objections += (problem.problem,)
-                tree = None
+            tree = self._tree(root, describing)
             if tree is not None:
                 self.kind = "module"
                 modules, tensors = tree
@@ -88,6 +78,23 @@ class SavedModel:
         check_size(contents, tensors, budget)
         self.modules: Mapping[str, ModuleNode] = MappingProxyType(modules)
         self.tensors: Mapping[str, TensorRef] = MappingProxyType(tensors)
+
+    def _chosen(self, entry: str | None, describing: bool) -> Choice:
+        try:
+            return choose(self.content, entry)
+        except Objection as problem:
+            if not describing:
+                raise RefusedArchive(self.path, str(problem)) from None
+            return Choice(self.content, obstacle=str(problem))
+
+    def _tree(self, root: Instance, describing: bool) -> tuple[dict[str, ModuleNode], dict[str, TensorRef]] | None:
+        try:
+            return read_tree(self.path, root, self._budget)
+        except RefusedArchive as problem:
+            if not describing:
+                raise
+            self.objections += (problem.problem,)
+            return None
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the tensor called ``name``.
@@ -184,16 +191,6 @@ def read_object(path: str | PathLike[str], budget: Budget | None = None) -> Iner
     return open_archive(path, Budget() if budget is None else budget).root
 
 
-def _unwrapped(root: Inert) -> Inert:
-    """The network inside an ``nn.DataParallel``; anything else as it is."""
-    if isinstance(root, Instance) and root.cls.path == _PARALLEL:
-        children = root.get("_modules")
-        inner = children.get("module") if isinstance(children, DictNode) else None
-        if is_module(inner):
-            return inner
-    return root
-
-
 def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
     entries = node.strings()
     tensors = {name: value for name, value in entries.items() if isinstance(value, TensorRef)}
@@ -203,6 +200,4 @@ def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, Tenso
         raise RefusedArchive(path, f"more tensors than the budget, names={budget.names}")
     if any(len(name) > 1024 for name in tensors):
         raise RefusedArchive(path, "a tensor with a name of more than 1024 characters")
-    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
-        return {name.removeprefix(_PARALLEL_PREFIX): ref for name, ref in tensors.items()}
-    return tensors
+    return without_wrappers(tensors)
