@@ -186,6 +186,6 @@ def _nothing(root: Inert) -> str:
             raise Objection(_mixed(root))
         names = list(root.strings())
         kept = f" ({listed(map(repr, names))})" if names else ""
-        return f"a dict of {len(root)} entries{kept}, none of which is a network or a state dict"
+        return f"a dict of {len(root)} entries{kept}, neither a network nor a state dict among them"
     assert isinstance(root, (list, tuple))  # noqa: S101 - the other containers
-    return f"a {type(root).__name__} of {len(root)} values, none of which is a network or a state dict"
+    return f"a {type(root).__name__} of {len(root)} values, neither a network nor a state dict among them"
