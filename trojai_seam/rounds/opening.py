@@ -19,6 +19,7 @@ from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
 from .config import RoundConfig
 from .model_directory import ModelDirectory
 from .model_facts import model_facts
+from .promised_accuracy import promised_accuracy
 from .variants import variant_of
 from .weights_beside import disagreement
 
@@ -87,6 +88,7 @@ def open_directory(
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     # A network of another kind is found out here, not by some error in the middle of unlearning.
     outputs({name: tensor[:1] for name, tensor in examples.clean.inputs.items()})
+    promise = promised_accuracy(directory, round_config)
     facts = {
         "round": round_config.name,
         "round_case": round_config.case or None,
@@ -94,6 +96,8 @@ def open_directory(
         "poisoned": poisoned,
         **facts,
         **model_facts(directory, round_config),
+        "promised_accuracy": None if promise is None else promise.accuracy,
+        "promised_by": None if promise is None else promise.source,
         "clean_per_class": _fewest_per_class(examples.clean.labels),
         **{column: value for column, value in examples.facts.items() if value is not None},
         "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,
