@@ -197,3 +197,26 @@ def _holds_meta(value: object) -> bool:
     if not value or not isinstance(value, (list, tuple, dict)):
         return False
     return any(_holds_meta(item) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def check_fit(saved: SavedModel, hints: Hints | None = None) -> nn.Module:
+    """The network that :func:`rebuild` would make, in eval mode on the meta device, without reading any tensor.
+
+    Names, shapes and kinds of the tensors, all classes and attributes have been compared; what is computed from the
+    values of tensors has not.
+
+    Raises:
+        UnsupportedModel, StateMismatch: as for :func:`rebuild`.
+    """
+    hints = {} if hints is None else hints
+    network = find(saved, hints)
+    saved = network.up_to_date(saved)
+    if network.facts is not None:
+        network.facts(saved, hints)
+    module, _ = _without_memory(network, saved, hints, torch.device("cpu"))
+    ours, named = module.state_dict(), _as_built(network, saved, module)
+    for name in _wanted(network, named):
+        dtype = named.tensors[name].dtype
+        if name in ours and dtype.startswith(("float", "bfloat")) != ours[name].is_floating_point():
+            raise StateMismatch(f"{saved.path}: {shown(name, 80)} holds {dtype}, not {ours[name].dtype}")
+    return module.eval()
