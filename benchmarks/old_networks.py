@@ -435,25 +435,50 @@ def detr():
 # torchvision detectors ------------------------------------------------------------------------------------------------
 
 
+LAST_LAYERS = ("cls_score", "bbox_pred", "cls_logits", "classification_head", "regression_head")
+
+
+def lively(network, images):
+    """Weights with which scores and boxes differ, so that there is something to compare: normalisation that fits the
+    images, and last layers whose outputs spread as far as those of a trained detector."""
+    torch.manual_seed(8)
+    repeated(network.eval())
+    handles = []
+
+    def fit(norm, inputs):
+        values = inputs[0].transpose(0, 1).flatten(1)
+        norm.running_mean.copy_(values.mean(1))
+        norm.running_var.copy_(values.var(1) + 1e-3)
+
+    def spread(target):
+        def scale(layer, inputs, output):
+            factor = float(target / (output.std() + 1e-6))
+            layer.weight.data.mul_(factor)
+            return output * factor
+
+        return scale
+
+    for name, module in network.named_modules():
+        if "BatchNorm2d" in type(module).__name__:
+            module.weight.data.uniform_(0.8, 1.2)
+            handles.append(module.register_forward_pre_hook(fit))
+        elif isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+            if any(part in name for part in LAST_LAYERS):
+                module.bias.data.zero_()
+                handles.append(module.register_forward_hook(spread(0.3 if "bbox" in name or "regr" in name else 2.5)))
+    with torch.no_grad():
+        network(list(images))
+    for handle in handles:
+        handle.remove()
+    return network
+
+
 def detectors():
     from torchvision.models import detection
 
     where = "torchvision detectors"
     images = pictures(160, 2)
     small = {"min_size": 128, "max_size": 160}
-
-    def lively(network):
-        """Scores and boxes that differ, so that there is something to compare."""
-        torch.manual_seed(8)
-        repeated(network.eval())
-        for name, parameter in network.named_parameters():
-            if "cls_score" in name or "classification_head" in name or "rpn.head.cls" in name:
-                parameter.data.mul_(8)
-        for module in network.modules():
-            if "BatchNorm2d" in type(module).__name__:
-                module.weight.data.uniform_(0.8, 1.2)
-                module.running_var.uniform_(0.8, 1.3)
-        return network
 
     plain = {"pretrained_backbone": False, "num_classes": 5}
     factories = {
@@ -469,7 +494,7 @@ def detectors():
             network = build(weights=None, weights_backbone=None, num_classes=5, **options)
         else:
             network = build(pretrained=False, **plain, **options)
-        yield Case(factory, where, SINGLE, lively(network), images, "detector")
+        yield Case(factory, where, SINGLE, lively(network, images), images, "detector")
         if factory in ("fasterrcnn_resnet50_fpn", "ssd300_vgg16"):
             own = {"fasterrcnn_resnet50_fpn": "FasterRCNN", "ssd300_vgg16": "SSD"}[factory]
             network.__class__ = foreign("models", own, type(network))
@@ -485,13 +510,13 @@ def detectors():
         except TypeError:
             backbone = resnet_fpn_backbone(backbone_name=body, weights=None)
         network = detection.FasterRCNN(backbone, num_classes=4, box_score_thresh=0.1, **small)
-        yield Case("fasterrcnn-" + body, where, SINGLE, lively(network), images, "detector")
+        yield Case("fasterrcnn-" + body, where, SINGLE, lively(network, images), images, "detector")
         if body == "resnet18":
             from torchvision.models.detection.rpn import AnchorGenerator
 
             anchors = AnchorGenerator(((16,), (32,), (64,), (96,), (128,)), ((0.5, 1.0, 2.0),) * 5)
             network = detection.FasterRCNN(backbone, num_classes=4, rpn_anchor_generator=anchors, **small)
-            yield Case("fasterrcnn-own-anchors", where, SINGLE, lively(network), images, "detector")
+            yield Case("fasterrcnn-own-anchors", where, SINGLE, lively(network, images), images, "detector")
 
 
 # NIST's own networks --------------------------------------------------------------------------------------------------
