@@ -63,6 +63,9 @@ def check_models(
             reader.start()
         for _ in directories:
             yield found.get()
+        for reader in several:
+            reader.join()  # which closes its line, so that its process ends
+        nursery.wait()
     finally:
         nursery.stop()
         for reader in several:
@@ -85,6 +88,14 @@ class _Nursery:
             if not self._ready:
                 self._ready = self._start(1)
             return self._ready.pop()
+
+    def wait(self) -> None:
+        """Until all processes have ended, which nobody asks for anything any more; not for long."""
+        for line in self._ready:
+            line.close()
+        for process in self._processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
 
     def stop(self) -> None:
         """End all processes."""

@@ -63,7 +63,9 @@ def read_examples(
 def check_examples(
     directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
 ) -> Mapping[str, tuple[int, ...]]:
-    """Whether scale file, labels and arrays are there; of every array its first bytes, of the first one its numbers.
+    """Whether scale file, labels and arrays are there; of clean arrays the first bytes, of the first one its numbers.
+
+    Of poisoned examples, of which there may be many, only the first is looked at.
 
     Raises:
         ExampleProblem: as for :func:`read_examples`.
@@ -74,8 +76,9 @@ def check_examples(
         paths = example_files(directory, round_config.layout[which], round_config.examples["suffixes"])
         if not paths and which == "clean":
             raise _no_clean_example(directory, round_config)
-        _labels(paths, round_config, num_classes)
-        for path in paths:
+        looked_at = paths if which == "clean" else paths[:1]
+        _labels(looked_at, round_config, num_classes)
+        for path in looked_at:
             if first_bytes(path, len(_MAGIC)) != _MAGIC:
                 _vector(path, features, scale)  # which says what it is instead
         if paths:
