@@ -101,7 +101,8 @@ class Attributes:
         interval = rules.follow[name]
         if not interval.admits(value):
             raise UnsupportedModel(
-                f"{where(self.saved, path)}: {type(rebuilt).__name__} with {name} = {text(value)}, which is {interval.missed}"
+                f"{where(self.saved, path)}: {type(rebuilt).__name__} with {name} = {text(value)}, which is "
+                f"{interval.missed}"
             )
         setattr(rebuilt, name, value)
 
@@ -142,8 +143,8 @@ class Attributes:
         if name in REMARKS:
             return
         raise UnsupportedModel(
-            f"{where(self.saved, path)}: {type(rebuilt).__name__} has an attribute {shown(name, 60)} ({text(value)}) in "
-            f"the file, which {_source(rebuilt)} does not know: whether it computes is not known; delete it before "
+            f"{where(self.saved, path)}: {type(rebuilt).__name__} has an attribute {shown(name, 60)} ({text(value)}) "
+            f"in the file, which {_source(rebuilt)} does not know: whether it computes is not known; delete it before "
             f"saving, or {TEACH}"
         )
 
@@ -162,8 +163,8 @@ class Attributes:
                 if then.same(rebuilt):
                     return
                 raise UnsupportedModel(
-                    f"{where(self.saved, path)}: a {type(rebuilt).__name__} of a version without {name}, which computed "
-                    f"otherwise; {TEACH}"
+                    f"{where(self.saved, path)}: a {type(rebuilt).__name__} of a version without {name}, which "
+                    f"computed otherwise; {TEACH}"
                 )
             if not isinstance(then, Derived) and mine != then:
                 setattr(rebuilt, name, then)

@@ -201,8 +201,9 @@ class _Comparison:
             rebuilt._modules
         )  # named_children() leaves out the second of a shared one
         ours = [name for name, part in parts.items() if part is not None and not is_placeholder(part)]
-        found = ((name, self.theirs.get(prefix + name)) for name in self.parts.get(path, ()))
-        theirs = [name for name, node in found if node is None or not (_is_nothing(node) and name not in ours)]
+        places = {name for name, part in parts.items() if part is not None and is_placeholder(part)}
+        found = ((name, self.theirs.get(prefix + name)) for name in self.parts.get(path, ()) if name not in places)
+        theirs = [name for name, node in found if node is None or name in ours or not _is_nothing(node)]
         if theirs != ours:
             extra, lacking = sorted({*theirs} - {*ours}), sorted({*ours} - {*theirs})
             problems = [f"has {listed(extra)} besides"] * bool(extra) + [f"lacks {listed(lacking)}"] * bool(lacking)
