@@ -19,9 +19,11 @@ _LONG_DOUBLE: Final = 16
 
 def numpy_scalar(args: tuple[Inert, ...]) -> Inert:
     """The number (or text) that ``numpy…scalar(dtype, bytes)`` stands for; None if it is none of a known kind."""
-    if len(args) != 2 or not isinstance(args[1], bytes):
+    if len(args) != 2:
         return None
     dtype, raw = args
+    if not isinstance(raw, bytes):
+        return None
     if not isinstance(dtype, Call) or not _is_dtype(dtype.func) or not dtype.args or not isinstance(dtype.args[0], str):
         return None
     code, order = dtype.args[0].lstrip("<>=|"), _order(dtype)

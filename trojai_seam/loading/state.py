@@ -113,7 +113,9 @@ class SavedModel:
         with self._contents.open() as file:
             return file.sha256()
 
-    def renamed(self, tensors: Mapping[str, str], modules: Mapping[str, tuple[str, ...]] | None = None) -> SavedModel:
+    def renamed(
+        self, tensors: Mapping[str, str], modules: Mapping[str, str | tuple[str, ...]] | None = None
+    ) -> SavedModel:
         """The same file with other names for some tensors (old → new) and for the modules that hold them, and for
         further ``modules``, which may get several.
 
@@ -124,9 +126,11 @@ class SavedModel:
         """
         if not tensors and not modules:
             return self
-        parts = {old.rpartition(".")[0]: (new.rpartition(".")[0],) for old, new in tensors.items()}
+        parts: dict[str, str | tuple[str, ...]]
+        parts = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in tensors.items()}
         parts |= modules or {}
-        paths = [(new, node) for path, node in self.modules.items() for new in parts.get(path, (path,))]
+        named = ((parts.get(path, path), node) for path, node in self.modules.items())
+        paths = [(one, node) for new, node in named for one in ((new,) if isinstance(new, str) else new)]
         twin = copy.copy(self)
         twin.tensors = MappingProxyType({tensors.get(name, name): ref for name, ref in self.tensors.items()})
         twin.modules = MappingProxyType(dict(paths))

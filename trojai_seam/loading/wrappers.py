@@ -71,7 +71,9 @@ def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
         averaged = {name: new for name, new in names.items() if new != _COUNTER}
     for prefix in _parallel_parts(names.values()):
         names = {name: _without(new, prefix) for name, new in names.items()}
-    return {new: tensors[name] for name, new in names.items()} if len(set(names.values())) == len(names) else {**tensors}
+    return (
+        {new: tensors[name] for name, new in names.items()} if len(set(names.values())) == len(names) else {**tensors}
+    )
 
 
 def _plain(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from ..loading.nodes import DictNode, Inert, SetNode
 from .class_names import of_class
-from .interval import Interval
+from .interval import Flag, Interval
 
 #: Whether an attribute of old versions may have the value, given the rebuilt module.
 Allowed: TypeAlias = Callable[[Inert, Any], bool]
@@ -28,6 +28,13 @@ DERIVED: Final = Derived()
 
 
 @dataclass(frozen=True)
+class When:
+    """Versions without the attribute computed as today's, if ``same`` holds for the rebuilt module."""
+
+    same: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
 class Rules:
     """What is known about the attributes of one class.
 
@@ -35,14 +42,16 @@ class Rules:
         follow: numbers that the file decides, and between what.
         free: names of attributes that change no output; ``_*`` stands for all that begin so.
         gone: attributes that today's class has no more, and which values of them it still computes.
-        young: attributes that old versions lacked, and what those versions computed: a value that is then set, or
-            :data:`DERIVED`.
+        young: attributes that old versions lacked, and what those versions computed: a value that is then set,
+            :data:`DERIVED`, or a :class:`When`.
+        lazy: attributes that are None in a file until the first inputs came, and then follow from others.
     """
 
-    follow: Mapping[str, Interval] = field(default_factory=dict)
+    follow: Mapping[str, Interval | Flag] = field(default_factory=dict)
     free: frozenset[str] = frozenset()
     gone: Mapping[str, Allowed] = field(default_factory=dict)
     young: Mapping[str, Any] = field(default_factory=dict)
+    lazy: frozenset[str] = frozenset()
 
 
 def anything(value: Inert, module: Any) -> bool:
@@ -70,12 +79,23 @@ def empty(value: Inert, module: Any) -> bool:
     return held is None or held is False or (isinstance(held, (list, tuple)) and not held)
 
 
+def _pads_zeros(value: Inert, conv: Any) -> bool:
+    """Nothing else looks at the widths in another order. Until torch 1.4, circular padding was half as wide."""
+    return bool(conv.padding_mode == "zeros")
+
+
+def _scales_by_whole_numbers(upsample: Any) -> bool:
+    """Until torch 1.5 the factor was taken from the sizes, which is the same unless it is broken."""
+    factors = upsample.scale_factor if isinstance(upsample.scale_factor, tuple) else (upsample.scale_factor,)
+    return all(factor is None or float(factor).is_integer() for factor in factors)
+
+
 _EPS = Interval(0, 1, closed=False)
 _SHARE = Interval(0, 1)
 _BOUND = Interval(-1e6, 1e6)
 _NORM = {"eps": _EPS, "momentum": Interval(0, 1, optional=True)}
-_DROP = Rules(follow={"p": _SHARE}, free=frozenset({"inplace"}))
-_INPLACE = frozenset({"inplace"})
+_INPLACE = {"inplace": Flag()}  # what is added to its input afterwards adds to another one
+_DROP = Rules(follow={"p": _SHARE, **_INPLACE})
 
 _NN: Final = "torch.nn.modules"
 _TV: Final = "torchvision"
@@ -98,10 +118,8 @@ _ALL = Rules(
 )
 
 _TORCH: Final[dict[str, Rules]] = {
-    f"{_NN}.batchnorm._NormBase": Rules(
-        follow=_NORM,
-        young={"track_running_stats": True},  # torch 0.4
-    ),
+    f"{_NN}.batchnorm._NormBase": Rules(follow=_NORM),
+    f"{_NN}.batchnorm._BatchNorm": Rules(young={"track_running_stats": True}),  # torch 0.4
     f"{_NN}.normalization.LayerNorm": Rules(follow={"eps": _EPS}, young={"elementwise_affine": True}),
     f"{_NN}.normalization.GroupNorm": Rules(follow={"eps": _EPS}),
     **_names(
@@ -109,21 +127,31 @@ _TORCH: Final[dict[str, Rules]] = {
         ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"),
         _DROP,
     ),
-    f"{_NN}.activation.LeakyReLU": Rules(follow={"negative_slope": _BOUND}, free=_INPLACE),
-    f"{_NN}.activation.ELU": Rules(follow={"alpha": _BOUND}, free=_INPLACE),
-    f"{_NN}.activation.CELU": Rules(follow={"alpha": _BOUND}, free=_INPLACE),
-    f"{_NN}.activation.Hardtanh": Rules(follow={"min_val": _BOUND, "max_val": _BOUND}, free=_INPLACE),
+    f"{_NN}.activation.ReLU": Rules(
+        follow=_INPLACE,
+        gone={"threshold": only(0, 0.0), "value": only(0, 0.0)},  # torch 0.4
+    ),
+    f"{_NN}.activation.LeakyReLU": Rules(follow={"negative_slope": _BOUND, **_INPLACE}),
+    f"{_NN}.activation.ELU": Rules(follow={"alpha": _BOUND, **_INPLACE}),
+    f"{_NN}.activation.CELU": Rules(follow={"alpha": _BOUND, **_INPLACE}),
+    f"{_NN}.activation.Hardtanh": Rules(follow={"min_val": _BOUND, "max_val": _BOUND, **_INPLACE}),
     f"{_NN}.activation.Softplus": Rules(follow={"beta": _BOUND, "threshold": _BOUND}),
-    f"{_NN}.activation.Threshold": Rules(follow={"threshold": _BOUND, "value": _BOUND}, free=_INPLACE),
-    **_names(f"{_NN}.activation", ("ReLU", "SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid"), Rules(free=_INPLACE)),
+    f"{_NN}.activation.Threshold": Rules(follow={"threshold": _BOUND, "value": _BOUND, **_INPLACE}),
+    **_names(f"{_NN}.activation", ("SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid"), Rules(follow=_INPLACE)),
     f"{_NN}.activation.GELU": Rules(young={"approximate": "none"}),  # torch 1.12
     f"{_NN}.activation.MultiheadAttention": Rules(
         follow={"dropout": _SHARE},
         young={"batch_first": False, "_qkv_same_embed_dim": True},  # torch 1.9, 1.2
     ),
     f"{_NN}.conv._ConvNd": Rules(
-        gone={"_padding_repeated_twice": anything},  # torch 1.4 and 1.5, from padding
-        young={"padding_mode": "zeros", "_reversed_padding_repeated_twice": DERIVED},  # torch 1.1, 1.5
+        gone={"_padding_repeated_twice": _pads_zeros},  # torch 1.4
+        young={
+            "padding_mode": "zeros",  # torch 1.1
+            "_reversed_padding_repeated_twice": When(lambda conv: _pads_zeros(None, conv)),  # torch 1.5, see below
+        },
+    ),
+    f"{_NN}.upsampling.Upsample": Rules(
+        young={"recompute_scale_factor": When(_scales_by_whole_numbers)},  # torch 1.11
     ),
     f"{_NN}.rnn.RNNBase": Rules(
         follow={"dropout": _SHARE},
@@ -138,8 +166,7 @@ _TORCH: Final[dict[str, Rules]] = {
     f"{_NN}.pooling.AvgPool2d": Rules(young={"divisor_override": None}),  # torch 1.2
     f"{_NN}.pooling.AvgPool3d": Rules(young={"divisor_override": None}),
     f"{_NN}.sparse.Embedding": Rules(
-        free=frozenset({"sparse", "scale_grad_by_freq", "norm_type"}),  # gradients; the norm of max_norm, compared
-        gone={"_freeze": anything},
+        free=frozenset({"sparse", "scale_grad_by_freq"}),  # of gradients
     ),
     f"{_NN}.transformer.TransformerEncoderLayer": Rules(
         young={"norm_first": False, "activation_relu_or_gelu": DERIVED},  # torch 1.10, 1.12
@@ -179,7 +206,11 @@ _TORCHVISION: Final[dict[str, Rules]] = {
         young={"box_similarity": DERIVED, "score_thresh": 0.0}  # torchvision 0.9
     ),
     f"{_TV}.ops.poolers.MultiScaleRoIAlign": Rules(young={"canonical_scale": 224, "canonical_level": 4}),
-    f"{_TV}.models.detection.anchor_utils.AnchorGenerator": Rules(young={"cell_anchors": DERIVED}),
+    f"{_TV}.models.detection.anchor_utils.AnchorGenerator": Rules(
+        young={"cell_anchors": DERIVED},
+        lazy=frozenset({"cell_anchors"}),  # until torchvision 0.8
+    ),
+    f"{_TV}.models.mnasnet.MNASNet": Rules(young={"alpha": DERIVED}),  # torchvision 0.5; in the widths
 }
 
 _TIMM: Final[dict[str, Rules]] = {
@@ -188,6 +219,7 @@ _TIMM: Final[dict[str, Rules]] = {
         young={"scale_by_keep": True},  # timm 0.6
     ),
     f"{_NN}.normalization.LayerNorm": Rules(free=frozenset({"_fast_norm"})),
+    "timm.layers.layer_scale.LayerScale": Rules(free=frozenset({"init_values"}), follow=_INPLACE),
     "timm.layers.attention.Attention": Rules(
         free=frozenset({"fused_attn"}),
         young={"head_dim": DERIVED, "attn_dim": DERIVED},
@@ -199,6 +231,7 @@ _TIMM: Final[dict[str, Rules]] = {
             "num_patches": DERIVED,
         },
     ),
+    "timm.models.vision_transformer.ResPostBlock": Rules(free=frozenset({"init_values"})),
     "timm.models.vision_transformer.VisionTransformer": Rules(
         free=frozenset(
             {
@@ -220,11 +253,22 @@ _TIMM: Final[dict[str, Rules]] = {
 _MODEL = Rules(
     free=frozenset(
         {
-            "config",  # compared field by field
             "num_labels",  # for the loss; the rows of the head count
-            "name_or_path", "warnings_issued", "generation_config", "gradient_checkpointing", "loss_type",
-            "all_tied_weights_keys", "kernel_config", "_*", "model_tags", "hf_device_map", "model_parallel",
-            "device_map", "is_gradient_checkpointing", "quantization_method", "is_quantized",
+            "name_or_path",
+            "warnings_issued",
+            "generation_config",
+            "gradient_checkpointing",
+            "loss_type",
+            "all_tied_weights_keys",
+            "kernel_config",
+            "_*",
+            "model_tags",
+            "hf_device_map",
+            "model_parallel",
+            "device_map",
+            "is_gradient_checkpointing",
+            "quantization_method",
+            "is_quantized",
         }
     )
 )
@@ -237,17 +281,27 @@ _ATTENTION = Rules(
         "require_contiguous_qkv": anything,
     },
     young={
-        "config": DERIVED, "is_causal": DERIVED, "layer_idx": DERIVED, "scaling": DERIVED, "is_cross_attention": False,
-        "is_decoder": False, "attention_head_size": DERIVED, "head_dim": DERIVED, "attention_dropout": DERIVED,
+        "config": DERIVED,
+        "is_causal": DERIVED,
+        "layer_idx": DERIVED,
+        "scaling": DERIVED,
+        "is_cross_attention": False,
+        "is_decoder": False,
+        "attention_head_size": DERIVED,
+        "head_dim": DERIVED,
+        "attention_dropout": DERIVED,
     },
 )
 _LAYER = Rules(
     free=frozenset({"chunk_size_feed_forward", "seq_len_dim", "gradient_checkpointing"}),  # the same in portions
     gone={
-        "is_decoder": only(False), "add_cross_attention": only(False), "output_attentions": anything,
-        "output_hidden_states": anything, "is_cross_attention": only(False),
+        "is_decoder": only(False),
+        "add_cross_attention": only(False),
+        "output_attentions": anything,
+        "output_hidden_states": anything,
+        "is_cross_attention": only(False),
     },
-    young={"is_decoder": False, "add_cross_attention": False},
+    young={"is_decoder": False, "add_cross_attention": False, "config": DERIVED},
 )
 
 
@@ -257,9 +311,6 @@ def _transformer(family: str, prefix: str) -> dict[str, Rules]:
     return {
         **{f"{place}{name}": _ATTENTION for name in ("Attention", "SelfAttention")},
         **{f"{place}{name}": _LAYER for name in ("Layer", "Encoder")},
-        f"{place}Encoder": Rules(
-            free=frozenset({*_LAYER.free, "config"}), gone=_LAYER.gone, young=_LAYER.young
-        ),
         f"{place}Embeddings": Rules(
             gone={"position_embedding_type": only("absolute")},
             young={"padding_idx": DERIVED},
@@ -293,6 +344,7 @@ def _merged(*rules: Rules) -> Rules:
         frozenset().union(*(rule.free for rule in rules)),
         {name: value for rule in rules for name, value in rule.gone.items()},
         {name: value for rule in rules for name, value in rule.young.items()},
+        frozenset().union(*(rule.lazy for rule in rules)),
     )
 
 

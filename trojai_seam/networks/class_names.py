@@ -48,7 +48,7 @@ RENAMED: Final = (
         r"torch.nn.modules.conv.\1",
         "torchvision 0.3 to 0.13: torch's, which could not do with empty inputs yet",
     ),
-    Renamed(r"torchvision\.ops\.misc\.BatchNorm2d", "torch.nn.modules.batchnorm.BatchNorm2d", "torchvision 0.3 to 0.13"),
+    Renamed(r"torchvision\.ops\.misc\.BatchNorm2d", "torch.nn.modules.batchnorm.BatchNorm2d", "as those above"),
     Renamed(
         r"torchvision\.models\.detection\.rpn\.AnchorGenerator",
         "torchvision.models.detection.anchor_utils.AnchorGenerator",
@@ -66,7 +66,16 @@ RENAMED: Final = (
         "torch's until timm 1.0.13; differs in low precision only",
     ),
     # transformers
-    Renamed(rf"transformers\.modeling_({_FAMILIES})\.(\w+)", r"transformers.models.\1.modeling_\1.\2", "transformers 4.0"),
+    Renamed(
+        rf"transformers\.modeling_({_FAMILIES})\.(\w+)",
+        r"transformers.models.\1.modeling_\1.\2",
+        "transformers 4.0",
+    ),
+    Renamed(
+        rf"transformers\.configuration_({_FAMILIES})\.(\w+)",
+        r"transformers.models.\1.configuration_\1.\2",
+        "transformers 4.0",
+    ),
     Renamed(r"transformers\.modeling_utils\.Conv1D", "transformers.pytorch_utils.Conv1D", "transformers 4.20"),
     Renamed(
         rf"(transformers\.models\.\w+\.modeling_\w+\.)({_PREFIXES})(?:Sdpa|FlashAttention2|Flash)(Self)?(Attention|)",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import StateMismatch, UnsupportedModel, shown
+from ..errors import StateMismatch, shown
 from . import ssdlite
 from .registry import Hints, NetworkFacts, count_numbered, hint, register_network, shape_of
 

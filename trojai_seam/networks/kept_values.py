@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import StateMismatch, UnsupportedModel, shown
-from ..loading.nodes import Inert, TensorRef
+from ..loading.nodes import DictNode, Inert, TensorRef
 from .registry import TEACH, Network, dimensions
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ Values = Mapping[str, Tensor]
 
 def _causal(value: Tensor) -> bool:
     size = value.shape[-1]
-    return tuple(value.shape[-2:]) == (size, size) and bool((value.bool() == torch.ones_like(value).tril().bool()).all())
+    return tuple(value.shape[-2:]) == (size, size) and bool(
+        (value.bool() == torch.ones_like(value).tril().bool()).all()
+    )
 
 
 def _hides(value: Tensor) -> bool:
@@ -33,6 +35,23 @@ def _hides(value: Tensor) -> bool:
 
 def _counts(value: Tensor) -> bool:
     return bool((value.flatten() == torch.arange(value.numel(), device=value.device)).all())
+
+
+def _is_grid(anchors: Tensor, cells: Tensor) -> bool:
+    """Whether ``anchors`` [places × A, 4] are ``cells`` [A, 4] moved to every place of a grid, row by row."""
+    if anchors.dim() != 2 or anchors.shape[1] != 4 or len(cells) == 0 or len(anchors) % len(cells):
+        return False
+    moved = anchors.reshape(-1, len(cells), 4) - cells.to(anchors)
+    shifts = moved[:, 0]
+    x, y = shifts[:, 0], shifts[:, 1]
+    width = int((y == y[0]).long().cumprod(0).sum())
+    if len(x) % width or not bool((moved - shifts[:, None]).abs().max() < 1e-2):
+        return False
+    x, y = x.reshape(-1, width), y.reshape(-1, width)
+    steps = (x[0], y[:, 0])
+    even = all(bool((line - torch.arange(len(line)) * line[1:2].sum()).abs().max() < 1e-2) for line in steps)
+    same = bool((x - x[:1]).abs().max() < 1e-2 and (y - y[:, :1]).abs().max() < 1e-2)
+    return even and same and bool((shifts[:, :2] == shifts[:, 2:]).all())
 
 
 #: Buffers that today's classes have no more → what they must hold, because today's computes it so.
@@ -77,13 +96,37 @@ class KeptValues:
         refs = [value] if isinstance(value, TensorRef) else list(value)  # type: ignore[call-overload]
         ours = [mine] if isinstance(value, TensorRef) else mine
         fits = isinstance(ours, (list, tuple)) and len(ours) == len(refs)
-        if not fits or any(not isinstance(o, Tensor) or tuple(o.shape) != r.size for o, r in zip(ours, refs, strict=True)):
+        if not fits or any(
+            not isinstance(o, Tensor) or tuple(o.shape) != r.size for o, r in zip(ours, refs, strict=True)
+        ):
             raise StateMismatch(f"{self._where(path, name)} holds tensors of other shapes than the network's; {TEACH}")
         keys = [self._add(path, f"{name}[{k}]", ref) for k, ref in enumerate(refs)]
 
         def take(values: Values) -> None:
             found = [self._fitting(values[key], old, path, name) for key, old in zip(keys, ours, strict=True)]
             setattr(rebuilt, name, found[0] if isinstance(value, TensorRef) else type(mine)(found))
+
+        self._takes.append(take)
+
+    def add_grids(self, path: str, value: Inert, rebuilt: Any) -> None:
+        """What anchor generators until torchvision 0.9 remembered: their cell anchors at every place of the feature
+        maps, by the sizes of these. Today's compute it anew, so it must be just that."""
+        grids = [grid for _, grid in value.pairs] if isinstance(value, DictNode) else [None]
+        keys: list[list[str]] = []
+        for k, grid in enumerate(grids):
+            if not isinstance(grid, list) or any(not isinstance(ref, TensorRef) for ref in grid):
+                raise UnsupportedModel(f"{self._where(path, '_cache')} holds other things than anchors; {TEACH}")
+            keys.append([self._add(path, f"_cache[{k}][{j}]", ref) for j, ref in enumerate(grid)])
+
+        def take(values: Values) -> None:
+            cells = rebuilt.cell_anchors
+            for names in keys:
+                if len(names) != len(cells) or not all(
+                    _is_grid(values[n], c) for n, c in zip(names, cells, strict=True)
+                ):
+                    raise UnsupportedModel(
+                        f"{self._where(path, '_cache')} holds other anchors than cell_anchors; {TEACH}"
+                    )
 
         self._takes.append(take)
 

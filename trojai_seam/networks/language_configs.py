@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import StateMismatch, UnsupportedModel, listed, shown
 from ..loading.nodes import DictNode, Global, Inert, Instance, SetNode
-from .class_names import today
 from .plain_values import ACTIVATIONS
 from .registry import count_numbered, shape_of
 
@@ -279,7 +278,7 @@ class _Reader:
         for name in ("is_decoder", "add_cross_attention"):
             if any(value not in (None, False) for value in self.both(name)):
                 raise UnsupportedModel(f"{where} is used as a decoder ({name}), which no round does")
-        for path, node in self.saved.modules.items():
+        for node in self.saved.modules.values():
             pruned = node.get("pruned_heads")
             if isinstance(pruned, SetNode) and pruned.items:
                 raise UnsupportedModel(f"{where} with pruned attention heads")

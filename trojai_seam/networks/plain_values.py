@@ -89,7 +89,8 @@ def agree(theirs: Inert, ours: Any, objects: Objects) -> bool:
     if isinstance(ours, functools.partial):
         return _same_partial(theirs, ours, objects)
     if isinstance(theirs, Global):
-        return callable(ours) and function_name(theirs.path) == function_name(dotted(ours)) or _is_dtype(theirs, ours)
+        same = callable(ours) and function_name(theirs.path) == function_name(dotted(ours))
+        return same or _is_dtype(theirs, ours)
     if isinstance(theirs, Instance):
         return objects(theirs, ours)
     return False

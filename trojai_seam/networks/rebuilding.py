@@ -90,9 +90,7 @@ def _without_memory(
         return _checked(network, saved, hints, device)
 
 
-def _checked(
-    network: Network, saved: SavedModel, hints: Hints, device: torch.device
-) -> tuple[nn.Module, KeptValues]:
+def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> tuple[nn.Module, KeptValues]:
     """A module on ``device`` with the right names, shapes and attributes; its weights are arbitrary."""
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device, _Unfilled():

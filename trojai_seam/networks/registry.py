@@ -92,10 +92,10 @@ class Network:
         for name in saved.tensors:
             if name not in keys and (new := self._moved(name, keys)) is not None:
                 names[name] = new
-        modules: dict[str, tuple[str, ...]] = {}
+        modules: dict[str, str | tuple[str, ...]] = {}
         for path in saved.modules:
             if path not in paths and (new := self._moved(path, paths)) is not None:
-                modules[path] = (new,)
+                modules[path] = new
             elif path not in paths and (several := self._split(path, paths)):
                 modules[path] = several
         return saved.renamed(names, modules)
