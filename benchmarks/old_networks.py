@@ -78,13 +78,44 @@ def made(build, **options):
 
 # torchvision classifiers ----------------------------------------------------------------------------------------------
 
-CLASSIFIERS = (
-    "resnet18 resnet34 resnet50 resnet101 resnet152 wide_resnet50_2 wide_resnet101_2 resnext50_32x4d "
-    "resnext101_32x8d densenet121 densenet161 densenet169 densenet201 googlenet inception_v3 squeezenet1_0 "
-    "squeezenet1_1 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x0_5 shufflenet_v2_x1_0 "
-    "shufflenet_v2_x1_5 shufflenet_v2_x2_0 vgg11 vgg11_bn vgg13_bn vgg16 vgg19_bn alexnet mnasnet0_5 mnasnet1_0 "
-    "mnasnet1_3 efficientnet_b0 efficientnet_b1 efficientnet_b3"
-).split()
+CLASSIFIERS = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "googlenet",
+    "inception_v3",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg16",
+    "vgg19_bn",
+    "alexnet",
+    "mnasnet0_5",
+    "mnasnet1_0",
+    "mnasnet1_3",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b3",
+]
 TWO_HEADED = ("googlenet", "inception_v3")
 
 
@@ -124,13 +155,18 @@ def torchvision_classifiers():
         found = classifier(factory)
         if found is not None:
             yield Case(factory, "torchvision classifiers", SINGLE, *found)
-    for factory in ("resnet18", "mobilenet_v2", "squeezenet1_1", "shufflenet_v2_x1_0", "densenet121", "efficientnet_b0"):
+    for factory in (
+        "resnet18",
+        "mobilenet_v2",
+        "squeezenet1_1",
+        "shufflenet_v2_x1_0",
+        "densenet121",
+        "efficientnet_b0",
+    ):
         found = classifier(factory, classes=5)
         if found is not None:
             network, inputs = found
-            yield Case(
-                factory, "torchvision classifiers", "state dict", network, inputs, saved=network.state_dict()
-            )
+            yield Case(factory, "torchvision classifiers", "state dict", network, inputs, saved=network.state_dict())
     for name, factory, options in (
         ("with-second-head", "googlenet", {"aux_logits": True}),
         ("with-second-head", "inception_v3", {"aux_logits": True}),
@@ -325,7 +361,7 @@ def language_model(body, head, more=None, **keywords):
     config = getattr(transformers, prefix + "Config")(**options)
     torch.manual_seed(5)
     network = model_class(config, **keywords)
-    for name, parameter in network.named_parameters():
+    for _name, parameter in network.named_parameters():
         scale = 0.3 if parameter.dim() > 1 else 0.1
         parameter.data.add_(torch.randn_like(parameter) * scale * (0.3 if "mobilebert" in body else 1))
     if body == "gpt2" and head == "ForSequenceClassification":
@@ -487,7 +523,9 @@ def detectors():
     }  # fmt: skip
     for factory, options in factories.items():
         build = getattr(detection, factory, None)
-        if build is None or ("mobilenet_v3_large_320" in factory and tuple(map(int, torch.__version__.split(".")[:2])) < (1, 10)):
+        if build is None or (
+            "mobilenet_v3_large_320" in factory and tuple(map(int, torch.__version__.split(".")[:2])) < (1, 10)
+        ):
             continue
         torch.manual_seed(8)
         if factory.endswith("_v2"):
@@ -537,17 +575,17 @@ def layered(sizes, act):
 
     def forward(self, x):
         for k in range(1, len(sizes) - 1):
-            x = (getattr(self, "act_func", None) or act)(getattr(self, "fc%d" % k)(x))
+            x = (getattr(self, "act_func", None) or act)(getattr(self, f"fc{k}")(x))
             if k == len(sizes) - 2 and hasattr(self, "dropout"):
                 x = self.dropout(x)
-        return getattr(self, "fc%d" % (len(sizes) - 1))(x)
+        return getattr(self, f"fc{len(sizes) - 1}")(x)
 
     return forward
 
 
 def with_layers(network, sizes):
     for k in range(1, len(sizes)):
-        network.add_module("fc%d" % k, nn.Linear(sizes[k - 1], sizes[k]))
+        network.add_module(f"fc{k}", nn.Linear(sizes[k - 1], sizes[k]))
     return network
 
 
@@ -558,7 +596,7 @@ def feature_networks():
     torch.manual_seed(9)
     for count, suffix in ((1, ""), (2, ""), (3, ""), (4, "r"), (5, "s"), (6, ""), (7, "r"), (3, "s"), (2, "r")):
         sizes = [135] + [20] * (count - 1) + [2]
-        kind = foreign("archs", "Net%d%s" % (count, suffix), nn.Module, forward=layered(sizes, acts[suffix]))
+        kind = foreign("archs", f"Net{count}{suffix}", nn.Module, forward=layered(sizes, acts[suffix]))
         yield Case(kind.__name__, where, SINGLE, with_layers(kind(), sizes), features)
     sizes = [135, 20, 20, 2]
     kind = foreign("archs", "Net3tdrop", nn.Module, forward=layered(sizes, torch.tanh))
@@ -576,12 +614,12 @@ def feature_networks():
     yield Case("Net3tbatch", where, SINGLE, shaken(network, features), features)
     for count, act in ((3, "tanh"), (4, "relu"), (5, "sigmoid")):
         sizes = [135] + [24] * count + [2]
-        kind = foreign("utils.drebinnn", "DrebinNet%d" % count, nn.Module, forward=layered(sizes, None))
+        kind = foreign("utils.drebinnn", f"DrebinNet{count}", nn.Module, forward=layered(sizes, None))
         network = with_layers(kind(), sizes)
         network.act_func = getattr(torch, act)
-        yield Case("DrebinNet%d" % count, where, SINGLE, network, features)
+        yield Case(f"DrebinNet{count}", where, SINGLE, network, features)
         config = {"num_layers": count, "activation_function": act, "architecture_family": "drebin"}
-        yield Case("drebin%d" % count, where, "state dict", network, features, saved=network.state_dict(), config=config)
+        yield Case(f"drebin{count}", where, "state dict", network, features, saved=network.state_dict(), config=config)
 
 
 def sentiment_heads():
@@ -624,7 +662,7 @@ def sentiment_heads():
             network.linear = nn.Linear(32 if bidirectional else 16, 2)
             network.dropout = nn.Dropout(drop)
             what = "NumPy scalars" if isinstance(drop, np.float64) else SINGLE
-            name = "%s-%d%s" % (rnn.__name__, layers, "-both-ways" if bidirectional else "")
+            name = f"{rnn.__name__}-{layers}" + ("-both-ways" if bidirectional else "")
             yield Case(name, where, what, network, embeddings)
 
 

@@ -8,8 +8,8 @@
 Python 3.7 with torch 1.2.0, torchvision 0.4.0, transformers 3.0.2, pillow < 7; Python 3.7 with torch 1.7.1, torchvision
 0.8.2, timm 0.4.12, transformers 4.2.2; Python 3.8 with torch 1.10.2, torchvision 0.11.3, timm 0.5.4, transformers
 4.12.5; Python 3.9 with torch 1.13.1, torchvision 0.14.1, timm 0.6.13, transformers 4.37.2. Every file gets a folder with
-``model.pt`` (``model.pt.gz`` above 4 MB), ``arrays.npz`` with the inputs and what the old library computed from them in
-eval mode, and a line in ``FOLDER/index.jsonl``.
+``model.pt`` (``model.pt.gz`` above 4 MB), ``arrays.npz`` with the inputs and what the old library computed from them
+in eval mode, and a line in ``FOLDER/index.jsonl``.
 
 ``compare`` rebuilds each file with the installed trojai-seam and says *same* (every output within 1e-4 of the largest),
 *refused* with the reason, *rounding* (further apart than that, but both the old library and today's network are about
@@ -52,8 +52,8 @@ def outputs(network, inputs, call, boxes=20):
         kept = {}
         for k, one in enumerate(found):
             order = torch.argsort(one["scores"], descending=True)[:boxes]
-            kept.update({"%s_%d" % (name, k): one[name][order] for name in ("boxes", "labels", "scores")})
-            kept["count_%d" % k] = torch.tensor(len(one["scores"]))
+            kept.update({f"{name}_{k}": one[name][order] for name in ("boxes", "labels", "scores")})
+            kept[f"count_{k}"] = torch.tensor(len(one["scores"]))
         return {name: value.numpy() for name, value in kept.items()}
     if torch.is_tensor(found):
         return {"logits": found.numpy()}
@@ -148,7 +148,7 @@ def compare(folder, out, only):
                 except TrojaiSeamError as problem:
                     verdict, detail = "refused", str(problem).replace(scratch, "")
                 except Exception as problem:
-                    verdict, detail = "crashed", "%s: %s" % (type(problem).__name__, problem)
+                    verdict, detail = "crashed", f"{type(problem).__name__}: {problem}"
                 else:
                     verdict, detail = judged(network, folder / line["name"], line["call"])
             results.write(json.dumps({"name": line["name"], "verdict": verdict, "detail": detail}) + "\n")
@@ -222,10 +222,13 @@ def same_boxes(wanted, found):
 def table(folder, files):
     """Per family and kind: files, and how many of each verdict in each of ``files``, as a Markdown table."""
     lines = {json.loads(line)["name"]: json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()}
-    columns = [{one["name"]: one["verdict"] for one in map(json.loads, Path(f).read_text().splitlines())} for f in files]
+    columns = [
+        {one["name"]: one["verdict"] for one in map(json.loads, Path(f).read_text().splitlines())} for f in files
+    ]
+    lines = {name: line for name, line in lines.items() if all(name in column for column in columns)}
     groups = sorted({(line["family"], line["kind"]) for line in lines.values()})
     heads = ["family", "saved as", "files"]
-    heads += ["%s: %s" % (Path(f).stem, verdict) for f in files for verdict in ("same", "rounding", "refused", "other")]
+    heads += [f"{Path(f).stem}: {verdict}" for f in files for verdict in ("same", "rounding", "refused", "other")]
     rows = [[*group, *counts(lines, columns, group)] for group in groups]
     rows.append(["**all**", "", *counts(lines, columns, None)])
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
