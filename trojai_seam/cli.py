@@ -86,16 +86,16 @@ def _demo(given: argparse.Namespace) -> int:
 def _evaluate(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
+    from .batch.check_report import scope_lines, verdict_lines
     from .batch.runner import check, evaluate
     from .tables import render, render_summary, summary_frame
 
     if given.check:
-        findings = check(given.dataset, _options(given), choose_progress(given.quiet))
-        print(
-            "\n".join(f"{shown(row['model_id'])}  {row['error_kind']}: {row['error']}" for row in findings)
-            or "all good"
-        )
-        return SOME_FAILED if findings else OK
+        checked = check(given.dataset, _options(given), choose_progress(given.quiet))
+        if not given.quiet:
+            print("\n".join(scope_lines(checked)), file=sys.stderr)
+        print("\n".join(verdict_lines(checked)))
+        return SOME_FAILED if checked.findings else OK
     if given.out is None:
         raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
     results = evaluate(given.dataset, given.out, _options(given), choose_progress(given.quiet))
@@ -116,7 +116,7 @@ def _unlearn(given: argparse.Namespace) -> int:
 def _inspect(given: argparse.Namespace) -> int:
     from .inspection import inspect_path, render_inspection
 
-    findings = inspect_path(given.path, _budget(given), given.networks)
+    findings = inspect_path(given.path, _budget(given), given.networks, given.entry)
     if given.json:
         print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
     else:
@@ -151,6 +151,8 @@ def _options(given: argparse.Namespace) -> Options:
         round_options["preprocessing.scale_file"] = str(given.scale_params.resolve())
         if not given.scale_params.is_file():
             raise UsageProblem(f"{given.scale_params}: no such file (--scale-params)")
+    if given.entry is not None:
+        round_options["checkpoint_entry"] = json.dumps(given.entry)
     if given.poisoned is not None:
         round_options["poisoned_examples"] = given.poisoned
     values: dict[str, Any] = {
@@ -248,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="dataset folder, or one model directory")
     evaluate.add_argument("--out", type=Path, metavar="RUN", help="run directory, made or continued")
     evaluate.add_argument(
-        "--check", action="store_true", help="only read the models, on all cores, and list those that cannot be used"
+        "--check", action="store_true", help="only look, on all cores, whether every model would open"
     )
     _add_unlearning(evaluate)
     evaluate.add_argument(
@@ -385,6 +387,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", type=Path, metavar="FILE.py", help="your own constructors for unknown networks")
     parser.add_argument(
         "--budget", action="append", default=[], metavar="NAME=VALUE", help="raise a bound on reading model files"
+    )
+    parser.add_argument(
+        "--entry", metavar="KEY", help="the network, where a model file is a checkpoint of several: model, ema, …"
     )
 
 

@@ -190,7 +190,7 @@ def test_what_cannot_be_is_one_clear_line(plain: nn.Module, tmp_path: Path) -> N
     refused(of_config(fresh(), "dropout", "os.system"), "has a dropout not from 0 to 1")
     saved = fresh()
     saved.modules["bbox_predictor"].class_path = "elsewhere.Head"
-    refused(saved, r"holds a elsewhere\.Head at bbox_predictor")
+    refused(saved, r"holds elsewhere\.Head at bbox_predictor")
     saved = fresh()
     saved.root.attributes = {k: v for k, v in saved.root.attributes.items() if k != "config"}
     refused(saved, "carries no config")

@@ -11,6 +11,8 @@ from typing import Any
 from torch import nn
 
 from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_splits, predict, predict_attacks, score
+from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
+from ..scoring.intervals import Rate
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
@@ -114,15 +116,24 @@ class Evaluation:
         self._scoring += time.perf_counter() - began
 
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Columns of the row, and arrays of the record."""
+        """Columns of the row (``notes``: those on the figures), and arrays of the record."""
         began, subject = time.perf_counter(), self.subject
         folds = [self._folds[number] for number in range(len(self.runs))]
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
         is_clean = subject.trojaned is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
+        accuracy = accuracy_doubt_of(subject, self._clean_before)
+        remarks = (accuracy, kept_accuracy_doubt(scored))
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
-        columns = {"batch_size": self.unlearning.batch_size, **self._oracle, **scored, **_phase_columns(outcomes)}
+        columns = {
+            "batch_size": self.unlearning.batch_size,
+            "doubts": doubts(scored, accuracy),
+            "notes": "; ".join(remark for remark in remarks if remark) or None,
+            **self._oracle,
+            **scored,
+            **_phase_columns(outcomes),
+        }
         return {**columns, "seconds_score": self._scoring + time.perf_counter() - began}, arrays
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
@@ -145,6 +156,13 @@ class Evaluation:
                 if examples.targets is not None:
                     arrays[f"{name}/targets"] = examples.targets.cpu().numpy()
         return arrays
+
+
+def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
+    """Why the accuracy of the model as shipped cannot be right: :func:`trojai_seam.scoring.doubts.accuracy_doubt`."""
+    usual = None if subject.task.name == "detection" else USUAL  # mean average precision has no usual value
+    told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")
+    return accuracy_doubt(Rate.of(before.right), *told, usual=usual)
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """From tensors and plain facts to a network: every architecture of the rounds, keyed by the class path in the pickle.
 
-Importing this package, registering a network and :func:`identify` never import torch; :func:`rebuild` does.
+Importing this package, registering a network and :func:`identify` never import torch; :func:`rebuild` and
+:func:`check_fit` do.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from .registry import NetworkFacts, identify, register_network
 from .user import load_user_networks
 
 if TYPE_CHECKING:
-    from .rebuilding import rebuild
+    from .rebuilding import check_fit, rebuild
 
-__all__ = ["NetworkFacts", "identify", "load_user_networks", "rebuild", "register_network"]
+__all__ = ["NetworkFacts", "check_fit", "identify", "load_user_networks", "rebuild", "register_network"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "rebuild":
-        from .rebuilding import rebuild
+    if name in ("check_fit", "rebuild"):
+        from . import rebuilding
 
-        return rebuild
+        return getattr(rebuilding, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

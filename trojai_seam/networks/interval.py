@@ -1,4 +1,4 @@
-"""Bounds for numbers that an untrusted file carries. Needs no torch."""
+"""Bounds for numbers and flags that an untrusted file carries. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ class Interval(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False  # NaN fails both comparisons below, and an int too large for a float does not disturb them
         return self.low <= value <= self.high if self.closed else self.low < value < self.high
+
+    @property
+    def missed(self) -> str:
+        """What a value is that is not admitted."""
+        words = ("from", "to") if self.closed else ("between", "and")
+        return f"no number {words[0]} {self.low:g} {words[1]} {self.high:g}"
+
+
+class Flag:
+    """True or false."""
+
+    missed = "neither true nor false"
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, bool)

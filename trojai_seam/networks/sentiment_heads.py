@@ -6,7 +6,7 @@ the tensors; dropout and the optional ReLU from the pickled tree. Input of every
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import StateMismatch, shown
 from .registry import Hints, NetworkFacts, class_count_notes, count_numbered, hint, register_network, shape_of
@@ -55,13 +55,22 @@ def _build_fully_connected(saved: SavedModel, hints: Hints) -> nn.Module:
     return FullyConnectedHead(sizes, shape_of(saved, "linear.weight", 2)[0], relu="relu" in saved.modules)
 
 
+#: Whose hidden state NIST's class unpacks.
+_CALLED: Final = {"model_factories.LstmLinearModel": "LSTM", "model_factories.GruLinearModel": "GRU"}
+
+
 def _recurrent_kind(saved: SavedModel) -> str:
     """``"LSTM"`` or ``"GRU"``: what the pickled tree has at ``rnn``."""
     node = saved.modules.get("rnn")
     kind = node.class_path if node is not None else "nothing"
     if kind not in ("torch.nn.modules.rnn.LSTM", "torch.nn.modules.rnn.GRU"):
         raise StateMismatch(f"{saved.path}: {shown(saved.class_path)} has {shown(kind)} at rnn, not an LSTM or GRU")
-    return kind.rpartition(".")[2]
+    name = kind.rpartition(".")[2]
+    if saved.class_path in _CALLED and _CALLED[saved.class_path] != name:
+        raise StateMismatch(
+            f"{saved.path}: {shown(saved.class_path)} has {shown(kind)} at rnn, which its forward cannot use"
+        )
+    return name
 
 
 @register_network(

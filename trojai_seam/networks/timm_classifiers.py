@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StateMismatch, UnsupportedModel, shown
 from .registry import (
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from ..loading import SavedModel
 
+_BLOCKS: Final = ("Block", "ResPostBlock")
+_ACTIVATIONS: Final = ("GELU", "ReLU", "SiLU", "Tanh")
 _SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large"}
 
 
@@ -97,7 +99,32 @@ def _facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
     return NetworkFacts("vit", architecture, classes, (channels, height_pixels, width_pixels), notes)
 
 
-@register_network("timm-vit", ("timm.models.vision_transformer.VisionTransformer",), facts=_facts)
+def _block(saved: SavedModel) -> Any:
+    """timm's block, or its variant with the normalisation behind; any other is built as the first and then refused."""
+    from timm.models import vision_transformer
+
+    node = saved.modules.get("blocks.0")
+    name = "" if node is None else node.class_path.removeprefix("timm.models.vision_transformer.")
+    return getattr(vision_transformer, name if name in _BLOCKS else "Block")
+
+
+def _activation(saved: SavedModel) -> Any:
+    """The class of the activation in the first block; the comparison sees to the others."""
+    from torch import nn
+
+    node = saved.modules.get("blocks.0.mlp.act")
+    name = "" if node is None else node.class_path.removeprefix("torch.nn.modules.activation.")
+    return getattr(nn, name if name in _ACTIVATIONS else "GELU")
+
+
+#: Until timm 0.5, one layer was used twice.
+_SPLIT: Final = (
+    (r"(blocks\.\d+)\.drop_path", (r"\1.drop_path1", r"\1.drop_path2")),
+    (r"(blocks\.\d+)\.mlp\.drop", (r"\1.mlp.drop1", r"\1.mlp.drop2")),
+)
+
+
+@register_network("timm-vit", ("timm.models.vision_transformer.VisionTransformer",), facts=_facts, split_layers=_SPLIT)
 def _build(saved: SavedModel, hints: Hints) -> nn.Module:
     from timm.models.vision_transformer import VisionTransformer
 
@@ -123,6 +150,10 @@ def _build(saved: SavedModel, hints: Hints) -> nn.Module:
         no_embed_class=bool(_attribute(saved, "no_embed_class", bool)),
         pre_norm="norm_pre.weight" in keys,
         fc_norm="fc_norm.weight" in keys,
+        pool_include_prefix=bool(_attribute(saved, "pool_include_prefix", bool)),
+        reg_tokens=shape_of(saved, "reg_token", 3)[1] if "reg_token" in keys else 0,
+        block_fn=_block(saved),
+        act_layer=_activation(saved),
         weight_init="skip",
     )
     return network

@@ -39,6 +39,8 @@ class RoundConfig:
     columns: Mapping[str, Any] = field(default_factory=dict)
     preset_one_example: str | None = None
     poisoned_examples: str = "auto"
+    checkpoint_entry: str | None = None
+    promised_accuracy: float | None = None
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
     variants: Mapping[str, Any] = field(default_factory=dict)

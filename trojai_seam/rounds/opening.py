@@ -19,14 +19,20 @@ from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
 from .config import RoundConfig
 from .model_directory import ModelDirectory
 from .model_facts import model_facts
+from .promised_accuracy import promised_accuracy
 from .variants import variant_of
 from .weights_beside import disagreement
 
 
 def open_network(
-    directory: ModelDirectory, device: torch.device | str = "cpu", budget: Budget | None = None
+    directory: ModelDirectory,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+    entry: str | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The rebuilt network of ``directory`` (eval mode, on ``device``) and facts about it.
+
+    ``entry`` is the key of the network where ``model.pt`` is a checkpoint of several.
 
     Raises:
         RefusedArchive: the file is missing, damaged or hostile.
@@ -34,10 +40,11 @@ def open_network(
         DatasetProblem: its config is unreadable.
     """
     hints, budget = directory.config, budget or Budget()
-    saved = read_model(directory.model_path, budget, defer_checksums=True)
+    saved = read_model(directory.model_path, budget, defer_checksums=True, entry=entry)
     facts = identify(saved, hints)
     model = rebuild(saved, hints, device=device)
-    notes = [*facts.notes, disagreement(saved, budget)]
+    taken = None if saved.entry is None else f"entry {shown(saved.entry, 80)!r} of the checkpoint"
+    notes = [*facts.notes, taken, disagreement(saved, budget)]
     return model, {
         "architecture": facts.architecture,
         "num_classes": facts.num_classes or _head_width(model, saved.path),
@@ -67,7 +74,7 @@ def open_directory(
     stamp = model_stamp(directory.model_path)
     digest = _sha256_meanwhile(directory.model_path)
     try:
-        model, facts = open_network(directory, device, budget)
+        model, facts = open_network(directory, device, budget, round_config.checkpoint_entry)
     except RefusedArchive as problem:
         # A file in the middle of being replaced looks damaged in ways that depend on the moment.
         _check_unchanged(directory.model_path, stamp, problem)
@@ -81,6 +88,7 @@ def open_directory(
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     # A network of another kind is found out here, not by some error in the middle of unlearning.
     outputs({name: tensor[:1] for name, tensor in examples.clean.inputs.items()})
+    promise = promised_accuracy(directory, round_config)
     facts = {
         "round": round_config.name,
         "round_case": round_config.case or None,
@@ -88,6 +96,8 @@ def open_directory(
         "poisoned": poisoned,
         **facts,
         **model_facts(directory, round_config),
+        "promised_accuracy": None if promise is None else promise.accuracy,
+        "promised_by": None if promise is None else promise.source,
         "clean_per_class": _fewest_per_class(examples.clean.labels),
         **{column: value for column, value in examples.facts.items() if value is not None},
         "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,

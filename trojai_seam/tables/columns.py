@@ -144,6 +144,19 @@ COLUMNS: tuple[Column, ...] = (
     *_rate("ap50_before", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_BEFORE),
     *_rate("ap50_after", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
+    Column(
+        "promised_accuracy",
+        "number",
+        "accuracy on clean examples (detectors: mAP) that the model's files or its round tell, which acc_before_all "
+        "should be near",
+        unit="share",
+    ),
+    Column(
+        "doubts",
+        "text",
+        "what makes the figures doubtful: acc_before_all far below what is promised (0.8 where nothing is), so that "
+        "preprocessing or labels are probably wrong; kept_accuracy above 1 by more than chance",
+    ),
     *_rate(
         "fit_acc_before",
         "accuracy before unlearning on the examples trained on (in-sample)",
@@ -282,6 +295,7 @@ RECORD_ONLY = {
     "model_stamp": "size and time of model.pt",
     "nist_config": "the model's config.json",
     "nist_metadata": "the model's line of METADATA.csv",
+    "promised_by": "where promised_accuracy is told",
     "traceback": "failed rows that are a bug: where it happened",
 }
 """What a record holds beside the columns."""
