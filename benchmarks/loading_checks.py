@@ -62,7 +62,8 @@ def main() -> None:
         least = {name: float("inf") for name in children}
         for _ in range(given.rounds):
             for name, child in children.items():
-                assert child.stdin is not None and child.stdout is not None
+                if child.stdin is None or child.stdout is None:
+                    raise RuntimeError("a process without pipes")
                 child.stdin.write(f"{model.resolve()}\n")
                 child.stdin.flush()
                 least[name] = min(least[name], json.loads(child.stdout.readline()))

@@ -1,4 +1,4 @@
-"""A fuzz of the comparison: files whose class names and plain attributes are not what they were, over a folder of models.
+"""A fuzz of the comparison: files whose class names and plain attributes are not what they were.
 
     python benchmarks/mutated_files.py FOLDER_OF_MODEL_DIRS [--mutations 2000] [--seed 0] [--only WORD]
 
@@ -121,7 +121,7 @@ def main() -> int:
     folders = sorted(file.parent for file in given.folder.glob(f"*{given.only}*/model.pt"))
     counts: Counter[str] = Counter()
     for k, folder in enumerate(folders):
-        draw = random.Random(f"{given.seed} {folder.name}")
+        draw = random.Random(f"{given.seed} {folder.name}")  # noqa: S311
         saved = read_model(folder / "model.pt")
         original = rebuild(saved)
         plain = outputs(original, folder)

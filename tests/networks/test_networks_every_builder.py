@@ -1,4 +1,4 @@
-"""Every registered builder refuses what it does not know: a foreign class at each kind of place, an unknown attribute."""
+"""Every registered builder refuses what it does not know: a foreign class anywhere, an unknown attribute."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ def _bytes(args: tuple[Inert, ...], spend_text: Spend) -> bytes:
 def _attribute(args: tuple[Inert, ...]) -> Inert:
     if len(args) == 2 and isinstance(args[0], Instance) and isinstance(args[1], str):
         # A method bound to an object, as a compiled network carries them. It stays two nodes.
-        if args[0].cls.module.startswith("torch.") and objection("torch", args[1]) is None:
+        owner_is_torch = f"{args[0].cls.module}.".startswith("torch.")
+        if owner_is_torch and "." not in args[1] and objection("torch", args[1]) is None:
             return Call(Global("builtins", "getattr"), args)
     elif len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
         owner, name = args[0], args[1]
@@ -86,8 +87,8 @@ def _reconstructed(args: tuple[Inert, ...]) -> Inert:
 
 
 _SCALARS: Final = frozenset(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core"))
-#: A compiled network is pickled as a call of its class with the network inside.
-_COMPILED: Final = "torch._dynamo.eval_frame.OptimizedModule"
+#: A compiled network is pickled as a call of its class with the network inside, and with a call of what compiled it.
+_COMPILED: Final = ("torch._dynamo.eval_frame.OptimizedModule", "torch._dynamo.eval_frame.OptimizeContext")
 #: Calls that become a :class:`Call` node, unread.
 _KEPT: Final = frozenset(
     {
@@ -170,7 +171,7 @@ def call(func: Global, args: tuple[Inert, ...], spend: Spend, spend_text: Spend)
         raise Objection("a complex number that is not made from two floats")
     if path in _SCALARS and (number := numpy_scalar(args)) is not None:
         return number
-    if path == _COMPILED:
+    if path in _COMPILED:
         return instance(func, args)
     if path in _KEPT:
         return Call(func, args)
