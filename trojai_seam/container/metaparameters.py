@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigProblem, listed, shown
+from ..rounds.regular_files import decoded
 from .messages import warn
 
 KINDS = ("detection", "mitigation")
@@ -74,7 +75,7 @@ def _document(given: Path | None) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError("too large")
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(decoded(path.read_bytes()))
     except FileNotFoundError:
         if given is not None:
             warn(f"{path}: no such file; going on with the packaged metaparameters")

@@ -133,6 +133,12 @@ def _plain(name: object) -> str:
     return shown(name, 80).rpartition(":")[2].lower().replace("_", "").replace("-", "")
 
 
+def usual_name(name: str) -> str:
+    """The rounds' spelling of an architecture of torchvision, whichever of its names is given; others as they are."""
+    variants = (variant for family in FAMILIES for variant in family.variants)
+    return next((v.name for v in variants if _plain(name) in (_plain(v.name), _plain(v.factory))), name)
+
+
 def _shape(shape: Shape | None) -> str:
     return "absent" if shape is None else dimensions(shape)
 

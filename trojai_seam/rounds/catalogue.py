@@ -78,7 +78,7 @@ def _fits(round_config: RoundConfig, directory: ModelDirectory) -> bool:
 
 
 def _holds(content: Mapping[str, Any], directory: ModelDirectory) -> bool:
-    config, metadata = directory.config, directory.metadata
+    config, metadata = directory.config, directory.told
     keys, table_keys = content.get("config_keys", ()), content.get("metadata_keys", ())
     return (
         bool(keys or table_keys)

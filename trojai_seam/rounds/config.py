@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigProblem, shown
+from .regular_files import decoded
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def load_config(path: Path) -> RoundConfig:
         ConfigProblem: it is not readable JSON, or does not fit the schema.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(decoded(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as problem:
         raise ConfigProblem(path, [f"is not a readable JSON file: {problem}"]) from None
     return RoundConfig.from_document(document, str(path))

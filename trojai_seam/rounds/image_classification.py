@@ -67,7 +67,6 @@ def read_examples(
     facts: Mapping[str, Any] = {
         "preprocessing": str(choice.preprocessing),
         "preprocessing_evidence": choice.evidence,
-        "trigger_type": " and ".join(sorted({t.kind for t in triggers if t.kind})) or None,
         "errata": wrong,
         "notes": poisoned.note,
     }

@@ -88,7 +88,6 @@ def read_examples(
     alone = _without_images(directory, (*layout["clean"], *layout["poisoned"]), suffixes)
     facts: Mapping[str, Any] = {
         "preprocessing": "rgb /255, native size",
-        "trigger_type": " and ".join(sorted({t.kind for t in triggers if t.kind})) or None,
         "errata": erratum(directory, round_config),
         "notes": "; ".join(note for note in (reader.notes, alone, poisoned.note) if note) or None,
     }

@@ -75,7 +75,7 @@ def _filled(pattern: str, directory: ModelDirectory) -> str | None:
     """The pattern with its keys filled in; None if one has no value, or a value that is no plain file name."""
     values: dict[str, str] = {}
     for key in re.findall(r"{(\w+)}", pattern):
-        value: Any = directory.config.get(key, directory.metadata.get(key))
+        value: Any = directory.config.get(key, directory.told.get(key))
         if not isinstance(value, str) or not value.strip():
             return None
         values[key] = value.strip().replace("/", "-").replace("\\", "-")

@@ -192,10 +192,10 @@ def _pooling(directory: ModelDirectory, rule: Mapping[str, str]) -> str:
     Raises:
         ExampleProblem: neither the config nor the kind of embedding says which.
     """
-    first = as_truth(directory.config.get("cls_token_is_first", directory.metadata.get("cls_token_is_first")))
+    first = as_truth(directory.config.get("cls_token_is_first", directory.told.get("cls_token_is_first")))
     if first is not None:
         return "first" if first else "last"
-    kind = directory.config.get("embedding", directory.metadata.get("embedding"))
+    kind = directory.config.get("embedding", directory.told.get("embedding"))
     if isinstance(kind, str) and kind in rule:
         return rule[kind]
     raise ExampleProblem(
