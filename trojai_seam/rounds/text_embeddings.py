@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ExampleProblem, shown
-from ..tasks import ExampleSet
+from ..tasks import UNKNOWN, ExampleSet
 from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
@@ -106,6 +106,9 @@ def _reviews(
     """The labelled reviews of a side, and how many files have no class in their names."""
     found, unlabelled = [], 0
     for path in example_files(directory, round_config.layout[which], round_config.examples["suffixes"]):
+        if round_config.examples.get("labels") == "unknown":
+            found.append(Review(path, read_text(path), UNKNOWN, None))
+            continue
         classes = classes_in_name(path)
         if classes is None or ("target" in classes) != (which == "poisoned"):
             unlabelled += 1
