@@ -119,7 +119,7 @@ def _rounds(given: argparse.Namespace) -> int:
                 which = f"{one.variants['key']} {value}: " if value else ""
                 print(f"    {which}adapter {case.adapter}, task {case.task}")
             print(f"    preset {one.preset}; source: {one.source}")
-            print("\n".join(f"    - {quirk}" for quirk in one.quirks))
+            print("\n".join(f"    - {quirk}" for quirk in (one.reading, *one.quirks)))
     return OK
 
 
@@ -285,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(
-        "round", metavar="ROUND", help="r2, r3, r4, r11 (images), r10, r13 (detection), r5 to r9 (texts), r12"
+        "round", metavar="ROUND", help="r2, r3, r4, r11, c2 (images), r10, r13 (detection), r5 to r9 (texts), r12"
     )
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")

@@ -89,9 +89,8 @@ def _check_against(schema: Mapping[str, Any], document: Mapping[str, Any], path:
         # With a registry of its own it looks nothing up elsewhere.
         errors = list(checker(schema, registry=referencing.Registry()).iter_errors(document))
     except (jsonschema.SchemaError, referencing.exceptions.Unresolvable, RecursionError) as problem:
-        warn(
-            f"{schema_path}: no usable schema ({shown(getattr(problem, 'message', problem))}); nothing is checked against it"
-        )
+        told = shown(getattr(problem, "message", problem))
+        warn(f"{schema_path}: is no usable schema ({told}); nothing is checked against it")
         return
     if errors:
         findings = [f"{'.'.join(map(str, e.absolute_path)) or 'top level'}: {shown(e.message)}" for e in errors]

@@ -70,6 +70,14 @@ class RoundConfig:
         names = [name for case in cases for name in (case.preset, case.preset_one_example) if name]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def reading(self) -> str:
+        """How files are read: which way up pictures are, and what is skipped in texts."""
+        pictures = any(case.adapter in ("image-classification", "object-detection") for case in self.cases.values())
+        way = "turned as their orientation tag says" if self.preprocessing.get("orientation") == "exif" else "as stored"
+        texts = "a byte-order mark (UTF-8, UTF-16, UTF-32) in a text file is skipped"
+        return f"pictures are read {way}; {texts}" if pictures else texts
+
     @cached_property
     def cases(self) -> Mapping[str, RoundConfig]:
         """Whole configs by the value that selects them; the config itself under ``""`` if it has no variants."""
