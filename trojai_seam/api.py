@@ -19,12 +19,12 @@ from .errors import UsageProblem, listed
 from .rounds import detect_round, get_round, model_directory
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory, open_network
-from .unlearning import UnlearnConfig, resolve
-from .unlearning.methods import get_method
-from .unlearning.outcome import Outcome
 from .seeds import derive_seed
 from .tables import results_frame
 from .tasks import Subject
+from .unlearning import UnlearnConfig, resolve
+from .unlearning import run as run_phases
+from .unlearning.outcome import Outcome
 
 
 def load_model(
@@ -82,20 +82,18 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
 
     Args:
         subject: from :func:`open_subject`; it is not changed.
-        config: what to do; unset: the preset that the round has for such a model. ``trojai_seam.unlearning.resolve`` makes
-            one from a preset.
+        config: what to do; unset: the preset that the round has for such a model. ``trojai_seam.unlearning.resolve``
+            makes one from a preset.
         seed: the same seed gives the same network on the same machine.
 
     Raises:
         EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
-        ConfigProblem: a setting is out of range.
     """
     if config is None:
-        round_config, case = get_round(subject.facts["round"]), subject.facts["round_case"]
-        config = resolve(round_config.preset_for(len(subject.clean), case))
+        config = resolve(get_round(subject.round).preset_of(subject))
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
     with reproducible():
-        return get_method(config.method)(subject.model, subject.task, subject.clean, config, own_seed)
+        return run_phases(subject.model, subject.task, subject.clean, config, own_seed)
 
 
 def evaluate(

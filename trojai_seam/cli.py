@@ -6,12 +6,14 @@ import argparse
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .errors import TooManyFailures, TrojaiSeamError, UsageProblem, shown
+from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, UsageProblem, shown
+from .listing_commands import add_listing_commands
 from .result_commands import add_result_commands
 
 if TYPE_CHECKING:
@@ -40,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return BAD_INPUT
     command: Callable[[argparse.Namespace], int] = given.command
+    shown_otherwise = warnings.showwarning
     try:
+        warnings.showwarning = _notes(shown_otherwise)
         return command(given)
     except TrojaiSeamError as problem:
         print(f"trojai-seam: error: {problem}", file=sys.stderr)
@@ -57,6 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "" if problem.filename is None else f"{shown(str(problem.filename))}: "
         print(f"trojai-seam: error: {where}{problem.strerror or shown(str(problem))}", file=sys.stderr)
         return BAD_INPUT
+    finally:
+        warnings.showwarning = shown_otherwise
+
+
+def _notes(usual: Callable[..., None]) -> Callable[..., None]:
+    """Show warnings as usual, but those about the command line without a line of code, which is no user's."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RenamedOption):
+            print(f"trojai-seam: note: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *where, **more)
+
+    return show
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -103,23 +121,6 @@ def _inspect(given: argparse.Namespace) -> int:
         print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
     else:
         print(render_inspection(findings, tensors=given.tensors))
-    return OK
-
-
-def _rounds(given: argparse.Namespace) -> int:
-    from .rounds import list_rounds
-
-    if given.json:
-        print(json.dumps([dict(r.document) for r in list_rounds()], indent=2))
-        return OK
-    for one in list_rounds():
-        print(f"{one.name} ({', '.join(one.aliases)}): {one.title}")
-        if given.verbose:
-            for value, case in one.cases.items():
-                which = f"{one.variants['key']} {value}: " if value else ""
-                print(f"    {which}adapter {case.adapter}, task {case.task}")
-            print(f"    preset {one.preset}; source: {one.source}")
-            print("\n".join(f"    - {quirk}" for quirk in (one.reading, *one.quirks)))
     return OK
 
 
@@ -279,9 +280,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_result_commands(add)
 
-    rounds = add("rounds", _rounds, "list the rounds that can be evaluated")
-    rounds.add_argument("--verbose", action="store_true", help="with sources and quirks")
-    rounds.add_argument("--json", action="store_true", help="whole configs as JSON")
+    add_listing_commands(add)
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(
@@ -362,7 +361,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 def _add_unlearning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", metavar="NAME", help="round name or alias (default: found from the dataset)")
-    parser.add_argument("--preset", metavar="NAME", help="unlearning preset (default: the round's)")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="unlearning preset, or your own FILE.json (default: the round's)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an unlearning option")
     parser.add_argument("--round-set", action="append", default=[], metavar="KEY=VALUE", help="change the round config")
     parser.add_argument(

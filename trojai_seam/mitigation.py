@@ -20,8 +20,8 @@ from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
-from .unlearning import resolve
 from .tasks import Measure
+from .unlearning import resolve
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -59,14 +59,14 @@ def _unlearn(
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
-    usual = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    usual = round_config.preset_of(subject)
     config = resolve(options.preset or usual, options.options)
     outcome = unlearn(subject, config, options.seed)
     mitigated = outcome.model.cpu()
     buffer = io.BytesIO()
     torch.save(mitigated.state_dict() if file_format == "state-dict" else mitigated, buffer)
     write_atomic(out, buffer.getvalue())
-    lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
+    lines = [str(phase) for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
     models = (subject.model, outcome.model)
     before, after = (predict(model, subject.task, subject.clean).right for model in models)

@@ -9,17 +9,19 @@ from typing import Any
 
 from ..errors import TrojaiSeamError
 from ..rounds import get_round
-from ..unlearning import resolve
+from ..unlearning import UnlearnConfig, preset_names, resolve
 
 
 def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
     """``trojai-seam evaluate …`` for a plan as in ``plan.json``; pasted into a shell it asks for the same settings.
 
-    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``.
+    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``. A preset of a
+    file of one's own is known by its name only.
     """
     words = ["trojai-seam", "evaluate", str(plan["dataset"]), "--out", run_dir, "--round", str(plan["round"]["name"])]
     if not plan.get("presets"):  # else each model takes the one that the round has for it
-        words += ["--preset", str(plan["unlearning"]["preset"])]
+        name = str(plan["unlearning"]["preset"])
+        words += ["--preset", name if name in preset_names() else f"{name}.json"]
     for option, changes in (("--set", _unlearning(plan)), ("--round-set", _round(plan))):
         words += [word for name, value in changes for word in (option, f"{name}={value}")]
     words += ["--protocol", str(plan["protocol"]), "--seed", str(plan["seed"])]
@@ -34,11 +36,13 @@ def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
 
 def _unlearning(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
-        usual = resolve(plan["unlearning"]["preset"]).as_dict()
+        usual = resolve(plan["unlearning"]["preset"]).options
+        used = UnlearnConfig.from_document(plan["unlearning"]).options
     except TrojaiSeamError:
-        return  # a preset of another version of trojai-seam
-    for name, value in _changes(usual, plan["unlearning"]):
-        yield name, "none" if value is None else str(value)
+        return  # a preset or a phase of another version of trojai-seam, or of a package that is not here
+    for name, value in used.items():
+        if usual.get(name) != value:
+            yield name, value if isinstance(value, str) else "none" if value is None else json.dumps(value)
 
 
 def _round(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -15,12 +15,12 @@ from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_spli
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
-from ..unlearning import UnlearnConfig
-from ..unlearning.methods import get_method
-from ..unlearning.outcome import Outcome
 from ..seeds import derive_seed
+from ..tables.columns import PHASES
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
+from ..unlearning import UnlearnConfig, run
+from ..unlearning.outcome import Outcome, PhaseOutcome
 from .plan import Plan
 
 
@@ -33,15 +33,13 @@ class Run:
     seed: int
 
 
-def unlearning_of(plan: Plan, subject: Subject) -> UnlearnConfig:
+def unlearning_of(plan: Plan, subject: Subject, splits: SplitPlan) -> UnlearnConfig:
     """What the plan has for this model: with several folds, for the one that is fitted on fewest examples."""
-    if not plan.presets:
-        return plan.unlearning
-    fewest = min(len(split.fit) for split in _splits_of(plan, subject).splits)
-    return plan.unlearning_for(fewest, subject.facts["round_case"])
+    return plan.unlearning_for(min(len(split.fit) for split in splits.splits), subject.case)
 
 
-def _splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+    """Which of its clean examples are fitted on, and which are held out."""
     strata = subject.task.strata(subject.clean.key())
     return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
 
@@ -52,16 +50,17 @@ class Evaluation:
     Args:
         plan: the settings.
         subject: the model, its task and examples.
+        splits: of its examples, :func:`splits_of`.
         unlearning: of the plan for this model, :func:`unlearning_of`, or with smaller batches.
     """
 
-    def __init__(self, plan: Plan, subject: Subject, unlearning: UnlearnConfig) -> None:
+    def __init__(self, plan: Plan, subject: Subject, splits: SplitPlan, unlearning: UnlearnConfig) -> None:
         began = time.perf_counter()
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
-        self._splits = _splits_of(plan, subject)
+        self._splits = splits
         self.runs = tuple(
             Run(split, subject.clean.subset(split.fit), derive_seed(plan.seed, subject.model_id, "unlearn", number))
-            for number, split in enumerate(self._splits.splits)
+            for number, split in enumerate(splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
         self._folds: dict[int, FoldPredictions] = {}
@@ -80,15 +79,16 @@ class Evaluation:
         return len(self._outcomes) == len(self.runs)
 
     def unlearn(self, number: int) -> None:
-        """Run ``number``, by the method of the plan, here and now.
+        """Run ``number``, by the phases of the plan, here and now.
 
         Raises:
-            TrojaiSeamError: whatever the method says of the model.
+            TrojaiSeamError: whatever a phase says of the model.
         """
-        run, subject = self.runs[number], self.subject
-        oracle = OracleWatcher(subject.task, run.fit, subject.poisoned) if self.watched else None
-        method = get_method(self.unlearning.method)
-        self.take(number, method(subject.model, subject.task, run.fit, self.unlearning, run.seed, oracle))
+        one, subject, unlearning = self.runs[number], self.subject, self.unlearning
+        oracle = None
+        if self.watched and unlearning.phases:
+            oracle = OracleWatcher(subject.task, one.fit, subject.poisoned, unlearning.phases[-1].name)
+        self.take(number, run(subject.model, subject.task, one.fit, unlearning, one.seed, oracle))
         if oracle is not None:
             self._oracle.update(oracle.columns(self._clean_before.right.share))
 
@@ -106,16 +106,12 @@ class Evaluation:
         folds = [self._folds[number] for number in range(len(self.runs))]
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
-        is_clean = subject.facts["poisoned"] is False
+        is_clean = subject.trojaned is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
-        seconds = {
-            "seconds_forget": sum(outcome.phase("forget").seconds for outcome in outcomes),
-            "seconds_recover": sum(outcome.phase("recover").seconds for outcome in outcomes),
-            "seconds_score": self._scoring + time.perf_counter() - began,
-        }
-        columns = {"batch_size": self.unlearning.batch_size, **self._oracle, **self._as_the_harness(folds, is_clean)}
-        return {**columns, **scored, **_phase_columns(outcomes), **seconds}, arrays
+        columns = {"batch_size": self.unlearning.batch_size, **self._oracle, **scored, **_phase_columns(outcomes)}
+        columns.update(self._as_the_harness(folds, is_clean))
+        return {**columns, "seconds_score": self._scoring + time.perf_counter() - began}, arrays
 
     def _as_the_harness(self, folds: list[FoldPredictions], is_clean: bool) -> Mapping[str, float | None]:
         """Of classifiers; the harness knows no other answers."""
@@ -163,15 +159,25 @@ class Evaluation:
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for name in ("forget", "recover"):
-        phases = [outcome.phase(name) for outcome in outcomes]
-        columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
-        thresholds = [phase.threshold for phase in phases if phase.threshold is not None]
-        columns[f"{name}_threshold"] = sum(thresholds) / len(thresholds) if thresholds else None
-        columns[f"{name}_epochs"] = sum(p.epochs for p in phases) / len(phases)
-        columns[f"{name}_end_accuracy"] = sum(p.end_accuracy for p in phases) / len(phases)
+    """What the phases did, over all folds: of those that have columns of their own each, of all of them together."""
+    columns: dict[str, Any] = {
+        "phases": " ".join(phase.phase for phase in outcomes[0].phases) or None,
+        "seconds_unlearn": sum(phase.seconds for outcome in outcomes for phase in outcome.phases),
+    }
+    for name in PHASES:
+        phases = [phase for outcome in outcomes if (phase := outcome.phase(name)) is not None]
+        if phases:
+            columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
+            for figure in ("threshold", "epochs", "end_accuracy"):
+                columns[f"{name}_{figure}"] = _mean(phases, figure)
+            columns[f"seconds_{name}"] = sum(phase.seconds for phase in phases)
     return columns
+
+
+def _mean(phases: list[PhaseOutcome], attribute: str) -> float | None:
+    """Over the folds in which there is such a number."""
+    values = [value for phase in phases if (value := getattr(phase, attribute)) is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _status_of_folds(statuses: list[str]) -> str:
@@ -192,6 +198,8 @@ def _arrays_after(folds: list[FoldPredictions], outcomes: list[Outcome]) -> Mapp
             arrays[f"{at}/trace/{column}"] = [getattr(epoch, column) for epoch in outcome.trace]
         for phase in outcome.phases:
             for key, value in asdict(phase).items():
-                if key != "phase" and value is not None:
+                if key == "figures":
+                    arrays.update({f"{at}/phases/{phase.phase}/{key}/{name}": number for name, number in value.items()})
+                elif key != "phase" and value is not None:
                     arrays[f"{at}/phases/{phase.phase}/{key}"] = [value] if isinstance(value, str) else value
     return arrays

@@ -17,7 +17,7 @@ from ..unlearning import UnlearnConfig
 from .files import PARTIAL, make_folder, write_once
 from .paths import RunPaths
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

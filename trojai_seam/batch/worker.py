@@ -10,14 +10,12 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ..unlearning.outcome import Outcome
 from .case import ALONE, Case, Surroundings, out_of_memory
-from .evaluation import Evaluation
 from .stacks import Part, stacks_of, unlearn_stack
 from .units import WorkUnit
 
@@ -65,7 +63,7 @@ def _evaluate(cases: list[Case], done: Done) -> bool:
     """Unlearn and score opened models. False: it was told to stop."""
     for case in cases:
         with case.attempt():
-            _with_memory(case, lambda case=case: _begin(case))  # type: ignore[misc]
+            _with_memory(case, case.begin)
     begun = [(case, case.evaluation) for case in cases if case.evaluation is not None and not case.evaluation.complete]
     parts = [Part(case, number, evaluation) for case, evaluation in begun for number in range(len(evaluation.runs))]
     left = list(cases)
@@ -84,12 +82,6 @@ def _evaluate(cases: list[Case], done: Done) -> bool:
     return True
 
 
-def _begin(case: Case) -> None:
-    """Ask the model as it was shipped."""
-    assert case.subject is not None  # noqa: S101 - an opened case
-    case.evaluation = Evaluation(case.unit.plan, case.subject, case.unlearning)
-
-
 def _in_a_stack(parts: list[Part]) -> None:
     results = unlearn_stack(parts, free_cached_memory) if parts else []
     for part, result in zip(parts, results, strict=True):
@@ -104,12 +96,12 @@ def _in_a_stack(parts: list[Part]) -> None:
 
 
 def _alone(part: Part) -> None:
-    """By the method of the plan."""
+    """By the phases of the plan, on its own."""
     with part.case.attempt():
         _with_memory(part.case, lambda: part.evaluation.unlearn(part.number))
 
 
-def _with_memory(case: Case, action: Callable[[], None]) -> None:
+def _with_memory(case: Case, action: Callable[[], object]) -> None:
     """Do ``action``. When memory runs out, and only then, all of the case is done alone instead, with the batch halved
     until it fits; the row tells the batch that did."""
     whole = size = case.unlearning.batch_size
@@ -118,8 +110,7 @@ def _with_memory(case: Case, action: Callable[[], None]) -> None:
             if size == whole:
                 action()
             else:
-                smaller = replace(case.unlearning, batch_size=size)
-                evaluation = Evaluation(case.unit.plan, case.subject, smaller)  # type: ignore[arg-type]
+                evaluation = case.begin(size)
                 for number in range(len(evaluation.runs)):
                     evaluation.unlearn(number)
         except Exception as problem:
@@ -131,6 +122,6 @@ def _with_memory(case: Case, action: Callable[[], None]) -> None:
         size //= 2
         free_cached_memory()
     if size < whole:
-        case.evaluation, case.stacked = evaluation, False
+        case.stacked = False
         halved = f"batch halved from {whole} to {size}: out of memory"
         case.row["notes"] = "; ".join(note for note in (case.row.get("notes"), halved) if note)

@@ -123,7 +123,7 @@ def _features(
             with_examples(round_config, examples, own),
             choose_device(given.device),
         )
-        preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+        preset = round_config.preset_of(subject)
         with reproducible():
             return dynamics(subject, dynamics_config(preset, values, SECONDS_PER_MODEL), values)
     except TrojaiSeamError as problem:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigProblem, shown
 from .regular_files import decoded
+
+if TYPE_CHECKING:
+    from ..tasks import Subject
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class RoundConfig:
         """The preset to unlearn a model of this ``case`` with on so many clean examples, if none is asked for."""
         one = self.cases.get(case or "", self)
         return one.preset_one_example if one.preset_one_example and examples == 1 else one.preset
+
+    def preset_of(self, subject: Subject) -> str:
+        """The preset to unlearn ``subject`` with on all its clean examples, if none is asked for."""
+        return self.preset_for(len(subject.clean), subject.case)
 
     def with_options(self, options: Mapping[str, str]) -> RoundConfig:
         """This config with ``{"preprocessing.scale_file": "/data/scale.npy"}`` applied and checked again.

@@ -101,6 +101,9 @@ def open_directory(
         clean=examples.clean.to(device),
         poisoned=None if examples.poisoned is None else examples.poisoned.to(device),
         model_id=directory.model_id,
+        round=round_config.name,
+        case=round_config.case or None,
+        trojaned=poisoned,
         facts=facts,
         decided_on=examples.decided_on,
     )

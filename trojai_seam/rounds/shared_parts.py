@@ -100,6 +100,6 @@ def check_scale_file(directories: Sequence[ModelDirectory], round_config: RoundC
 def missing_scale_file(name: str, where: str, top: Path) -> ExampleProblem:
     """Says what is missing, and where it may be put."""
     return ExampleProblem(
-        f"{where}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found from the models "
-        f"up to {top}; put it into the dataset folder or give --scale-params FILE"
+        f"{where}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found from the "
+        f"models up to {top}; put it into the dataset folder or give --scale-params FILE"
     )

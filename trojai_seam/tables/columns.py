@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 
@@ -82,6 +83,9 @@ def _ratio(name: str, meaning: str, made_from: tuple[str, ...]) -> tuple[Column,
 def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
     return Column(f"seconds_{name}", "number", meaning, "lower", "s", timing=True, summarised=summarised)
 
+
+PHASES = ("forget", "recover")
+"""Phases that have columns of their own; what others did is in the record."""
 
 COLUMNS: tuple[Column, ...] = (
     Column("model_id", "text", "name of the model directory"),
@@ -183,7 +187,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("measured_on", "text", "held-out, cross-validated, or in-sample (nothing could be held out)"),
     Column("folds", "count", "unlearning runs of this model"),
     Column("seed", "count", "seed of the run; the model's own seed derives from it and model_id"),
-    Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how"),
+    Column("phases", "text", "names of the phases of the method, in order; empty where the preset has none"),
+    Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how; empty without it"),
     Column(
         "forget_epochs",
         "number",
@@ -204,13 +209,19 @@ COLUMNS: tuple[Column, ...] = (
         unit="share",
         made_from=("folds/*/phases/forget/end_accuracy",),
     ),
-    Column("recover_status", "text", "how recovery ended; where folds differ, how many did how"),
+    Column("recover_status", "text", "how recovery ended; where folds differ, how many did how; empty without it"),
     Column(
         "recover_epochs",
         "number",
         "epochs of recovery, mean over folds",
         unit="epochs",
         made_from=("folds/*/phases/recover/epochs",),
+    ),
+    Column(
+        "recover_threshold",
+        "number",
+        "fit accuracy above which recovery counts as done, mean over folds; empty without a stop rule",
+        unit="share",
     ),
     Column(
         "recover_end_accuracy",
@@ -270,10 +281,28 @@ COLUMNS: tuple[Column, ...] = (
     _seconds("load", "reading the model and its examples"),
     _seconds("forget", "forgetting, all folds"),
     _seconds("recover", "recovery, all folds"),
+    _seconds("unlearn", "all phases, all folds"),
     _seconds("score", "predictions and intervals"),
     _seconds("total", "wall-clock time of the model", summarised=True),
 )
+RECORD_ONLY = {
+    "architecture_hint": "name of the network in NIST's config",
+    "class_path": "class that the pickle names",
+    "fingerprint": "hash of the settings of the run",
+    "log_tail": "failed rows: what the process printed last",
+    "model_format": "container of model.pt",
+    "model_stamp": "size and time of model.pt",
+    "nist_config": "the model's config.json",
+    "nist_metadata": "the model's line of METADATA.csv",
+    "traceback": "failed rows that are a bug: where it happened",
+}
+"""What a record holds beside the columns."""
 NAMES = tuple(column.name for column in COLUMNS)
 BY_NAME = {column.name: column for column in COLUMNS}
 TIMINGS = tuple(column.name for column in COLUMNS if column.timing)
 SUMMARISED = tuple(column.name for column in COLUMNS if column.summarised)
+
+
+def undeclared(names: Iterable[str]) -> list[str]:
+    """Which of ``names`` are neither columns nor kept in the record only: nobody would ever see them."""
+    return sorted(name for name in names if name not in BY_NAME and name not in RECORD_ONLY)
