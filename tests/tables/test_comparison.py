@@ -117,7 +117,7 @@ def test_runs_that_cannot_be_compared_are_refused():
 
 def test_runs_that_share_ids_but_no_file_are_refused():
     others = [{**row, "model_sha256": "f" * 64} for row in A if row["status"] == "done"]
-    with pytest.raises(UsageProblem, match="4 ids are in both, but of another model.pt"):
+    with pytest.raises(UsageProblem, match=r"4 ids are in both, but of another model\.pt"):
         compare({"a": results_frame(A), "b": results_frame(others)})
     one = [*others[:3], A[4]]  # a single model is the same
     notes = compare({"a": results_frame(A), "b": results_frame(one)}).notes
