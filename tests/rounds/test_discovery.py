@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trojai_seam.errors import DatasetProblem
-from trojai_seam.rounds import discover, model_directory
+from trojai_seam.errors import DatasetProblem, ExampleProblem
+from trojai_seam.rounds import discover, get_round, model_directory
 from trojai_seam.rounds.metadata import read_metadata
 from trojai_seam.rounds.model_directory import ModelDirectory, as_truth, unwrapped
+from trojai_seam.rounds.shared_parts import check_scale_file
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -139,6 +140,42 @@ def test_model_directory_of_its_model_file(tmp_path):
     assert model_directory(tmp_path / "models/id-00000001/model.pt").model_id == "id-00000001"
     with pytest.raises(DatasetProblem, match="no such model directory"):
         model_directory(tmp_path / "models" / "id-00000002")
+
+
+def dataset_of(folder: Path, count: int) -> Path:
+    for number in range(count):
+        path = folder / "models" / f"id-{number:08}"
+        path.mkdir(parents=True)
+        (path / "model.pt").touch()
+    (folder / "scale_params.npy").touch()
+    (folder / "METADATA.csv").write_text("model_name,x\nid-00000000,7\n")
+    return folder
+
+
+def test_the_models_level_of_a_dataset_finds_what_lies_above(tmp_path):
+    dataset = dataset_of(tmp_path / "d", 2)
+    found = discover(dataset / "models")
+    assert [(d.model_id, d.root) for d in found] == [("id-00000000", dataset), ("id-00000001", dataset)]
+    assert found[0].metadata["x"] == "7"
+    assert found[0].find_upwards("scale_params.npy") is not None
+    check_scale_file(found, get_round("r12"))
+    (dataset / "scale_params.npy").unlink()
+    with pytest.raises(ExampleProblem, match=r"needs the round's scale_params\.npy"):
+        check_scale_file(found, get_round("r12"))
+    check_scale_file(found, get_round("r4"))  # which has none
+
+
+def test_other_levels_are_named(tmp_path):
+    dataset = dataset_of(tmp_path / "d", 2)
+    with pytest.raises(DatasetProblem, match="is a dataset with 2 models; give one of them, such as"):
+        model_directory(dataset)
+    with pytest.raises(DatasetProblem, match="is a file; give its folder"):
+        model_directory(dataset / "scale_params.npy")
+    assert model_directory(dataset_of(tmp_path / "one", 1)).model_id == "id-00000000"
+    examples = dataset / "models" / "id-00000000" / "clean-example-data"
+    examples.mkdir()
+    with pytest.raises(DatasetProblem, match="lies inside the model directory"):
+        discover(examples)
 
 
 # METADATA.csv ---------------------------------------------------------------------------------------------------------
