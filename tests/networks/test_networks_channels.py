@@ -32,7 +32,8 @@ def of_channels(factory: str, stem: str, channels: int) -> nn.Module:
 STEMS = {family.name: family.stem for family in FAMILIES}
 LIGHT = [("ResNet", "resnet18", "resnet18", 1), ("SqueezeNet", "squeezenet1_1", "squeezenetv1_1", 1),
          ("ShuffleNetV2", "shufflenet_v2_x0_5", "shufflenet0_5", 1),
-         ("MobileNetV3", "mobilenet_v3_small", "mobilenetv3_small", 4), ("MNASNet", "mnasnet0_5", "mnasnet0_5", 1)]  # fmt: skip
+         ("MobileNetV3", "mobilenet_v3_small", "mobilenetv3_small", 4),
+         ("MNASNet", "mnasnet0_5", "mnasnet0_5", 1)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("family", "factory", "name", "channels"), LIGHT)
