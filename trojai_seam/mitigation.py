@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
 from .tasks import Measure
-from .unlearning import resolve
+from .unlearning import UnlearnConfig, resolve_each
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -42,15 +43,17 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     directory = model_directory(model_dir)
     round_config = get_round(options.round) if options.round else detect_round([directory])
     round_config = round_config.with_options(options.round_options)
-    resolve(options.preset or round_config.preset, options.options)  # before minutes of work, not after
+    # Before minutes of work, not after.
+    configs = resolve_each((options.preset,) if options.preset else round_config.presets, options.options)
     _check_writable(out)
     with reproducible(options.threads):
-        return _unlearn(directory, round_config, out, file_format, options)
+        return _unlearn(directory, round_config, configs, out, file_format, options)
 
 
 def _unlearn(
     directory: ModelDirectory,
     round_config: RoundConfig,
+    configs: Mapping[str, UnlearnConfig],
     out: Path,
     file_format: str,
     options: Options,
@@ -59,9 +62,7 @@ def _unlearn(
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
-    usual = round_config.preset_of(subject)
-    config = resolve(options.preset or usual, options.options)
-    outcome = unlearn(subject, config, options.seed)
+    outcome = unlearn(subject, configs[options.preset or round_config.preset_of(subject)], options.seed)
     mitigated = outcome.model.cpu()
     buffer = io.BytesIO()
     torch.save(mitigated.state_dict() if file_format == "state-dict" else mitigated, buffer)
