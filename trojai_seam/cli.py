@@ -84,9 +84,9 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
+    from .batch.check_report import scope_lines, verdict_lines
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
-    from .batch.check_report import scope_lines, verdict_lines
     from .batch.runner import check, evaluate
     from .tables import render, render_summary, summary_frame
 
@@ -286,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(
-        "round", metavar="ROUND", help="r2, r3, r4, r11 (images), r10, r13 (detection), r5 to r9 (texts), r12"
+        "round", metavar="ROUND", help="r2, r3, r4, r11, c2 (images), r10, r13 (detection), r5 to r9 (texts), r12"
     )
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")

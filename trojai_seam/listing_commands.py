@@ -36,7 +36,7 @@ def _rounds(given: argparse.Namespace) -> int:
                 which = f"{one.variants['key']} {value}: " if value else ""
                 print(f"    {which}adapter {case.adapter}, task {case.task}")
             print(f"    preset {one.preset}; source: {one.source}")
-            print("\n".join(f"    - {quirk}" for quirk in one.quirks))
+            print("\n".join(f"    - {quirk}" for quirk in (one.reading, *one.quirks)))
     return OK
 
 

@@ -16,13 +16,14 @@ import pandas as pd
 from .batch.answers import read_answers
 from .batch.command import evaluate_command
 from .batch.curves import read_curves
-from .batch.expected import read_expected
+from .batch.expected import read_expected, read_expected_files
 from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths
 from .batch.plan import read_plan
 from .batch.records import read_rows
 from .errors import UsageProblem, listed, shown
 from .tables import csv_bytes, results_frame, summary_frame
+from .tables.columns import BY_NAME
 from .tables.comparison import Comparison, changed_models, compare, difference_texts, overview_texts
 from .tables.formats import formatted
 from .tables.frames import grouping_columns, with_expected
@@ -38,13 +39,13 @@ def read_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> pd.DataFra
 
     Args:
         run_dir: as ``evaluate`` left it.
-        by: further columns that are wanted, ``config.KEY`` or ``metadata.KEY``.
+        by: further columns that are wanted: ``config.KEY``, ``metadata.KEY``, or ``KEY`` of either file.
 
     Raises:
         RunDirectoryProblem: no such run, or an unreadable record.
         UsageProblem: no such column.
     """
-    rows = _rows(RunPaths(Path(run_dir)))
+    rows = _rows(RunPaths(Path(run_dir)), whole=any(name not in BY_NAME for name in by))
     return results_frame(rows, grouping_columns(by, rows))
 
 
@@ -81,7 +82,7 @@ def write_nist_tables(run_dir: str | PathLike[str], folder: str | PathLike[str],
         RunDirectoryProblem: no such run, an unreadable record, or the files cannot be written.
     """
     paths = RunPaths(Path(run_dir))
-    rows, plan = _rows(paths), read_plan(paths)
+    rows, plan = _rows(paths, whole=True), read_plan(paths)
     done = [str(row["model_id"]) for row in rows if row["status"] == "done"]
     records = [paths.record(model_id) for model_id in done]
     words = re.split(r"[^a-z]+", str(plan["dataset"]).lower())
@@ -100,7 +101,7 @@ def write_nist_tables(run_dir: str | PathLike[str], folder: str | PathLike[str],
         (f"{submission.split}-global-results.csv", global_results_csv(submission, rows)),
         (f"{leaderboard}-metrics.csv", metrics_csv(submission, rows)),
     ):
-        write_atomic(Path(folder) / name, csv_bytes(frame))
+        write_atomic(Path(folder) / name, csv_bytes(frame, signed_numbers=True))
 
 
 def _stamp(seconds: float) -> str:
@@ -227,5 +228,8 @@ def _settings(node: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, An
             yield full, value
 
 
-def _rows(paths: RunPaths) -> list[dict[str, Any]]:
-    return [dict(row) for row in with_expected(read_rows(paths), read_expected(paths))]
+def _rows(paths: RunPaths, whole: bool) -> list[dict[str, Any]]:
+    """Of all expected models; ``whole``: with what NIST's files say of those that have no record."""
+    files = read_expected_files(paths) if whole else {}
+    expected = {model_id: {**facts, **files.get(model_id, {})} for model_id, facts in read_expected(paths).items()}
+    return [dict(row) for row in with_expected(read_rows(paths), expected)]

@@ -544,9 +544,11 @@ def test_8_fidelity_by_hand_in_both_definitions_and_a_missing_model():
 
     # One poisoned model: accuracy 0.8 -> 0.6, attack 1.0 -> 0.25; one clean model: 1.0 -> 0.5; one that has no results.
     right = (1.0 - 0.25) / 1.0 * (0.6 / 0.8)
+    names = ("harness_clean_acc_before", "harness_clean_acc_after", "harness_poisoned_acc_before",
+             "harness_poisoned_acc_after", "harness_fidelity")  # fmt: skip
     rows = [
-        row(1, poisoned=True, acc_before=0.8, acc_after=0.6, asr_before=1.0, asr_after=0.25, nist_fidelity=right),
-        row(2, poisoned=False, acc_before=1.0, acc_after=0.5, nist_fidelity=0.5),
+        row(1, poisoned=True, **dict(zip(names, (0.8, 0.6, 1.0, 0.25, right), strict=True))),
+        row(2, poisoned=False, **dict(zip(names, (1.0, 0.5, None, None, 0.5), strict=True))),
     ]
     missing = row(3, poisoned=True, status="failed", error_kind="refused-file")
     who = Submission("team", "test", "20260101T000000", "20260101T000000")
@@ -555,6 +557,8 @@ def test_8_fidelity_by_hand_in_both_definitions_and_a_missing_model():
     assert whole["value"]["Fidelity"] == pytest.approx((right + 0.5) / 2)
     assert whole["value"]["Fidelity (nist_compat)"] == pytest.approx((published + 0.5) / 2)
     for name in whole.index:
+        if "as results.csv" in whole["counted"][name]:
+            continue  # these rows have no such figures
         assert part["value"][name] == pytest.approx(whole["value"][name])  # not 0, the best poisoned accuracy
         assert part["n_expected"][name] - whole["n_expected"][name] == (0 if "clean model" in name else 1)
         assert part["n_scored"][name] == whole["n_scored"][name]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trojai_seam.errors import DatasetProblem
-from trojai_seam.rounds import discover, model_directory
+from trojai_seam.errors import DatasetProblem, ExampleProblem
+from trojai_seam.rounds import discover, get_round, model_directory
 from trojai_seam.rounds.metadata import read_metadata
 from trojai_seam.rounds.model_directory import ModelDirectory, as_truth, unwrapped
+from trojai_seam.rounds.shared_parts import check_scale_file
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -141,6 +142,42 @@ def test_model_directory_of_its_model_file(tmp_path):
         model_directory(tmp_path / "models" / "id-00000002")
 
 
+def dataset_of(folder: Path, count: int) -> Path:
+    for number in range(count):
+        path = folder / "models" / f"id-{number:08}"
+        path.mkdir(parents=True)
+        (path / "model.pt").touch()
+    (folder / "scale_params.npy").touch()
+    (folder / "METADATA.csv").write_text("model_name,x\nid-00000000,7\n")
+    return folder
+
+
+def test_the_models_level_of_a_dataset_finds_what_lies_above(tmp_path):
+    dataset = dataset_of(tmp_path / "d", 2)
+    found = discover(dataset / "models")
+    assert [(d.model_id, d.root) for d in found] == [("id-00000000", dataset), ("id-00000001", dataset)]
+    assert found[0].metadata["x"] == "7"
+    assert found[0].find_upwards("scale_params.npy") is not None
+    check_scale_file(found, get_round("r12"))
+    (dataset / "scale_params.npy").unlink()
+    with pytest.raises(ExampleProblem, match=r"needs the round's scale_params\.npy"):
+        check_scale_file(found, get_round("r12"))
+    check_scale_file(found, get_round("r4"))  # which has none
+
+
+def test_other_levels_are_named(tmp_path):
+    dataset = dataset_of(tmp_path / "d", 2)
+    with pytest.raises(DatasetProblem, match="is a dataset with 2 models; give one of them, such as"):
+        model_directory(dataset)
+    with pytest.raises(DatasetProblem, match="is a file; give its folder"):
+        model_directory(dataset / "scale_params.npy")
+    assert model_directory(dataset_of(tmp_path / "one", 1)).model_id == "id-00000000"
+    examples = dataset / "models" / "id-00000000" / "clean-example-data"
+    examples.mkdir()
+    with pytest.raises(DatasetProblem, match="lies inside the model directory"):
+        discover(examples)
+
+
 # METADATA.csv ---------------------------------------------------------------------------------------------------------
 
 
@@ -150,9 +187,10 @@ def metadata(tmp_path: Path, content: bytes | str) -> dict:
     return dict(read_metadata(path))
 
 
-def test_missing_words_are_left_out(tmp_path):
-    rows = metadata(tmp_path, "model_name,a,b,c,d,e\nid-1,None,,nan, NaN ,0\n")
-    assert rows == {"id-1": {"model_name": "id-1", "e": "0"}}
+def test_cells_are_kept_as_they_are_and_missing_words_say_nothing(tmp_path):
+    rows = metadata(tmp_path, "model_name,A,b,c,d,e\nid-1,None,,nan, NaN ,0\n")
+    assert rows == {"id-1": {"model_name": "id-1", "A": "None", "b": "", "c": "nan", "d": " NaN ", "e": "0"}}
+    assert ModelDirectory(tmp_path, "id-1", tmp_path, rows["id-1"]).told == {"model_name": "id-1", "e": "0"}
 
 
 @pytest.mark.parametrize("column", ["model_name", "model_id", "id"])
@@ -163,7 +201,7 @@ def test_the_column_that_names_the_model(tmp_path, column):
 def test_byte_order_mark_crlf_quotes_short_and_long_rows(tmp_path):
     rows = metadata(tmp_path, b'\xef\xbb\xbfmodel_name,x,y\r\nid-1,"a,b\r\nc",2\r\nid-2,1\r\nid-3,1,2,3,4\r\n\r\n')
     assert rows["id-1"]["x"] == "a,b\r\nc"
-    assert rows["id-2"] == {"model_name": "id-2", "x": "1"}
+    assert rows["id-2"] == {"model_name": "id-2", "x": "1", "y": ""}
     assert rows["id-3"]["y"] == "2"
 
 
@@ -255,7 +293,7 @@ def test_jsonpickle_levels_are_taken_away(tmp_path):
         (b"null", "expected a JSON object"),
         (b'{"py/state": [1]}', "expected a JSON object"),
         (b'{"py/state": "text"}', "expected a JSON object"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff{}", "not a text file"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested too deeply"),
         (b'{"a":' * 900 + b"1" + b"}" * 900, "nested too deeply"),

@@ -123,7 +123,6 @@ def test_targets_of_round_11_are_the_sidecars_and_sources_are_in_the_config(tmp_
     assert examples.poisoned.targets.tolist() == [2, 0, 0]
     assert examples.poisoned.labels.tolist() == [1, UNKNOWN, 4]  # two sources share target 0
     assert examples.facts["notes"] == "true class of 1 poisoned examples is unknown; they are left out of RA"
-    assert examples.facts["trigger_type"] == "instagram and polygon"
 
 
 def test_mitigation_lookup_file(tmp_path):

@@ -163,7 +163,6 @@ def test_filters_are_applied_to_the_whole_image_of_the_source_classes(tmp_path):
     assert examples.poisoned.origin == "synthesised"
     assert sorted(examples.poisoned.labels.tolist()) == [0, 0, 3, 3]
     assert examples.poisoned.targets.tolist() == [1] * 4
-    assert examples.facts["trigger_type"] == "instagram"
     whole = np.asarray(Image.open(folder / "example_data" / "class_0_example_1.png"))
     at = examples.poisoned.names.index("class_0_example_1.png + trigger 0")
     expected = apply_filter("KelvinFilterXForm", whole)[4:36, 4:36].astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 from trojai_seam.errors import ConfigProblem, DatasetProblem
 from trojai_seam.rounds import RoundConfig
 from trojai_seam.rounds.model_directory import ModelDirectory, unwrapped
-from trojai_seam.rounds.model_facts import flat
+from trojai_seam.rounds.raw_values import flat
 from trojai_seam.rounds.variants import variant_of
 
 
@@ -135,4 +135,4 @@ def test_a_design_factor_is_the_value_that_was_used():
 
 def test_a_dotted_key_goes_down_where_no_flat_one_is():
     source = {"a.b": 1, "a": {"b": 2, "c": [{"d": 3}]}}
-    assert flat(source) == {"a.b": 1, "a.c.0.d": 3}
+    assert flat(source) == {"a.b": 1, "a.c": [{"d": 3}], "a.c.0.d": 3}

@@ -159,11 +159,11 @@ def test_facts_of_the_configs(shared, tmp_path):
     }  # fmt: skip
     assert facts("r7-ner-bert", "r7") == {
         "model_architecture": "NerLinear", "embedding": "BERT", "source_dataset": "conll2003",
-        "trigger_type": "spacedelim", "trigger_organization": "one2one",
+        "trigger_type": "phrase", "trigger_organization": "one2one",
     }  # fmt: skip
     assert facts("r8-qa-electra", "r8")["trigger_option"] == "both_empty"
-    assert facts("r9-sc-distilbert", "r9")["trigger_option"] == "sc:spatial_class"
+    assert facts("r9-sc-distilbert", "r9")["trigger_option"] == "spatial_class"
     assert facts("qa23-mobilebert", "qa23") == {
         "model_architecture": "csarron/mobilebert-uncased-squad-v2", "source_dataset": "squad_v2",
-        "trigger_option": "context_normal_trigger",
+        "trigger_type": "phrase", "trigger_option": "context_normal_trigger", "trigger_condition": "none",
     }  # fmt: skip

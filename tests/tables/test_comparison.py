@@ -102,8 +102,10 @@ def test_what_differs_is_said():
     changed = [{**row, "seed": 1, "protocol": "kfold", "preset": "finetune"} for row in A]
     notes = compare({"a": results_frame([{**r, "seed": 0, "protocol": "held-out"} for r in A]),
                      "b": results_frame(changed)}).notes  # fmt: skip
-    assert [note.split(" differs")[0] for note in notes] == ["preset", "protocol", "seed"]
-    assert "other examples are held out" in notes[2]
+    assert [note.split(" differs")[0] for note in notes if " differs" in note] == ["preset", "protocol", "seed"]
+    assert "other examples are held out" in notes[-1]
+    assert notes[0].startswith("paired: 4 of 5 models of a and b")  # the fifth failed
+    assert notes[1].startswith("few pairs: 4 of a and b")
 
 
 def test_runs_that_cannot_be_compared_are_refused():
@@ -111,6 +113,15 @@ def test_runs_that_cannot_be_compared_are_refused():
         compare({"a": results_frame(A)})
     with pytest.raises(UsageProblem, match="no model in common"):
         compare({"a": results_frame(A), "b": results_frame([made_row(1, round="another")])})
+
+
+def test_runs_that_share_ids_but_no_file_are_refused():
+    others = [{**row, "model_sha256": "f" * 64} for row in A if row["status"] == "done"]
+    with pytest.raises(UsageProblem, match=r"4 ids are in both, but of another model\.pt"):
+        compare({"a": results_frame(A), "b": results_frame(others)})
+    one = [*others[:3], A[4]]  # a single model is the same
+    notes = compare({"a": results_frame(A), "b": results_frame(one)}).notes
+    assert "paired: 1 of 5 models of a and b (3 with another model.pt)" in notes[0]
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -107,7 +107,9 @@ def test_missing_is_empty_never_zero_or_a_word(finished):
 def test_failures_are_the_failed_rows(finished):
     run_dir, results = finished
     failures = pd.read_csv(run_dir / "failures.csv")
-    assert list(failures.columns) == ["model_id", "round", "architecture", "error_kind", "error"]
+    assert list(failures.columns) == [
+        "model_id", "round", "poisoned", "architecture", "model_architecture", "trigger_type", "error_kind", "error",
+    ]  # fmt: skip
     assert list(failures["model_id"]) == ["id-00000002"]
     assert list(failures["error"]) == list(results.loc[results["status"] == "failed", "error"])
 

@@ -32,6 +32,16 @@ def test_authors_trojai_is_the_authors_trojai_script() -> None:
     assert (recover.stop.decline_after, recover.stop.decline_tolerance) == (50, 1e-3)
 
 
+def test_the_authors_sentiment_script_differs_in_the_order_alone() -> None:
+    images, texts = resolve("authors-trojai"), resolve("authors-trojai-text")
+    assert [phase.order for phase in images.phases] == ["shuffled", "shuffled"]
+    assert [phase.order for phase in texts.phases] == ["files", "files"]
+    as_images = texts.model_copy(
+        update={"preset": images.preset, "phases": tuple(phase.changed(order="shuffled") for phase in texts.phases)}
+    )
+    assert as_images == images
+
+
 def test_authors_cifar_is_the_authors_cifar_script() -> None:
     forget, recover = resolve("authors-cifar").phases
     assert forget.label_sampling == "wrong-only"

@@ -53,3 +53,12 @@ def test_batches_cover_what_was_asked_for(count: int, draws: int | None, size: i
     assert len(batches) == 1 or min(len(b) for b in batches) > 1
     most, least = (torch.bincount(drawn, minlength=count).max(), torch.bincount(drawn, minlength=count).min())
     assert most - least <= 1  # whole passes: nothing is drawn twice before all were drawn once
+
+
+def test_the_order_of_the_files_is_the_same_in_every_pass() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    batches = epoch_batches(40, None, 32, generator, shuffled=False)
+    assert [batch.tolist() for batch in batches] == [list(range(32)), list(range(32, 40))]
+    assert torch.cat(epoch_batches(3, 7, 32, generator, shuffled=False)).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert torch.equal(generator.get_state(), before)  # random labels do not depend on an order that is not drawn

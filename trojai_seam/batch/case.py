@@ -174,10 +174,6 @@ def record_failure(unit: WorkUnit, kind: str, message: str, seconds: float, log_
         RunDirectoryProblem: the record cannot be written.
     """
     row = first_columns(unit)
-    try:
-        row["poisoned"] = unit.directory.poisoned
-    except TrojaiSeamError:
-        row["poisoned"] = None
     fail_row(row, kind, f"{unit.directory.path}: {message}")
     row.update(log_tail=log_tail or None, seconds_total=seconds)
     write_record(unit.record, row, {})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_splits, predict, predict_attacks, score
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
+from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
@@ -134,7 +136,31 @@ class Evaluation:
             **scored,
             **_phase_columns(outcomes),
         }
+        columns.update(self._as_the_harness(folds, is_clean))
         return {**columns, "seconds_score": self._scoring + time.perf_counter() - began}, arrays
+
+    def _as_the_harness(self, folds: list[FoldPredictions], is_clean: bool) -> Mapping[str, float | None]:
+        """Of classifiers; the harness knows no other answers."""
+        clean, poisoned = self.subject.clean, self.subject.poisoned
+        if self.subject.task.name != "classification":
+            return {}
+        shape, nothing = (0, self.subject.task.num_classes), np.zeros(0, np.int64)
+        none = np.zeros(shape, np.float32)
+        key = Labelled(
+            clean.labels.cpu().numpy(),
+            nothing if poisoned is None else poisoned.labels.cpu().numpy(),
+            nothing if poisoned is None or poisoned.targets is None else poisoned.targets.cpu().numpy(),
+        )
+        if len(key.true) != len(key.targets):
+            return {}
+
+        def answered(clean: Predictions, triggered: AttackPredictions | None, held_out: Sequence[int]) -> Answered:
+            outputs = none if triggered is None else triggered.outputs
+            return Answered(clean.outputs, outputs, np.array(held_out, np.int64))
+
+        before = answered(self._clean_before, self._poisoned_before, ())
+        after = [answered(fold.clean, fold.poisoned, fold.split.held_out) for fold in folds]
+        return harness_columns(key, before, after, is_clean)
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
         subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)

@@ -6,8 +6,11 @@ cases would look better than one that failed on them.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import RunDirectoryProblem
@@ -17,7 +20,7 @@ from .files import write_atomic
 from .paths import RunPaths
 from .records import storable
 
-_IN_RECORDS_ONLY = ("nist_config", "nist_metadata")  # long
+_WHOLE_FILES = ("nist_config", "nist_metadata")  # long: they have a list of their own
 
 
 def expect(paths: RunPaths, directories: Iterable[ModelDirectory], round_config: RoundConfig) -> None:
@@ -30,8 +33,10 @@ def expect(paths: RunPaths, directories: Iterable[ModelDirectory], round_config:
     named = ((str(storable(d.model_id)), d) for d in directories)  # as the records will name them
     new = {model_id: _facts(directory, round_config) for model_id, directory in named if model_id not in known}
     if new:
-        lines = [json.dumps({"model_id": model_id, **facts}) for model_id, facts in sorted({**known, **new}.items())]
-        write_atomic(paths.expected, ("\n".join(lines) + "\n").encode())
+        whole = {model_id: {name: facts.pop(name, None) for name in _WHOLE_FILES} for model_id, facts in new.items()}
+        files = _lines({**read_expected_files(paths), **whole})
+        write_atomic(paths.expected_files, gzip.compress(files, compresslevel=1, mtime=0))
+        write_atomic(paths.expected, _lines({**known, **new}))
 
 
 def read_expected(paths: RunPaths) -> Mapping[str, Mapping[str, Any]]:
@@ -40,24 +45,40 @@ def read_expected(paths: RunPaths) -> Mapping[str, Mapping[str, Any]]:
     Raises:
         RunDirectoryProblem: it is unreadable.
     """
+    return _read(paths.expected)
+
+
+def read_expected_files(paths: RunPaths) -> Mapping[str, Mapping[str, Any]]:
+    """``nist_config`` and ``nist_metadata`` by model id; nothing for a run directory without the list.
+
+    Raises:
+        RunDirectoryProblem: it is unreadable.
+    """
+    return _read(paths.expected_files)
+
+
+def _lines(rows: Mapping[str, Mapping[str, Any]]) -> bytes:
+    lines = [json.dumps({**facts, "model_id": model_id}) for model_id, facts in sorted(rows.items())]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _read(path: Path) -> Mapping[str, Mapping[str, Any]]:
     try:
-        text = paths.expected.read_text("utf-8")
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except FileNotFoundError:
         return {}
-    except OSError as problem:
-        raise RunDirectoryProblem(f"{paths.expected}: cannot be read: {problem.strerror}") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
+        raise RunDirectoryProblem(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
     try:
         rows = [json.loads(line) for line in text.splitlines()]
         return {str(row["model_id"]): row for row in rows}
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise RunDirectoryProblem(
-            f"{paths.expected}: is not a readable list of models ({problem!r}); remove it and run the command again"
+            f"{path}: is not a readable list of models ({problem!r}); remove it and run the command again"
         ) from None
 
 
 def _facts(directory: ModelDirectory, round_config: RoundConfig) -> dict[str, Any]:
     facts = readable_facts(directory, round_config)
-    return {
-        "round": round_config.name,
-        **{name: storable(v) for name, v in facts.items() if v is not None and name not in _IN_RECORDS_ONLY},
-    }
+    return {"round": round_config.name, **{name: storable(v) for name, v in facts.items() if v is not None}}

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import TrojaiSeamError
 from ..rounds import ModelDirectory, RoundConfig
+from ..rounds.model_directory import says_nothing
 from ..rounds.model_facts import readable_facts
+from ..rounds.raw_values import flat
 
 
 def known_facts(directories: Sequence[ModelDirectory], round_config: RoundConfig) -> list[dict[str, Any]]:
-    """One row per directory, under NIST's own names (``group.key`` inside a group of a config) and our stable ones.
+    """One row per directory: the columns of ``results.csv`` that NIST's files tell, and all that these files say.
 
-    Where names meet, the config wins over METADATA; ``model_id`` and ``poisoned`` are always ours. METADATA is text:
-    a column of it becomes numbers or truth values if all its values read as such.
+    What a file says stands under its own name (``group.key`` inside a group of a config), and once more as
+    ``config.KEY`` or ``metadata.KEY``. Where names meet, our columns win over the config, and that over METADATA; so a
+    column has the same value here as in the rows and groups of a run. METADATA is text: a column of it becomes numbers
+    or truth values if all its values read as such, and a cell that is empty, ``None`` or ``nan`` is missing, as for
+    ``pandas.read_csv``.
     """
-    rows: list[dict[str, Any]] = [dict(directory.metadata) for directory in directories]
-    for name in {name for row in rows for name in row}:
-        _give_type(rows, name)
-    for row, directory in zip(rows, directories, strict=True):
-        for name, value in readable_facts(directory, round_config).items():
-            row.setdefault(name, value)
-        try:
-            row.update(_flat(directory.config))
-            row["poisoned"] = directory.poisoned
-        except TrojaiSeamError:
-            row.setdefault("poisoned", None)  # an unreadable directory is selected by what else is known, and will fail
-        row["model_id"] = directory.model_id
+    tables = [_cells(directory.metadata) for directory in directories]
+    for name in {name for table in tables for name in table}:
+        _give_type(tables, name)
+    rows = []
+    for directory, table in zip(directories, tables, strict=True):
+        facts = readable_facts(directory, round_config)
+        config = flat(json.loads(facts.pop("nist_config") or "{}"))
+        del facts["nist_metadata"]
+        row = {**table, **config}
+        row.update({f"metadata.{name}": value for name, value in table.items()})
+        row.update({f"config.{name}": value for name, value in config.items()})
+        row.update(facts, model_id=directory.model_id, round=round_config.name)
+        rows.append(row)
     return rows
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``none`` is a value: NIST writes so where it means that there is none of something."""
+    return {
+        name: None if says_nothing(value) and str(value).strip() != "none" else value for name, value in row.items()
+    }
 
 
 def _give_type(rows: Iterable[dict[str, Any]], name: str) -> None:
@@ -48,13 +61,3 @@ def _truth(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError
     return words[text.lower()]
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value and prefix.count(".") < 8:
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -39,6 +39,11 @@ class RunPaths:
         return self.run_dir / "expected.jsonl"
 
     @property
+    def expected_files(self) -> Path:
+        """What NIST's files say about them, likewise, compressed."""
+        return self.run_dir / "expected-files.jsonl.gz"
+
+    @property
     def report(self) -> Path:
         """The report for people."""
         return self.run_dir / "report.html"

@@ -1,9 +1,10 @@
 """Records: one HDF5 file per evaluated model. They are the truth; every table is derived from them.
 
-Layout: the row as attributes of the root; groups ``clean`` and ``poisoned`` with names, labels, targets and outputs
-before; ``folds/<k>`` with split indices, outputs after, the phases and the epoch trace. A failed model has its
-attributes and, for a failure that is not the user's, a ``traceback`` attribute; ``log_tail`` is what its process
-printed last. The row stands in the user block of the file as well, see :mod:`trojai_seam.batch.row_block`.
+Layout: the row as attributes of the root, texts that are too long for one as datasets of the group ``texts``; groups
+``clean`` and ``poisoned`` with names, labels, targets and outputs before; ``folds/<k>`` with split indices, outputs
+after, the phases and the epoch trace. A failed model has its attributes and, for a failure that is not the user's, a
+``traceback`` attribute; ``log_tail`` is what its process printed last. The row stands in the user block of the file as
+well, see :mod:`trojai_seam.batch.row_block`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from .paths import RunPaths
 
 Arrays = Mapping[str, Any]
 _READERS, _PART = 8, 64
-MOST_TEXT = 60_000  # an HDF5 attribute holds 64 KiB
+MOST_TEXT = 30_000  # bytes; an HDF5 attribute holds 64 KiB
+TEXTS = "texts"
 
 
 def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
@@ -49,7 +51,10 @@ def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", userblock_size=row_block.block_size(text)) as file:
         for name, value in stored.items():
-            file.attrs[name] = value
+            if isinstance(value, str) and len(value.encode()) > MOST_TEXT:
+                file.create_dataset(f"{TEXTS}/{name}", data=value, dtype=h5py.string_dtype())
+            else:
+                file.attrs[name] = value
         for name, values in arrays.items():
             if isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values):
                 file.create_dataset(name, data=[storable(v) for v in values], dtype=h5py.string_dtype())
@@ -78,6 +83,7 @@ def read_row(path: Path) -> dict[str, Any]:
         if row is None:
             with h5py.File(path, "r") as file:
                 row = {name: _plain(value) for name, value in file.attrs.items()}
+                row.update({name: text.asstr()[()] for name, text in file.get(TEXTS, {}).items()})
         if not {"model_id", "status", "fingerprint"} <= row.keys():
             raise ValueError("not all of its attributes are there")
         return row
@@ -127,7 +133,7 @@ def storable(value: Any) -> Any:
     """``value`` as HDF5 can hold it: text without NUL and lone surrogates, which file names and JSON may contain."""
     if not isinstance(value, str):
         return value
-    return value[:MOST_TEXT].replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

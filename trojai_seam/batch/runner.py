@@ -20,6 +20,7 @@ from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_ro
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
 from ..rounds.opening import file_sha256, model_stamp
+from ..rounds.shared_parts import check_scale_file
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS
@@ -95,6 +96,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         changed_options=options.options,
     )
     wanted = select(directories, round_config, options)
+    check_scale_file(wanted, round_config)
     selected = part_of(wanted, options.shard)
     paths = RunPaths(Path(os.path.abspath(run_dir)))
     claim_run_directory(plan, paths)
@@ -147,6 +149,7 @@ def check(dataset: Path, options: Options, progress: Progress | None = None) -> 
     progress = progress or NoProgress()
     directories, round_config = _found(Path(os.path.abspath(dataset)), options)
     selected = part_of(select(directories, round_config, options), options.shard)
+    check_scale_file(selected, round_config)
     _teach(options.networks)
     networks = None if options.networks is None else Path(options.networks).resolve()
     progress.start(len(selected), 0, 0)

@@ -34,7 +34,7 @@ def test(given: argparse.Namespace, options: Mapping[str, str]) -> int:
     """
     out = given.output_dirpath / RESULTS
     try:
-        read_metaparameters("mitigation", given.metaparameters_filepath, options)
+        read_metaparameters("mitigation", given.metaparameters_filepath, options, given.schema_filepath)
         make_folder(given.output_dirpath)
         results = _answers(given)
         write_atomic(out, (json.dumps(results, allow_nan=False) + "\n").encode())
@@ -63,7 +63,7 @@ def _answers(given: argparse.Namespace) -> dict[str, list[float]]:
     Raises:
         TrojaiSeamError: the model or an example cannot be used, or an answer is not finite.
     """
-    required_folder(given.dataset_dirpath, "--dataset_dirpath")
+    required_folder(given.dataset_dirpath, "--dataset_dirpath", or_json=True)
     device = choose_device(given.device)
     _, round_config = named_round(given)
     if round_config.task:  # a round whose models do several things tells it with the model

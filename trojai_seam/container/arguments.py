@@ -25,13 +25,14 @@ def parse_detection(
     """
     parser = _parser("configure" if configure else "infer", "a probability that the model is poisoned")
     parser.add_argument("--model_filepath", type=Path, default=Path("model.pt"))
-    parser.add_argument("--result_filepath", type=Path, default=Path("output"))
+    parser.add_argument("--result_filepath", type=Path)
     parser.add_argument("--examples_dirpath", type=Path)
     parser.add_argument("--source_dataset_dirpath", type=Path)
     parser.add_argument("--learned_parameters_dirpath", type=Path, default=Path("/learned_parameters"))
     parser.add_argument("--configure_models_dirpath", type=Path)
     parser.add_argument("--scale_parameters_filepath", type=Path)
     parser.add_argument("--tokenizer_filepath", type=Path)
+    parser.add_argument("--tokenizers_dirpath", type=Path, help="of configure: a tokenizer per architecture")
     parser.add_argument("--embedding_filepath", type=Path)
     parser.add_argument("--features_filepath", type=Path)
     parser.add_argument("--cls_token_is_first", action="store_true")
@@ -39,7 +40,11 @@ def parse_detection(
     parser.add_argument("--automatic_configuration", action="store_true")
     parser.add_argument("--device", default="auto")
     _add_shared(parser, metaparameters)
-    return parser.parse_known_args(list(words))
+    given, unknown = parser.parse_known_args(list(words))
+    if given.result_filepath is None:  # texts have their model in a folder, and another default
+        in_folder = not given.model_filepath.exists() and Path("model/model.pt").is_file()
+        given.result_filepath = Path("output.txt" if in_folder else "output")
+    return given, unknown
 
 
 def parse_mitigation(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..batch.files import make_folder, write_atomic
 from ..batch.reproducible import reproducible
-from ..errors import ExampleProblem, TrojaiSeamError, UsageProblem
+from ..errors import TrojaiSeamError, UsageProblem
 from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_round
 from .calibration import (
     FILE,
@@ -27,10 +27,18 @@ from .calibration import (
     to_rows,
 )
 from .dynamics import FEATURES, dynamics, dynamics_config
-from .infer import SPELLINGS
 from .messages import fail, say, warn
 from .metaparameters import read_metaparameters
-from .subjects import choose_device, find_scale, given_model, open_given, required_folder, with_examples
+from .subjects import (
+    choose_device,
+    clean_examples,
+    find_scale,
+    given_model,
+    open_given,
+    required_folder,
+    with_examples,
+    with_text_parts,
+)
 
 LEAST_MODELS = 3  # poisoned, and as many clean ones
 SECONDS_PER_MODEL = 3600.0
@@ -50,7 +58,7 @@ def configure(given: argparse.Namespace, options: Mapping[str, str]) -> int:
         0 with learned parameters, 1 or 2 without.
     """
     try:
-        values = read_metaparameters("detection", given.metaparameters_filepath, options)
+        values = read_metaparameters("detection", given.metaparameters_filepath, options, given.schema_filepath)
         _learn(given, values)
     except TrojaiSeamError as problem:
         fail(f"configure: {problem}; nothing was learned")
@@ -62,11 +70,14 @@ def _learn(given: argparse.Namespace, values: dict[str, Any]) -> None:
     models = required_folder(given.configure_models_dirpath, "--configure_models_dirpath")
     directories = discover(models)
     round_config = get_round(given.round) if given.round else detect_round(directories)
+    round_config = with_text_parts(
+        round_config, given.tokenizer_filepath, given.embedding_filepath, given.tokenizers_dirpath
+    )
     scale = find_scale(given.scale_parameters_filepath, models, models.parent, given.round_training_dataset_dirpath)
     make_folder(given.learned_parameters_dirpath)
     features, truth = [], []
     for number, directory in enumerate(directories, start=1):
-        found = _features(directory, round_config, scale, choose_device(given.device), values)
+        found = _features(directory, round_config, scale, given, values)
         if found is not None:
             features.append(found)
             truth.append(float(bool(directory.poisoned)))
@@ -95,18 +106,22 @@ def _learn(given: argparse.Namespace, values: dict[str, Any]) -> None:
 
 
 def _features(
-    directory: ModelDirectory, round_config: RoundConfig, scale: Path | None, device: str, values: Mapping[str, Any]
+    directory: ModelDirectory,
+    round_config: RoundConfig,
+    scale: Path | None,
+    given: argparse.Namespace,
+    values: Mapping[str, Any],
 ) -> dict[str, float] | None:
     """As ``infer`` will see the model; ``None`` if it cannot be used."""
     try:
         if directory.poisoned is None:
             raise UsageProblem(f"{directory.path}: whether it is poisoned is not known (no ground_truth.csv)")
-        examples = directory.first_folder([*round_config.layout["clean"], *SPELLINGS])
-        if examples is None:
-            raise ExampleProblem(f"{directory.path}: no folder with clean examples")
+        examples = directory.first_folder(round_config.layout["clean"]) or clean_examples(None, directory.path)
         own = scale or find_scale(None, directory.path, directory.root)
         subject, _ = open_given(
-            given_model(directory.model_path, examples, None), with_examples(round_config, examples, own), device
+            given_model(directory.model_path, examples, None, given.cls_token_is_first),
+            with_examples(round_config, examples, own),
+            choose_device(given.device),
         )
         preset = round_config.preset_of(subject)
         with reproducible():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = 0.5
 MODELS = ("model.pt", "model/model.pt")
+EXAMPLE_FOLDERS = (".", "model", "test-model")  # NIST's defaults, round by round, lie in these
 OK, FAILED = 0, 1
 
 
@@ -41,7 +42,7 @@ def infer(given: argparse.Namespace, options: Mapping[str, str], began: float) -
     except OSError as problem:
         fail(f"infer: {given.result_filepath}: cannot be written: {problem.strerror}")
         return FAILED
-    values = read_or_default("detection", given.metaparameters_filepath, options)
+    values = read_or_default("detection", given.metaparameters_filepath, options, given.schema_filepath)
     probability = UNKNOWN
     try:
         with Deadline(values["infer_seconds"], began) as deadline:
@@ -108,7 +109,7 @@ def model_features(
     from .dynamics import dynamics, dynamics_config
     from .subjects import (
         choose_device,
-        clean_folder,
+        clean_examples,
         find_round,
         find_scale,
         given_model,
@@ -121,10 +122,9 @@ def model_features(
     file = given.model_filepath
     if not file.exists():
         file = next((path for path in map(Path, MODELS) if path.is_file()), file)
-    directory = given_model(file, given.examples_dirpath, training)
-    examples = clean_folder(given.examples_dirpath, directory, SPELLINGS)
-    if examples is None:
-        raise UsageProblem(f"{given.examples_dirpath or directory.path}: no folder with clean examples")
+    directory = given_model(file, given.examples_dirpath, training, given.cls_token_is_first)
+    defaults = EXAMPLE_FOLDERS if given.examples_dirpath is None else ()
+    examples = clean_examples(given.examples_dirpath, directory.path, directory.model_file.parent, *map(Path, defaults))
     learned = None if calibration is None else calibration.round
     round_config = find_round(directory, given.round or learned, training, examples)
     if calibration is not None and round_config.name != calibration.round:
@@ -140,16 +140,6 @@ def model_features(
     config = dynamics_config(preset, values, 0.8 * deadline.remaining())
     with reproducible():
         return dynamics(subject, config, values)
-
-
-SPELLINGS = (
-    "clean-example-data",
-    "clean_example_data",
-    "example_data",
-    "example-data",
-    "new-clean-example-data",
-    "example",
-)
 
 
 def _write_features(path: Path, features: Mapping[str, float]) -> None:

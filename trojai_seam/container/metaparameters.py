@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigProblem, listed, shown
+from ..rounds.regular_files import decoded
 from .messages import warn
 
 KINDS = ("detection", "mitigation")
@@ -32,8 +33,13 @@ def names_of(kind: str) -> list[str]:
     return list(packaged(kind, "metaparameters"))
 
 
-def read_metaparameters(kind: str, path: Path | None, options: Mapping[str, str]) -> dict[str, Any]:
+def read_metaparameters(
+    kind: str, path: Path | None, options: Mapping[str, str], schema: Path | None = None
+) -> dict[str, Any]:
     """The packaged values, replaced by those of the file at ``path`` and then by ``options``; all of them checked.
+
+    The file as it is is checked against ``schema`` too, the file that the line names; one that is missing or no schema
+    is warned about.
 
     Names of the other kind, or of nobody, are warned about and left out: one image serves both kinds of round, with
     one file at a fixed path. So is a file that is missing or no JSON object.
@@ -45,6 +51,8 @@ def read_metaparameters(kind: str, path: Path | None, options: Mapping[str, str]
 
     values = dict(packaged(kind, "metaparameters"))
     document = _document(path)
+    if document and schema is not None and (given := _document(schema, "nothing is checked against it")):
+        _check_against(given, document, path or Path("metaparameters"), schema)
     unknown = [name for name in document if name not in values]
     if unknown:
         warn(f"{path}: ignored, no {kind} metaparameter: {listed(unknown)}")
@@ -60,30 +68,50 @@ def read_metaparameters(kind: str, path: Path | None, options: Mapping[str, str]
     return values
 
 
-def read_or_default(kind: str, path: Path | None, options: Mapping[str, str]) -> dict[str, Any]:
+def read_or_default(
+    kind: str, path: Path | None, options: Mapping[str, str], schema: Path | None = None
+) -> dict[str, Any]:
     """:func:`read_metaparameters`, or the packaged values where it refuses: ``infer`` must answer whatever it gets."""
     try:
-        return read_metaparameters(kind, path, options)
+        return read_metaparameters(kind, path, options, schema)
     except ConfigProblem as problem:
         warn(f"{problem}; going on with the packaged metaparameters")
         return dict(packaged(kind, "metaparameters"))
 
 
-def _document(given: Path | None) -> Mapping[str, Any]:
+def _check_against(schema: Mapping[str, Any], document: Mapping[str, Any], path: Path, schema_path: Path) -> None:
+    import jsonschema
+    import referencing
+
+    checker = jsonschema.Draft202012Validator if "$defs" in schema else jsonschema.Draft7Validator
+    try:
+        checker.check_schema(schema)
+        # With a registry of its own it looks nothing up elsewhere.
+        errors = list(checker(schema, registry=referencing.Registry()).iter_errors(document))
+    except (jsonschema.SchemaError, referencing.exceptions.Unresolvable, RecursionError) as problem:
+        told = shown(getattr(problem, "message", problem))
+        warn(f"{schema_path}: is no usable schema ({told}); nothing is checked against it")
+        return
+    if errors:
+        findings = [f"{'.'.join(map(str, e.absolute_path)) or 'top level'}: {shown(e.message)}" for e in errors]
+        raise ConfigProblem(path, [f"{finding} (says {schema_path})" for finding in findings])
+
+
+def _document(given: Path | None, otherwise: str = "going on with the packaged metaparameters") -> Mapping[str, Any]:
     path = given or Path("/metaparameters.json")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError("too large")
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(decoded(path.read_bytes()))
     except FileNotFoundError:
         if given is not None:
-            warn(f"{path}: no such file; going on with the packaged metaparameters")
+            warn(f"{path}: no such file; {otherwise}")
         return {}
     except (OSError, ValueError, RecursionError) as problem:
-        warn(f"{path}: is not a readable JSON file ({shown(problem)}); going on with the packaged metaparameters")
+        warn(f"{path}: is not a readable JSON file ({shown(problem)}); {otherwise}")
         return {}
     if not isinstance(document, Mapping):
-        warn(f"{path}: expected a JSON object; going on with the packaged metaparameters")
+        warn(f"{path}: expected a JSON object; {otherwise}")
         return {}
     return document
 

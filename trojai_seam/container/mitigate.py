@@ -65,8 +65,8 @@ def mitigate(given: argparse.Namespace, options: Mapping[str, str], began: float
         make_folder(given.output_dirpath)
         with suppress(FileNotFoundError):
             out.unlink()  # what an earlier model left is no result of this one
-        values = read_metaparameters("mitigation", given.metaparameters_filepath, options)
-        required_folder(given.dataset_dirpath, "--dataset_dirpath")
+        values = read_metaparameters("mitigation", given.metaparameters_filepath, options, given.schema_filepath)
+        required_folder(given.dataset_dirpath, "--dataset_dirpath", or_json=True)
         model = _unlearned(given, values, began)
         with undisturbed():
             write_atomic(out, _portable(model))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import DatasetProblem, ExampleProblem, UsageProblem
+from ..errors import DatasetProblem, ExampleProblem, UsageProblem, listed
 from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_round
 from ..rounds.model_directory import CONFIG_NAMES
 from ..rounds.opening import open_directory
@@ -26,16 +27,34 @@ from .messages import warn
 
 IMAGE_FALLBACK = "mitigation-image-classification-jun2024"
 SCALE_FILES = ("scale_params.npy", "/scale_params.npy")
+SPELLINGS = (
+    "clean-example-data",
+    "clean_example_data",
+    "example_data",
+    "example-data",
+    "new-clean-example-data",
+    "example",
+)
+"""Names of the folder, or (with .json) file, of clean examples."""
+LABELS_BESIDE = ("feature-vectors", "image-classification", "object-detection", "text-embeddings")
+"""Adapters whose labels are in side-cars or file names, so that examples can be read without."""
 
 
 @dataclass(frozen=True, eq=False)
 class GivenModel(ModelDirectory):
     """A model file that need not be called ``model.pt``; ``path`` is the folder with its config.
 
-    Whether it is poisoned is never looked up: that is what the server wants to know.
+    Whether it is poisoned is never looked up: that is what the server wants to know. What the line says outranks the
+    config.
     """
 
     model_file: Path = Path("model.pt")
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """That of the folder, with what the line says."""
+        return {**self._read_config(keep_classes=False), **self.said}
 
     @property
     def model_path(self) -> Path:
@@ -48,14 +67,18 @@ class GivenModel(ModelDirectory):
         return None
 
 
-def given_model(model_filepath: Path, examples: Path | None, training_dataset: Path | None) -> GivenModel:
+def given_model(
+    model_filepath: Path, examples: Path | None, training_dataset: Path | None, cls_token_is_first: bool = False
+) -> GivenModel:
     """The model at ``model_filepath`` (a folder that holds ``model.pt`` will do) with the config nearest to it."""
     file = model_filepath / "model.pt" if model_filepath.is_dir() else model_filepath
     file = file.absolute()
-    nearby = [file.parent, *([] if examples is None else [examples.absolute().parent]), file.parent.parent]
+    beside = [] if examples is None else list(examples.absolute().parents[: 2 if examples.is_file() else 1])
+    nearby = [file.parent, *beside, file.parent.parent]
     home = next((folder for folder in nearby if any((folder / name).is_file() for name in CONFIG_NAMES)), file.parent)
     root = home.parent.parent if home.parent.name == "models" else home.parent
-    return GivenModel(path=home, model_id=home.name, root=training_dataset or root, model_file=file)
+    said = {"cls_token_is_first": True} if cls_token_is_first else {}
+    return GivenModel(path=home, model_id=home.name, root=training_dataset or root, model_file=file, said=said)
 
 
 def find_round(directory: GivenModel, name: str | None, training_dataset: Path | None, examples: Path) -> RoundConfig:
@@ -73,14 +96,15 @@ def find_round(directory: GivenModel, name: str | None, training_dataset: Path |
     except DatasetProblem as problem:
         if training_dataset is not None and training_dataset.is_dir():
             return detect_round(discover(training_dataset))
-        if any(path.suffix.lower() in (".png", ".jpg", ".jpeg") for path in examples.iterdir()):
+        files = examples.iterdir() if examples.is_dir() else ()
+        if any(path.suffix.lower() in (".png", ".jpg", ".jpeg") for path in files):
             warn(f"{directory.path}: the round is not told by folder or config; taken for {IMAGE_FALLBACK}")
             return get_round(IMAGE_FALLBACK)
         raise problem
 
 
 def with_examples(round_config: RoundConfig, examples: Path, scale: Path | None) -> RoundConfig:
-    """The round reading its clean examples from ``examples``, and no poisoned ones at all."""
+    """The round reading its clean examples from the folder or JSON file ``examples``, and no poisoned ones at all."""
 
     def edit(document: dict[str, Any]) -> None:
         if "layout" in document:
@@ -93,23 +117,30 @@ def with_examples(round_config: RoundConfig, examples: Path, scale: Path | None)
     return _edited(round_config, edit)
 
 
-def with_text_parts(round_config: RoundConfig, tokenizer: Path | None, embedding: Path | None) -> RoundConfig:
-    """The round with the tokenizer and the frozen embedding that the line names, where it has any."""
+def with_text_parts(
+    round_config: RoundConfig, tokenizer: Path | None, embedding: Path | None, tokenizers: Path | None = None
+) -> RoundConfig:
+    """The round with the tokenizer and the frozen embedding that the line names, where it has any; without a tokenizer,
+    with the one of each model in the folder ``tokenizers``."""
     given = {"tokenizer": tokenizer, "embedding": embedding}
 
     def edit(document: dict[str, Any]) -> None:
+        parts = document.get("preprocessing", {})
+        if tokenizers is not None and isinstance(parts.get("tokenizer"), dict):
+            parts["tokenizer"]["folders"].insert(0, str(tokenizers.absolute()))
         for name, path in given.items():
-            if path is not None and name in document.get("preprocessing", {}):
-                document["preprocessing"][name] = str(path.absolute())
+            if path is not None and name in parts:
+                parts[name] = str(path.absolute())
 
     return _edited(round_config, edit)
 
 
 def without_labels(round_config: RoundConfig) -> RoundConfig:
-    """The round reading examples without looking for their labels."""
+    """The round reading examples without looking for their labels; as it is where labels are a part of the examples
+    (sentences and records)."""
 
     def edit(document: dict[str, Any]) -> None:
-        if "examples" in document:
+        if document.get("adapter") in LABELS_BESIDE:
             document["examples"]["labels"] = "unknown"
 
     return _edited(round_config, edit)
@@ -144,20 +175,26 @@ def open_given(
     shipped answers to them is taken instead: clean examples are ones that it gets right.
 
     Raises:
-        TrojaiSeamError: the model or the examples cannot be used.
+        TrojaiSeamError: the model or the examples cannot be used; where that was tried without labels too, both
+            reasons.
     """
-    if needs_labels:
-        try:
-            return open_directory(directory, round_config, device), True
-        except ExampleProblem as problem:
-            told = problem
-        try:
-            subject = open_directory(directory, without_labels(round_config), device)
-        except ExampleProblem:
-            raise told from None
-        warn(f"examples without usable labels ({told}); taking what the model itself answers")
-        return _labelled_by_itself(subject), False
-    return open_directory(directory, without_labels(round_config), device), False
+    unlabelled = without_labels(round_config)
+    if not needs_labels:
+        return open_directory(directory, unlabelled, device), False
+    try:
+        return open_directory(directory, round_config, device), True
+    except ExampleProblem as problem:
+        if unlabelled.document == round_config.document:
+            raise
+        told = problem
+    try:
+        subject = open_directory(directory, unlabelled, device)
+    except ExampleProblem as problem:
+        if str(problem) == str(told):
+            raise
+        raise ExampleProblem(f"{told}; without labels: {problem}") from None
+    warn(f"examples without usable labels ({told}); taking what the model itself answers")
+    return _labelled_by_itself(subject), False
 
 
 def named_round(given: argparse.Namespace) -> tuple[GivenModel, RoundConfig]:
@@ -209,20 +246,37 @@ def seed_of(subject: Subject, seed: int, purpose: str) -> int:
     return derive_seed(seed, subject.facts["model_sha256"], purpose)
 
 
-def required_folder(path: Path | None, what: str) -> Path:
-    """``path`` if it is a folder.
+def required_folder(path: Path | None, what: str, or_json: bool = False) -> Path:
+    """``path`` if it is a folder, or (``or_json``) a JSON file.
 
     Raises:
         UsageProblem: it is not.
     """
-    if path is None or not path.is_dir():
-        raise UsageProblem(f"{what} {path or ''}: no such folder".replace(" :", ":"))
-    return path
+    if path is not None and (path.is_dir() or (or_json and path.suffix.lower() == ".json" and path.is_file())):
+        return path
+    raise UsageProblem(f"{what} {path or ''}: no such folder{' or JSON file' if or_json else ''}".replace(" :", ":"))
 
 
-def clean_folder(given: Path | None, directory: GivenModel, spellings: Sequence[str]) -> Path | None:
-    """The folder of clean examples: the one that is given, else a known spelling beside the model."""
-    if given is not None and given.is_dir():
-        return given
-    parents: list[Any] = [directory.path, directory.model_file.parent]
-    return next((folder / name for folder in parents for name in spellings if (folder / name).is_dir()), None)
+def clean_examples(given: Path | None, *model_folders: Path) -> Path:
+    """The folder or JSON file of clean examples: the one that is given (``X.json`` may stand for the folder ``X``),
+    else one of a known spelling beside the model.
+
+    Raises:
+        UsageProblem: there is none; says where it was looked for.
+    """
+    if given is not None:
+        is_json = given.suffix.lower() == ".json"
+        if given.is_dir() or (is_json and given.is_file()):
+            return given
+        if is_json and given.with_suffix("").is_dir():
+            return given.with_suffix("")
+    # A folder of any spelling before a file: downloads of rounds 8 and 9 have the files in one.
+    named = [*SPELLINGS, *(f"{name}.json" for name in SPELLINGS)]
+    found = (folder / name for folder in model_folders for name in named if (folder / name).exists())
+    place = next(found, None)
+    if place is None:
+        raise UsageProblem(
+            f"{given or model_folders[0]}: no clean examples: expected a folder or JSON file called "
+            f"{listed(SPELLINGS, most=20)} in {listed(dict.fromkeys(map(str, model_folders)), most=5)}"
+        )
+    return place

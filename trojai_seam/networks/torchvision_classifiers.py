@@ -2,7 +2,8 @@
 
 One family is one class path; which member a file holds is read from its tensors: how many blocks each stage has, and
 the shape of one or two telling tensors. **A new architecture is one row** ``Variant(name, factory, blocks, shapes)``.
-Names are those of the rounds' configs. Class counts are the rows of the head.
+Names are those of the rounds' configs. Class counts are the rows of the head; channels of the image are those of the
+first convolution, which need not be the usual three (grey images, network traffic).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..loading import SavedModel
 
 Shape = tuple[int, ...]
+RGB, MOST_CHANNELS = 3, 1024
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Family:
     """The architectures that share a class.
 
     ``stages`` are name patterns (``#`` counts blocks), ``telling`` tensor names (None in a variant: absent), ``head``
-    the tensor whose first dimension is the class count, ``auxiliary`` the prefix of inception's second head.
+    the tensor whose first dimension is the class count, ``stem`` the weight of the first convolution, ``auxiliary`` the
+    prefix of inception's second head.
     """
 
     name: str
     class_paths: tuple[str, ...]
     head: str
+    stem: str
     stages: tuple[str, ...]
     telling: tuple[str, ...]
     variants: tuple[Variant, ...]
@@ -62,7 +66,12 @@ class Family:
     def signature(self, saved: SavedModel) -> tuple[Shape, tuple[Shape | None, ...]]:
         """What :class:`Variant` lists, as found in a file."""
         blocks = tuple(count_numbered(saved, pattern) for pattern in self.stages)
-        return blocks, tuple(saved.shape(name) if name in saved.tensors else None for name in self.telling)
+        shapes = (saved.shape(name) if name in saved.tensors else None for name in self.telling)
+        found = zip(self.telling, shapes, strict=True)
+        return blocks, tuple(
+            (shape[0], RGB, *shape[2:]) if name == self.stem and shape and len(shape) == 4 else shape
+            for name, shape in found
+        )
 
     def match(self, saved: SavedModel) -> Variant | None:
         signature = self.signature(saved)
@@ -118,7 +127,26 @@ class Family:
         if self.auxiliary is not None and not _flag(saved, "aux_logits"):
             network.aux_logits = False  # old files may keep the second head but not use it
         built: nn.Module = network
+        self._fit_stem(built, saved)
         return built
+
+    def _fit_stem(self, network: nn.Module, saved: SavedModel) -> None:
+        """A first convolution of as many channels as the file's, if that is not the usual one."""
+        from torch import nn
+
+        path, _, _ = self.stem.rpartition(".")
+        usual = network.get_submodule(path)
+        channels = shape_of(saved, self.stem, 4)[1]
+        if not isinstance(usual, nn.Conv2d) or channels == usual.in_channels:
+            return
+        if channels > MOST_CHANNELS:
+            raise StateMismatch(f"{saved.path}: {self.stem} takes {channels} channels, at most {MOST_CHANNELS}")
+        parent, _, name = path.rpartition(".")
+        sizes: dict[str, Any] = {
+            key: getattr(usual, key) for key in ("out_channels", "kernel_size", "stride", "padding", "dilation")
+        }
+        stem = nn.Conv2d(channels, bias=usual.bias is not None, **sizes)
+        network.get_submodule(parent).register_module(name, stem)
 
 
 def _flag(saved: SavedModel, name: str) -> bool:
@@ -131,6 +159,12 @@ def _flag(saved: SavedModel, name: str) -> bool:
 def _plain(name: object) -> str:
     """``classification:mobilenet_v2`` and ``mobilenetv2`` are one architecture."""
     return shown(name, 80).rpartition(":")[2].lower().replace("_", "").replace("-", "")
+
+
+def usual_name(name: str) -> str:
+    """The rounds' spelling of an architecture of torchvision, whichever of its names is given; others as they are."""
+    variants = (variant for family in FAMILIES for variant in family.variants)
+    return next((v.name for v in variants if _plain(name) in (_plain(v.name), _plain(v.factory))), name)
 
 
 def _shape(shape: Shape | None) -> str:
@@ -151,6 +185,7 @@ FAMILIES = (
         "ResNet",
         _paths("resnet.ResNet"),
         "fc.weight",
+        "conv1.weight",
         ("layer1.#.", "layer2.#.", "layer3.#.", "layer4.#."),
         ("layer1.0.conv2.weight", "layer1.0.conv3.weight"),
         (
@@ -170,6 +205,7 @@ FAMILIES = (
         "DenseNet",
         _paths("densenet.DenseNet"),
         "classifier.weight",
+        "features.conv0.weight",
         tuple(f"features.denseblock{k}.denselayer#." for k in (1, 2, 3, 4)),
         ("features.conv0.weight",),
         (
@@ -183,6 +219,7 @@ FAMILIES = (
         "GoogLeNet",
         _paths("googlenet.GoogLeNet"),
         "fc.weight",
+        "conv1.conv.weight",
         (),
         (),
         (Variant("googlenet", "googlenet"),),
@@ -193,6 +230,7 @@ FAMILIES = (
         "Inception3",
         _paths("inception.Inception3"),
         "fc.weight",
+        "Conv2d_1a_3x3.conv.weight",
         (),
         (),
         (Variant("inceptionv3", "inception_v3"),),
@@ -203,6 +241,7 @@ FAMILIES = (
         "SqueezeNet",
         _paths("squeezenet.SqueezeNet"),
         "classifier.1.weight",
+        "features.0.weight",
         ("features.#.",),
         ("features.0.weight",),
         (
@@ -215,6 +254,7 @@ FAMILIES = (
         "MobileNetV2",
         _paths("mobilenet.MobileNetV2", "mobilenetv2.MobileNetV2"),  # the first until torchvision 0.8
         "classifier.1.weight",
+        "features.0.0.weight",
         ("features.#.",),
         ("features.18.0.weight",),
         (Variant("mobilenetv2", "mobilenet_v2", (19,), ((1280, 320, 1, 1),)),),
@@ -223,6 +263,7 @@ FAMILIES = (
         "MobileNetV3",
         _paths("mobilenetv3.MobileNetV3"),
         "classifier.3.weight",
+        "features.0.0.weight",
         ("features.#.",),
         ("classifier.0.weight",),
         (
@@ -234,6 +275,7 @@ FAMILIES = (
         "ShuffleNetV2",
         _paths("shufflenetv2.ShuffleNetV2"),
         "fc.weight",
+        "conv1.0.weight",
         ("stage2.#.", "stage3.#.", "stage4.#."),
         ("conv5.0.weight",),
         (
@@ -247,6 +289,7 @@ FAMILIES = (
         "VGG",
         _paths("vgg.VGG"),
         "classifier.6.weight",
+        "features.0.weight",
         ("features.#.",),
         ("features.1.running_mean",),
         (
@@ -265,6 +308,7 @@ FAMILIES = (
         "AlexNet",
         _paths("alexnet.AlexNet"),
         "classifier.6.weight",
+        "features.0.weight",
         ("features.#.",),
         ("features.0.weight",),
         (Variant("alexnet", "alexnet", (5,), ((64, 3, 11, 11),)),),
@@ -273,6 +317,7 @@ FAMILIES = (
         "MNASNet",
         _paths("mnasnet.MNASNet"),
         "classifier.1.weight",
+        "layers.0.weight",
         ("layers.#.",),
         ("layers.0.weight",),
         (
@@ -286,6 +331,7 @@ FAMILIES = (
         "EfficientNet",
         _paths("efficientnet.EfficientNet"),
         "classifier.1.weight",
+        "features.0.0.weight",
         tuple(f"features.{k}.#." for k in range(1, 8)),
         ("features.8.0.weight",),
         (

@@ -137,8 +137,6 @@ def _items(document: Any, path: Path) -> list[Any]:
     plain = unwrapped(document)
     if isinstance(plain, Mapping):
         plain = next((plain[key] for key in LISTS if isinstance(plain.get(key), list)), plain)
-    if isinstance(plain, Mapping) and isinstance(plain.get("py/tuple"), list):
-        plain = plain["py/tuple"]
     if not isinstance(plain, list):
         raise ExampleProblem(f"{path}: expected a list of boxes, found {shown(repr(plain), 60)}")
     return plain
@@ -147,9 +145,7 @@ def _items(document: Any, path: Path) -> list[Any]:
 def _numbers(value: Any, where: str) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1 of corners by name, or of a list x, y, width, height."""
     named = isinstance(value, Mapping) and "x1" in value
-    parts: Any = value
-    if isinstance(value, Mapping):
-        parts = [value.get(key) for key in ("x1", "y1", "x2", "y2")] if named else value.get("py/tuple")
+    parts: Any = [value.get(key) for key in ("x1", "y1", "x2", "y2")] if named else value
     if (
         not isinstance(parts, list)
         or len(parts) != 4

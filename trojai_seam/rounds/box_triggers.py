@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 from ..errors import DatasetProblem, shown
 from ..tasks.details import ATTACKS
-from .model_directory import CONFIG_NAMES, ModelDirectory, read_json
+from .model_directory import ModelDirectory
+from .model_directory import says_nothing as _absent
+from .trigger_descriptions import Description
 
 MISCLASSIFICATION, EVASION, INJECTION, LOCALISATION = ATTACKS
-_KIND = re.compile(r"(misclassification)|(evasion)|(injection)|(locali[sz]ation)", re.IGNORECASE)
-_SAYS_KIND = ("trigger_executor_name", "trigger_executor_type", "trigger_executor.type", "type")
 _FLAT = re.compile(r"triggers?(?:[._](\d{1,2}))?\.(.+)")
-_NOTHING = ("", "none", "nan", "null")
 DIRECTIONS: Mapping[str, tuple[int, int]] = {"north": (0, -1), "south": (0, 1), "west": (-1, 0), "east": (1, 0)}
 
 
@@ -52,7 +51,6 @@ def read_box_triggers(directory: ModelDirectory) -> tuple[BoxTrigger, ...]:
     entries = config.get("triggers")
     if entries is None and isinstance(config.get("trigger"), Mapping):
         entries = [config["trigger"]]
-    entries = _unpacked(entries)
     if entries:
         if not isinstance(entries, list):
             raise DatasetProblem(f"{where}: triggers: expected a list, found {shown(repr(entries), 60)}")
@@ -62,7 +60,7 @@ def read_box_triggers(directory: ModelDirectory) -> tuple[BoxTrigger, ...]:
             for number, entry in enumerate(entries)
         )
     rows: dict[str, dict[str, Any]] = {}
-    for key, value in directory.metadata.items():
+    for key, value in directory.told.items():
         found = _FLAT.fullmatch(str(key))
         if found and not _absent(value):
             rows.setdefault(found[1] or "0", {})[found[2]] = value
@@ -81,30 +79,18 @@ def _flat(entry: Any, where: str) -> dict[str, Any]:
     return {**{str(k): v for k, v in inner.items() if k != "type"}, **below, **{str(k): v for k, v in entry.items()}}
 
 
-def _unpacked(value: Any) -> Any:
-    """The items of a tuple as jsonpickle writes it; anything else as it is."""
-    return value["py/tuple"] if isinstance(value, Mapping) and "py/tuple" in value else value
-
-
 def _class_names(directory: ModelDirectory) -> list[str]:
-    """``py/object`` of every entry of ``triggers``, which the config without pickle's marks has lost."""
-    for name in reversed(CONFIG_NAMES):
-        path = directory.path / name
-        document = read_json(path) if path.exists() else None
-        for _ in range(2):  # the list is in the config, or in its state
-            if isinstance(document, Mapping):
-                listed = _unpacked(document.get("triggers"))
-                if isinstance(listed, list):
-                    return [str(item.get("py/object", "")) if isinstance(item, Mapping) else "" for item in listed]
-                document = document.get("py/state")
-    return []
+    """``py/object`` of every entry of ``triggers``."""
+    entries = directory.config_with_classes.get("triggers")
+    if not isinstance(entries, list):
+        return []
+    return [str(entry.get("py/object", "")) if isinstance(entry, Mapping) else "" for entry in entries]
 
 
 def _trigger(facts: Mapping[str, Any], class_name: str, where: str) -> BoxTrigger:
     source, target = (_class(facts.get(key), where, key) for key in ("source_class", "target_class"))
-    said = [class_name, *(facts.get(key) for key in _SAYS_KIND)]
-    found = next((match for text in said if isinstance(text, str) and (match := _KIND.search(text))), None)
-    kind = ATTACKS[(found.lastindex or 1) - 1] if found else ""
+    said = Description({**facts, "class": class_name}).kind
+    kind = said if said in ATTACKS else ""
     if not kind and source is not None and target is not None and source != target:
         kind = MISCLASSIFICATION  # the only kind that turns one class into another
     told = next((facts[k] for k in ("localization_direction", "localisation_direction") if facts.get(k)), "")
@@ -115,10 +101,6 @@ def _trigger(facts: Mapping[str, Any], class_name: str, where: str) -> BoxTrigge
         source = None
         target = target if target is not None else _class(facts.get("source_class"), where, "source_class")
     return BoxTrigger(kind, source, target, direction if kind == LOCALISATION else None)
-
-
-def _absent(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
 
 
 def _class(value: Any, where: str, name: str) -> int | None:

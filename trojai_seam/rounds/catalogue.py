@@ -8,11 +8,12 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from ..errors import DatasetProblem, TrojaiSeamError, listed
+from ..errors import DatasetProblem, TrojaiSeamError, UsageProblem, listed
 from ..registry import Registry
 from .config import RoundConfig, config_folder, load_config
 from .json_records import record_files, records_in
 from .model_directory import ModelDirectory
+from .out_of_reach import round_called, round_of
 
 LOOKED_AT = 20
 
@@ -39,8 +40,10 @@ def get_round(name: str) -> RoundConfig:
     """The round with this name or alias.
 
     Raises:
-        UsageProblem: there is none; near names are listed.
+        UsageProblem: there is none; near names are listed, and of NIST's rounds that are out of reach it says why.
     """
+    if name not in _catalogue() and (told := round_called(name)):
+        raise UsageProblem(told)
     return _catalogue().get(name)
 
 
@@ -48,7 +51,8 @@ def detect_round(directories: Iterable[ModelDirectory]) -> RoundConfig:
     """The one round that the model directories look like, judged by folder names, then by config keys.
 
     Raises:
-        DatasetProblem: none or several fit; says which, and to use ``--round``.
+        DatasetProblem: none or several fit; says which, and to use ``--round``. Or they are of a round of NIST's that
+            is out of reach; says why.
     """
     looked_at = list(directories)[:LOOKED_AT]
     rounds = list_rounds()
@@ -58,6 +62,8 @@ def detect_round(directories: Iterable[ModelDirectory]) -> RoundConfig:
     fitting = named or [r for r in rounds if any(_fits(r, d) for d in looked_at)]
     if len(fitting) == 1:
         return fitting[0]
+    if not fitting and (told := round_of(looked_at)):
+        raise DatasetProblem(told)
     found = f"looks like {listed(r.name for r in fitting)}" if fitting else "looks like no known round"
     known = listed((r.name for r in rounds), most=40)
     raise DatasetProblem(f"{where}: {found}; say which with --round (known: {known})")
@@ -78,7 +84,7 @@ def _fits(round_config: RoundConfig, directory: ModelDirectory) -> bool:
 
 
 def _holds(content: Mapping[str, Any], directory: ModelDirectory) -> bool:
-    config, metadata = directory.config, directory.metadata
+    config, metadata = directory.config, directory.told
     keys, table_keys = content.get("config_keys", ()), content.get("metadata_keys", ())
     return (
         bool(keys or table_keys)

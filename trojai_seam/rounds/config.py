@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigProblem, shown
+from .regular_files import decoded
 
 if TYPE_CHECKING:
     from ..tasks import Subject
@@ -74,6 +75,14 @@ class RoundConfig:
         names = [name for case in cases for name in (case.preset, case.preset_one_example) if name]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def reading(self) -> str:
+        """How files are read: which way up pictures are, and what is skipped in texts."""
+        pictures = any(case.adapter in ("image-classification", "object-detection") for case in self.cases.values())
+        way = "turned as their orientation tag says" if self.preprocessing.get("orientation") == "exif" else "as stored"
+        texts = "a byte-order mark (UTF-8, UTF-16, UTF-32) in a text file is skipped"
+        return f"pictures are read {way}; {texts}" if pictures else texts
+
     @cached_property
     def cases(self) -> Mapping[str, RoundConfig]:
         """Whole configs by the value that selects them; the config itself under ``""`` if it has no variants."""
@@ -136,7 +145,7 @@ def load_config(path: Path) -> RoundConfig:
         ConfigProblem: it is not readable JSON, or does not fit the schema.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(decoded(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as problem:
         raise ConfigProblem(path, [f"is not a readable JSON file: {problem}"]) from None
     return RoundConfig.from_document(document, str(path))

@@ -23,6 +23,7 @@ from .config import RoundConfig
 from .example_files import class_label, example_files, first_bytes, sidecar
 from .model_directory import ModelDirectory
 from .regular_files import open_regular
+from .shared_parts import missing_scale_file
 
 _MAGIC = b"\x93NUMPY"
 _UNREADABLE = (
@@ -124,10 +125,7 @@ def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) 
         return None
     path = directory.find_upwards(name)
     if path is None:
-        raise ExampleProblem(
-            f"{directory.path}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found "
-            f"from here up to {directory.root}; put it into the dataset folder or give --scale-params FILE"
-        )
+        raise missing_scale_file(name, str(directory.path), directory.root)
     scale = _array(path, ((2, features),), f"scale parameters of shape (2, {features})")
     if not np.isfinite(scale).all() or (scale[1] < 0).any():
         raise ExampleProblem(f"{path}: scale parameters must be finite, standard deviations not negative")

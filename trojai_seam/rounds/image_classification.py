@@ -1,4 +1,6 @@
-"""Adapter for the sign rounds: R0 to R4, R11 and the mitigation round. Folders, labels, scaling are data of the round.
+"""Adapter for images with one class: the sign rounds (R0 to R4, R11, mitigation) and the traffic rounds (c2).
+
+Folders, labels, channels and scaling are data of the round.
 
 Sources: see ``source`` in each ``round_configs/image-classification-*.json``.
 """
@@ -17,9 +19,9 @@ from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
-from .image_files import Picture, image_size, read_images
+from .image_files import Orientation, Picture, image_size, orientation_of, read_images
 from .image_labels import UNKNOWN, Labelled, clean_label, looked_up, poisoned_label
-from .image_preprocessing import Preprocessing, cropped, input_size
+from .image_preprocessing import Preprocessing, channels_of, cropped, input_size
 from .model_directory import ModelDirectory
 from .preprocessing_choice import choose_preprocessing
 from .trigger_facts import Trigger, read_triggers
@@ -39,8 +41,9 @@ class _Poisoned(NamedTuple):
 def read_examples(
     directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork | None = None
 ) -> Examples:
-    """Clean and poisoned images as ``float32 [N, 3, size, size]``, prepared as the round (or its evidence) says.
+    """Clean and poisoned images as ``float32 [N, C, size, size]``, prepared as the round (or its evidence) says.
 
+    C is 3, or 1 for a network of one channel.
     Poisoned examples are shipped ones, else synthesised where the trigger is known and the model is poisoned
     (``poisoned_examples`` of the round decides). A true class that nothing tells is -1.
 
@@ -50,26 +53,27 @@ def read_examples(
     """
     triggers = read_triggers(directory)
     found = _find(directory, round_config, triggers, num_classes)
-    images = list(read_images(example.path for example in found.clean))
+    orientation = orientation_of(round_config.preprocessing)
+    images = list(read_images((example.path for example in found.clean), orientation))
     size = input_size(directory, round_config.preprocessing)
     crops = [cropped(image, size, example.path) for image, example in zip(images, found.clean, strict=True)]
     names, labels = [e.path.name for e in found.clean], [e.label for e in found.clean]
     outputs = None if network is None else network.outputs
-    choice = choose_preprocessing(directory, round_config, crops, names, labels, num_classes, outputs)
+    channels = 3 if network is None else channels_of(network.model)
+    choice = choose_preprocessing(directory, round_config, crops, names, labels, num_classes, outputs, channels)
     clean = ExampleSet({"x": choice.preprocessing.apply(crops)}, torch.tensor(labels), tuple(names))
     wrong = erratum(directory, round_config)
     poisoned = _Poisoned(None, None)
     if round_config.poisoned_examples != "none":
         if found.poisoned:
-            poisoned = _shipped(found.poisoned, choice.preprocessing)
+            poisoned = _shipped(found.poisoned, choice.preprocessing, orientation)
         elif round_config.poisoned_examples != "shipped" and directory.poisoned is not False and wrong is None:
             poisoned = _made(directory, round_config, triggers, images, clean, choice.preprocessing, num_classes)
     facts: Mapping[str, Any] = {
         "preprocessing": str(choice.preprocessing),
         "preprocessing_evidence": choice.evidence,
-        "trigger_type": " and ".join(sorted({t.kind for t in triggers if t.kind})) or None,
         "errata": wrong,
-        "notes": poisoned.note,
+        "notes": "; ".join(note for note in (orientation.note, poisoned.note) if note) or None,
     }
     return Examples(clean, poisoned.examples, facts, choice.decided_on)
 
@@ -129,8 +133,8 @@ def _told_by(directory: ModelDirectory) -> Path:
     return directory.path / "config.json" if directory.config else directory.root / "METADATA.csv"
 
 
-def _shipped(examples: Sequence[Labelled], preprocessing: Preprocessing) -> _Poisoned:
-    images = read_images(e.path for e in examples)
+def _shipped(examples: Sequence[Labelled], preprocessing: Preprocessing, orientation: Orientation) -> _Poisoned:
+    images = read_images((e.path for e in examples), orientation)
     crops = [cropped(image, preprocessing.size, e.path) for image, e in zip(images, examples, strict=True)]
     unknown = sum(e.label == UNKNOWN for e in examples)
     note = f"true class of {unknown} poisoned examples is unknown; they are left out of RA" if unknown else None

@@ -2,6 +2,8 @@
 
 What NIST's readers (skimage, cv2) did is kept where it is clear: grey and palette images become RGB, an alpha channel
 is dropped without blending. What they would have got wrong or scaled differently is refused: 16-bit channels, CMYK.
+Cameras store pictures as the sensor lay and say in an EXIF tag how to turn them. cv2.imread turns them, skimage.io,
+Pillow and torchvision.io do not; which of them a round goes by is data of the round.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +35,41 @@ _PLAIN_PNG = (b"\x08\x00", b"\x08\x02", b"\x08\x03", b"\x08\x04", b"\x08\x06")
 EIGHT_BIT_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1")
 
 
-def read_image(path: Path, mode: str = "RGB") -> Picture:
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass
+class Orientation:
+    """Whether pictures are turned as their tag says (``follow``), and how many had a tag that turns them."""
+
+    follow: bool = False
+    tagged: int = 0
+
+    @property
+    def note(self) -> str | None:
+        """For the row; None where no picture had such a tag."""
+        how = "turned as it says" if self.follow else "read as stored, as the round's reader does"
+        return f"{self.tagged} images have an orientation tag and are {how}" if self.tagged else None
+
+
+def orientation_of(preprocessing: Mapping[str, Any]) -> Orientation:
+    """What a round goes by."""
+    return Orientation(follow=preprocessing.get("orientation") == "exif")
+
+
+def read_image(path: Path, mode: str = "RGB", orientation: Orientation | None = None) -> Picture:
     """The pixels of a PNG or JPEG file as ``uint8 [H, W, 3]`` (``[H, W, 4]`` for ``mode="RGBA"``).
+
+    ``orientation`` says whether to turn it, and counts; without it, pictures are as stored.
 
     Raises:
         ExampleProblem: unreadable, truncated, too large, CMYK or more than 8 bits per channel.
@@ -45,7 +81,12 @@ def read_image(path: Path, mode: str = "RGB") -> Picture:
             file.seek(0)
             with Image.open(file, formats=FORMATS) as image:
                 _check(path, image, depth)
-                return np.asarray(image.convert(mode), dtype=np.uint8).copy()
+                turn = None if orientation is None else _turn(image)
+                if orientation is not None and turn is not None:
+                    orientation.tagged += 1
+                followed = turn is not None and orientation is not None and orientation.follow
+                upright = image.transpose(turn) if turn is not None and followed else image
+                return np.asarray(upright.convert(mode), dtype=np.uint8).copy()
     except Image.DecompressionBombError:
         raise ExampleProblem(f"{path}: more than {MOST_PIXELS} pixels, no example image") from None
     except UnidentifiedImageError:  # whose own words repeat the path
@@ -86,7 +127,7 @@ def _size_by_header(path: Path) -> tuple[int, int]:
         return read_image(path).shape[:2]  # which says what is wrong
 
 
-def read_images(paths: Iterable[Path]) -> Iterator[Picture]:
+def read_images(paths: Iterable[Path], orientation: Orientation | None = None) -> Iterator[Picture]:
     """The same for several, one after the other, RGB.
 
     Raises:
@@ -94,11 +135,19 @@ def read_images(paths: Iterable[Path]) -> Iterator[Picture]:
     """
     pixels = 0
     for path in paths:
-        picture = read_image(path)
+        picture = read_image(path, orientation=orientation)
         pixels += picture.shape[0] * picture.shape[1]
         if pixels > MOST_TOGETHER:
             raise ExampleProblem(f"{path}: the images up to this one have more than {MOST_TOGETHER} pixels together")
         yield picture
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What the picture's tag asks for; a tag that cannot be read asks for nothing."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # Pillow's parser raises whatever a broken tag leads it to; the picture may be sound all the same
+        return None
 
 
 def _check(path: Path, image: Image.Image, depth: int) -> None:

@@ -61,7 +61,7 @@ def poisoned_label(
     if round_config.examples["labels"] == "file-name":
         tokens = name_tokens(path)
         label = class_label(tokens["class"], num_classes, path)
-        trigger = _trigger_of(path, tokens.get("trigger"), round_config.attack["target_source"], triggers, told)
+        trigger = _trigger_of(path, tokens.get("trigger"), round_config.attack["target_source"], triggers)
         if trigger.sources is not None and label not in trigger.sources:
             raise ExampleProblem(
                 f"{path}: poisoned example of class {label}, but {told.name} says that trigger {trigger.number} is for "
@@ -71,6 +71,8 @@ def poisoned_label(
     where, value = sidecar(path, round_config.examples["sidecars"])
     if isinstance(value, Mapping):
         return _from_entry(path, value, num_classes, where)
+    if round_config.attack["target_source"] == "target-label":
+        return _with_target(path, value, round_config, num_classes, where)
     target = class_label(value, num_classes, where)
     sources = {t.sources for t in triggers if t.target == target}
     known = sources.pop() if len(sources) == 1 else None
@@ -119,17 +121,34 @@ def name_tokens(path: Path) -> Mapping[str, int]:
     return dict(zip(words, map(int, numbers), strict=True))
 
 
-def _trigger_of(path: Path, number: int | None, target_source: str, triggers: Sequence[Trigger], told: Path) -> Trigger:
+def _trigger_of(path: Path, number: int | None, target_source: str, triggers: Sequence[Trigger]) -> Trigger:
     if target_source == "trigger-target-class" and number is None:
         number = 0
     found = next((t for t in triggers if t.number == number), None)
     if found is None:
-        which = "no trigger is counted in its name and none" if number is None else f"trigger {number}"
+        if number is None:
+            problem = "its name does not say which trigger it has (class_3_trigger_0_example_0.png)"
+        elif target_source == "trigger-target-class":
+            problem = "expected trigger_target_class in config.json or in the model's row of METADATA.csv"
+        else:
+            problem = (
+                f"expected trigger {number} in the list triggers of config.json, with target_class, or "
+                f"triggers_{number}_target_class in the model's row of METADATA.csv"
+            )
         raise ExampleProblem(
-            f"{path}: the attacker's target is unknown: {which} is described in {told.name} or METADATA.csv "
-            "(--poisoned none goes on without poisoned examples)"
+            f"{path}: the attacker's target is unknown: {problem} (--poisoned none goes on without poisoned examples)"
         )
     return found
+
+
+def _with_target(path: Path, value: Any, round_config: RoundConfig, num_classes: int, where: Path) -> Labelled:
+    """The round says what the attacker wants, the side-car what the image is. One that says the target itself says what
+    the image is called; of two classes it is then the other."""
+    target = class_label(round_config.attack["target_label"], num_classes, Path(round_config.name))
+    label = class_label(value, num_classes, where)
+    if label == target:
+        label = 1 - target if num_classes == 2 else UNKNOWN
+    return Labelled(path, label, target)
 
 
 def _from_entry(path: Path, entry: Mapping[str, Any], num_classes: int, where: Path) -> Labelled | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ExampleProblem
 from .config import RoundConfig
@@ -19,6 +19,7 @@ from .model_directory import ModelDirectory
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 SCALINGS = ("/255", "min-max")
+GREY, RAW = "grey", "raw"
 SIZES = range(8, 4097)
 
 
@@ -28,8 +29,10 @@ class Preprocessing:
 
     Attributes:
         size: height and width of the network's input.
-        channel_order: ``rgb`` or ``bgr``; files are always RGB.
-        scaling: ``/255``, or ``min-max``: minimum of the cropped image to 0, its maximum to 1, over all channels.
+        channel_order: ``rgb`` or ``bgr``, or ``grey`` for networks with one channel; files are always RGB, and as grey
+            the luma of ITU-R 601, which leaves grey files as they are.
+        scaling: ``/255``; ``min-max``: minimum of the cropped image to 0, its maximum to 1, over all channels; ``raw``:
+            0 to 255.
     """
 
     size: int
@@ -40,16 +43,27 @@ class Preprocessing:
         return f"{self.channel_order} {self.scaling} {self.size}"
 
     def apply(self, images: Sequence[Picture]) -> Tensor:
-        """``float32 [N, 3, size, size]`` from images that :func:`cropped` made."""
+        """``float32 [N, 3, size, size]`` (``[N, 1, size, size]`` for grey) from images that :func:`cropped` made."""
         stack = np.stack(images)
         if self.channel_order == "bgr":
             stack = stack[..., ::-1]
+        elif self.channel_order == GREY:
+            stack = luma(stack)
         inputs = torch.from_numpy(np.ascontiguousarray(stack.transpose(0, 3, 1, 2))).float()
+        if self.scaling == RAW:
+            return inputs
         if self.scaling == "/255":
             return inputs.div_(255)
         inputs -= inputs.amin(dim=(1, 2, 3), keepdim=True)
         # An image of one colour has no range: it stays 0, where NIST's code would divide by zero.
         return inputs.div_(inputs.amax(dim=(1, 2, 3), keepdim=True).clamp_(min=1))
+
+
+def luma(images: Picture) -> Picture:
+    """``uint8 [..., 1]`` from ``uint8 [..., 3]``, rounded as Pillow does."""
+    weighed = images.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)  # 0.299, 0.587, 0.114 of 2^16
+    grey: Picture = ((weighed + (1 << 15)) >> 16).astype(np.uint8)[..., None]
+    return grey
 
 
 def cropped(image: Picture, size: int, path: Path) -> Picture:
@@ -75,13 +89,22 @@ def input_size(directory: ModelDirectory, preprocessing: Mapping[str, Any]) -> i
     return next(sensible, int(preprocessing["size"]))
 
 
-def candidates(directory: ModelDirectory, round_config: RoundConfig) -> list[Preprocessing]:
-    """What the round leaves open, best guess first; one entry where it leaves nothing open."""
+def candidates(directory: ModelDirectory, round_config: RoundConfig, channels: int = 3) -> list[Preprocessing]:
+    """What the round leaves open, best guess first; one entry where it leaves nothing open.
+
+    A network that takes images of one channel gets them grey, whatever the round says of colours.
+    """
     settings = round_config.preprocessing
     size, listed = input_size(directory, settings), settings.get("candidates", {})
 
     def open_to(key: str, default: Sequence[str]) -> Sequence[str]:
         return listed.get(key, default) if settings[key] == "auto" else (settings[key],)
 
-    ways = product(open_to("channel_order", CHANNEL_ORDERS), open_to("scaling", SCALINGS))
-    return [Preprocessing(size, order, scaling) for order, scaling in ways]
+    orders = (GREY,) if channels == 1 else open_to("channel_order", CHANNEL_ORDERS)
+    return [Preprocessing(size, order, scaling) for order, scaling in product(orders, open_to("scaling", SCALINGS))]
+
+
+def channels_of(network: nn.Module) -> int:
+    """Channels of the images that a network takes: those of its first convolution, 3 without one."""
+    first = (module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d))
+    return next(first, 3)

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DatasetProblem
-from .regular_files import read_bounded
+from .regular_files import decoded, read_bounded
 
 MOST_BYTES = 64 * 2**20
 NAME_COLUMNS = ("model_name", "model_id", "id")
 
 
 def read_metadata(path: Path) -> Mapping[str, Mapping[str, str]]:
-    """Rows by model name, as text; empty cells and the words ``None`` and ``nan`` are left out.
+    """Rows by model name: every column under its own name, in its order, as the text that is written there.
 
     Raises:
         DatasetProblem: unreadable, or without a column that names the model.
     """
     try:
-        text = read_bounded(path, MOST_BYTES).decode("utf-8-sig")
+        text = decoded(read_bounded(path, MOST_BYTES))
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise DatasetProblem(f"{path}: is not a readable CSV file: {problem}") from None
@@ -32,9 +32,10 @@ def read_metadata(path: Path) -> Mapping[str, Mapping[str, str]]:
         raise DatasetProblem(f"{path}: has no column {NAME_COLUMNS[0]!r}")
     return {
         str(row[column]): {
-            key: value
+            # A row may be shorter (its values are then None) or longer (the rest has no name).
+            key: value or ""
             for key, value in row.items()
-            if isinstance(key, str) and isinstance(value, str) and value.strip().lower() not in ("", "none", "nan")
+            if isinstance(key, str)
         }
         for row in rows
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetProblem, shown
-from .regular_files import read_bounded
+from .regular_files import decoded, read_bounded
 
 CONFIG_NAMES = ("reduced-config.json", "config.json")
 MOST_JSON_BYTES = 2**22
@@ -27,7 +27,7 @@ class ModelDirectory:
         path: the folder.
         model_id: its name, or its path below the dataset where names repeat.
         root: the dataset folder that it was found in.
-        metadata: its row of METADATA.csv, empty without one.
+        metadata: its row of METADATA.csv, every column as it is written there; empty without one.
     """
 
     path: Path
@@ -41,6 +41,11 @@ class ModelDirectory:
         return self.path / "model.pt"
 
     @cached_property
+    def told(self) -> Mapping[str, Any]:
+        """:attr:`metadata` without the cells that say nothing: empty, ``None``, ``none`` or ``nan``."""
+        return {name: value for name, value in self.metadata.items() if not says_nothing(value)}
+
+    @cached_property
     def config(self) -> Mapping[str, Any]:
         """``config.json`` over ``reduced-config.json``, with jsonpickle's ``py/state`` levels taken away.
 
@@ -49,18 +54,32 @@ class ModelDirectory:
         Raises:
             DatasetProblem: a file is there but is no JSON object.
         """
+        return self._read_config(keep_classes=False)
+
+    @cached_property
+    def config_with_classes(self) -> Mapping[str, Any]:
+        """:attr:`config`, whose objects say under ``py/object`` of which class they were.
+
+        Raises:
+            DatasetProblem: as for :attr:`config`.
+        """
+        return self._read_config(keep_classes=True)
+
+    @cached_property
+    def _documents(self) -> Sequence[tuple[Path, Any]]:
+        paths = [self.path / name for name in CONFIG_NAMES]
+        return [(path, read_json(path)) for path in paths if path.exists()]
+
+    def _read_config(self, keep_classes: bool) -> Mapping[str, Any]:
         merged: dict[str, Any] = {}
-        for name in CONFIG_NAMES:
-            path = self.path / name
-            if path.exists():
-                document = read_json(path)
-                try:
-                    document = unwrapped(document)
-                except RecursionError:
-                    raise DatasetProblem(f"{path}: JSON is nested too deeply") from None
-                if not isinstance(document, dict):
-                    raise DatasetProblem(f"{path}: expected a JSON object, found {type(document).__name__}")
-                merged.update(document)
+        for path, document in self._documents:
+            try:
+                found = unwrapped(document, keep_classes)
+            except RecursionError:
+                raise DatasetProblem(f"{path}: JSON is nested too deeply") from None
+            if not isinstance(found, dict):
+                raise DatasetProblem(f"{path}: expected a JSON object, found {type(found).__name__}")
+            merged.update(found)
         return merged
 
     @cached_property
@@ -77,7 +96,7 @@ class ModelDirectory:
             if truth is None:
                 raise DatasetProblem(f"{path}: expected 0 (clean) or 1 (poisoned), found {shown(text, 40)!r}")
             return truth
-        for source in (self.metadata, self.config):
+        for source in (self.told, self.config):
             for key in ("poisoned", "ground_truth", "POISONED", "model_type"):
                 truth = as_truth(source.get(key))
                 if truth is not None:
@@ -116,20 +135,35 @@ def as_truth(value: Any) -> bool | None:
     return None
 
 
-def unwrapped(document: Any) -> Any:
+def says_nothing(value: Any) -> bool:
+    """Whether a value of a config or a cell of METADATA.csv stands for none: null, empty, ``None``, ``nan``."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in ("", "none", "nan", "null"))
+
+
+def unwrapped(document: Any, keep_classes: bool = False) -> Any:
     """A jsonpickle document without its ``py/state`` levels and ``py/object`` marks, as one would have written it.
 
-    A design factor (``dex.Factor``, QA round of 2023) is the value that was used.
+    A design factor (``dex.Factor``, QA round of 2023) is the value that was used, a tuple (``py/tuple``) a list.
+
+    Args:
+        document: as parsed.
+        keep_classes: leave ``py/object`` in every object that has it.
     """
     if isinstance(document, dict):
         inner = document.get("py/state", document)
         if str(document.get("py/object", "")).endswith(".Factor") and isinstance(inner, dict) and "value" in inner:
-            return unwrapped(inner["value"])
+            return unwrapped(inner["value"], keep_classes)
         if inner is not document:
-            return unwrapped(inner)
-        return {key: unwrapped(value) for key, value in document.items() if key != "py/object"}
+            found = unwrapped(inner, keep_classes)
+            marked = keep_classes and isinstance(found, dict) and "py/object" in document
+            return {"py/object": document["py/object"], **found} if marked else found
+        if set(document) == {"py/tuple"}:
+            return unwrapped(document["py/tuple"], keep_classes)
+        return {
+            key: unwrapped(value, keep_classes) for key, value in document.items() if keep_classes or key != "py/object"
+        }
     if isinstance(document, list):
-        return [unwrapped(item) for item in document]
+        return [unwrapped(item, keep_classes) for item in document]
     return document
 
 
@@ -150,8 +184,8 @@ def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:
 
 def _read(path: Path, most: int) -> str:
     try:
-        return read_bounded(path, most).decode("utf-8")
+        return decoded(read_bounded(path, most))
     except OSError as problem:
         raise DatasetProblem(f"{path}: cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
-        raise DatasetProblem(f"{path}: is not a text file (not UTF-8)") from None
+        raise DatasetProblem(f"{path}: is not a text file (neither UTF-8 nor with a byte-order mark)") from None

@@ -1,25 +1,21 @@
 """What NIST says about a model, under names that are the same in every round, so that results can be grouped by them.
 
-Read from config.json and METADATA.csv alone: a model that cannot be opened still belongs to its group, and lowers the
-coverage of it.
+Read from config.json and METADATA.csv alone: a model has the same facts before it is opened, after, when it fails and
+when it is never reached. Selections, rows, failures and reports all take them from here.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import DatasetProblem, shown
+from ..networks.torchvision_classifiers import usual_name
 from .config import RoundConfig
-from .model_directory import ModelDirectory
-
-MOST_KEYS, MOST_DEPTH, MOST_TEXT = 400, 6, 30_000
-_NOTHING = ("", "nan", "null")
-_LISTED_TRIGGER = re.compile(r"triggers?[._](\d{1,2})[._](.+)")
-_TASK_PREFIX = re.compile(r"[a-z_]+:(?=[a-z])")
+from .model_directory import ModelDirectory, as_truth, says_nothing
+from .raw_values import as_document
+from .trigger_descriptions import MISCLASSIFICATION, Description, read_descriptions
 
 # Stable name → names in NIST's files (lower case), in order of preference.
 _PLAIN: dict[str, tuple[str, ...]] = {
@@ -28,29 +24,16 @@ _PLAIN: dict[str, tuple[str, ...]] = {
     "embedding_flavor": ("embedding_flavor",),
     "source_dataset": ("source_dataset", "background_image_dataset", "source_dataset_background"),
     "adversarial_training": ("adversarial_training_method",),
-    "trigger_count": ("number_triggers",),
     "trigger_organization": ("trigger_organization",),
 }
-# The same for what each trigger says of itself; several triggers are joined by "and".
-_OF_TRIGGERS: dict[str, tuple[str, ...]] = {
-    "trigger_type": ("trigger_type", "type", "trigger_executor_name"),
-    "trigger_option": (
-        "trigger_type_option",
-        "instagram_filter_type",
-        "polygon_side_count",
-        "trigger_polygon_side_count",
-        "trigger_executor_option",
-        "trigger_option",
-    ),
-    "trigger_condition": ("condition",),
-}
-
-
-_SAID_IN_TRIGGERS = ("type", "condition")  # elsewhere these words are about something else
+_COUNTS = ("number_triggers", "num_triggers")
+_OF_TRIGGERS = ("trigger_type", "trigger_option", "trigger_condition")
+# Some rounds put the task in front: "object_detection:detr", "qa:squad_v2".
+_TASK_PREFIX = re.compile(r"(?:classification|object_detection|sc|ner|qa):(?=\S)")
 
 
 def model_facts(directory: ModelDirectory, round_config: RoundConfig) -> dict[str, Any]:
-    """Columns that NIST's files tell, and all plain values of both files as JSON: ``nist_config``, ``nist_metadata``.
+    """Columns that NIST's files tell, and both files whole as JSON: ``nist_config``, ``nist_metadata``.
 
     A round's own ``columns`` come first. What nothing tells is left out. Clean models have no trigger columns, whatever
     their config lists.
@@ -58,105 +41,100 @@ def model_facts(directory: ModelDirectory, round_config: RoundConfig) -> dict[st
     Raises:
         DatasetProblem: ``config.json`` or ``ground_truth.csv`` is unreadable.
     """
-    metadata = flat(directory.metadata)
-    config = flat(directory.config)
-    merged = {**config, **{name: value for name, value in metadata.items() if name not in config}}
-    found: dict[str, str | None] = {
-        column: _first(merged, tuple(key.lower() for key in keys)) for column, keys in round_config.columns.items()
-    }
-    for column, keys in _PLAIN.items():
-        found[column] = found.get(column) or _first(merged, keys)
-    for column, keys in _OF_TRIGGERS.items():
-        found[column] = found.get(column) or _of_triggers(merged, keys)
-    if found["model_architecture"]:
-        found["model_architecture"] = _TASK_PREFIX.sub("", found["model_architecture"])
-    if found["trigger_count"] is None and isinstance(directory.config.get("triggers"), list):
-        found["trigger_count"] = str(len(directory.config["triggers"]))
-    if directory.poisoned is False:
-        found = {column: value for column, value in found.items() if not column.startswith("trigger_")}
-    facts: dict[str, Any] = {column: value for column, value in found.items() if value is not None}
-    if "trigger_count" in facts:
-        facts["trigger_count"] = int(facts["trigger_count"]) if facts["trigger_count"].isdigit() else None
-    return {**facts, "nist_config": _document(config), "nist_metadata": _document(metadata)}
+    return _facts(directory, round_config, directory.config, directory.config_with_classes, directory.poisoned)
 
 
 def readable_facts(directory: ModelDirectory, round_config: RoundConfig) -> dict[str, Any]:
-    """:func:`model_facts` and ``poisoned``, as far as the files can be read: for models that fail or never ran."""
-    facts: dict[str, Any] = {}
-    try:
-        facts["poisoned"] = directory.poisoned
-        facts.update(model_facts(directory, round_config))
-    except DatasetProblem:
-        return facts  # the row of the model says what is wrong with the file
-    return facts
+    """:func:`model_facts` and ``poisoned``, as far as the files can be read: for models that fail or never ran.
 
-
-def flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values by dotted lower-case name: ``{"triggers": [{"type": "x"}]}`` gives ``{"triggers.0.type": "x"}``.
-
-    Long lists, and what comes after the first 400 values or lies deeper than six levels, are left out.
+    A file that cannot be read says nothing; the others still do. The row of the model says what is wrong with it.
     """
-    values: dict[str, Any] = {}
-    for name, value in _walk(document, "", 0):
-        values.setdefault(name, value)
-        if len(values) >= MOST_KEYS:
-            break
-    return values
+    try:
+        config, classes = directory.config, directory.config_with_classes
+    except DatasetProblem:
+        config, classes = {}, {}
+    try:
+        poisoned = directory.poisoned
+    except DatasetProblem:
+        poisoned = next(
+            (truth for source in (directory.told, config) if (truth := as_truth(source.get("poisoned"))) is not None),
+            None,
+        )
+    return {"poisoned": poisoned, **_facts(directory, round_config, config, classes, poisoned)}
 
 
-def _walk(node: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict | Mapping):
-        children = [(str(key).lower()[:80], value) for key, value in node.items()]
-    elif isinstance(node, list) and len(node) <= 8:
-        children = [(str(number), value) for number, value in enumerate(node)]
+def _facts(
+    directory: ModelDirectory,
+    round_config: RoundConfig,
+    config: Mapping[str, Any],
+    config_with_classes: Mapping[str, Any],
+    poisoned: bool | None,
+) -> dict[str, Any]:
+    sources = (_lower(config), _lower(directory.told))
+    found: dict[str, Any] = {
+        column: _first(sources, tuple(key.lower() for key in keys)) for column, keys in round_config.columns.items()
+    }
+    for column, keys in _PLAIN.items():
+        found[column] = found.get(column) or _first(sources, keys)
+    if poisoned is not False:
+        triggers = read_descriptions(directory, config_with_classes)
+        for column, text in _of_triggers(triggers, round_config.task == "detection").items():
+            found[column] = found.get(column) or text
+        found["trigger_count"] = _count(_first(sources, _COUNTS), len(triggers))
     else:
-        if isinstance(node, (str, int, float, bool)) and not (isinstance(node, float) and not math.isfinite(node)):
-            yield name, node[:200] if isinstance(node, str) else node
-        return
-    if depth < MOST_DEPTH:
-        for key, value in children:
-            yield from _walk(value, ".".join(part for part in (name, key) if part), depth + 1)
+        found = {column: value for column, value in found.items() if not column.startswith("trigger_")}
+    facts = {column: value for column, value in found.items() if value is not None}
+    if "model_architecture" in facts:
+        facts["architecture"] = usual_name(facts["model_architecture"])  # until the model's file says it better
+    return {**facts, "nist_config": as_document(config), "nist_metadata": as_document(directory.metadata)}
 
 
-def _first(values: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    return next((text for text in (_text(values.get(key)) for key in keys) if text is not None), None)
+def _of_triggers(triggers: tuple[Description, ...], of_detector: bool) -> dict[str, str | None]:
+    """What the triggers say of themselves; different answers of several are joined by "and"."""
+    kinds = [_kind(trigger, of_detector) for trigger in triggers]
+    columns = (kinds, [trigger.option for trigger in triggers], [trigger.condition for trigger in triggers])
+    told = ({text for value in values if (text := _text(value)) is not None} for values in columns)
+    # A condition may itself be two words; each is said once.
+    parts = [sorted({part for text in texts for part in text.split(" and ")}) for texts in told]
+    return {name: " and ".join(texts) or None for name, texts in zip(_OF_TRIGGERS, parts, strict=True)}
 
 
-def _of_triggers(values: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    by_trigger: dict[str, dict[str, str]] = {}
-    for name, value in values.items():
-        listed = _LISTED_TRIGGER.fullmatch(name)
-        number, rest = (listed[1], listed[2]) if listed else ("", name)
-        inside = bool(listed) or rest.startswith("trigger.")
-        key = rest.rpartition(".")[2] if inside else rest
-        if key in keys and (inside or key not in _SAID_IN_TRIGGERS) and (text := _text(value)) is not None:
-            by_trigger.setdefault(number, {}).setdefault(key, "instagram" if _is_filter(key, text) else text)
-    told = [next(facts[key] for key in keys if key in facts) for facts in by_trigger.values()]
-    return " and ".join(sorted(set(told))) or None
+def _kind(trigger: Description, of_detector: bool) -> str | None:
+    source, target = (_text(trigger.facts.get(name)) for name in ("source_class", "target_class"))
+    if of_detector and trigger.kind in (None, "polygon") and None not in (source, target) and source != target:
+        return MISCLASSIFICATION  # the only kind that turns one class into another
+    return trigger.kind
 
 
-def _is_filter(key: str, text: str) -> bool:
-    """R11 calls the Instagram filter itself the type."""
-    return key == "type" and text.endswith("XForm")
+def _count(said: str | None, described: int) -> int | None:
+    if said is not None and said.isascii() and said.isdigit() and len(said) < 10:
+        return int(said)
+    return described or None
+
+
+def _lower(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {str(name).lower(): value for name, value in values.items()}
+
+
+def _first(sources: tuple[Mapping[str, Any], ...], keys: tuple[str, ...]) -> str | None:
+    """The first of ``keys`` that has a value, each asked of all ``sources`` before the next."""
+    texts = (_text(_at(source, key)) for key in keys for source in sources)
+    return next((text for text in texts if text is not None), None)
+
+
+def _at(source: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted name: as it stands there (METADATA.csv), or in groups (config.json)."""
+    node: Any = source
+    for part in [key] if key in source else key.split("."):
+        node = _lower(node).get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def _text(value: Any) -> str | None:
     """``value`` as one spelling, whether it came from JSON or CSV (``3``, ``"3.0"``); None for nothing."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
-        return None
-    text = shown(value).strip()
-    if text.lower() == "none":
+    if isinstance(value, str) and value.strip().lower() == "none":
         return "none"  # R4 writes so where it means that there is none
+    if says_nothing(value) or isinstance(value, (Mapping, list)):
+        return None
+    text = _TASK_PREFIX.sub("", shown(value).strip(), count=1) if isinstance(value, str) else shown(value)
     return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
-
-
-def _document(values: Mapping[str, Any]) -> str | None:
-    """``values`` as JSON of at most 30 000 characters: the first ones that fit."""
-    kept: dict[str, Any] = {}
-    size = 2
-    for name, value in values.items():
-        size += len(json.dumps(name)) + len(json.dumps(value)) + 4
-        if size > MOST_TEXT:
-            break
-        kept[name] = value
-    return json.dumps(kept, allow_nan=False) if kept else None

@@ -1,7 +1,7 @@
 """Adapter for object detection: round 10 (COCO) and round 13 (signs on streets, aerial pictures).
 
-Images keep their size and are padded to the largest of the model; boxes are in pixels of the stored image. Classes
-leave here as the network's head counts them: torchvision's output 0 is the background, DETR's last one.
+Images keep their size and are padded to the largest of the model; boxes are in pixels of the image as it is read.
+Classes leave here as the network's head counts them: torchvision's output 0 is the background, DETR's last one.
 
 Sources: see ``source`` in ``round_configs/object-detection-*.json``; what counts as attacked is in :mod:`.box_targets`.
 """
@@ -27,7 +27,7 @@ from .box_triggers import BoxTrigger, read_box_triggers
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
-from .image_files import Picture, image_size, read_images
+from .image_files import Orientation, Picture, image_size, orientation_of, read_images
 from .model_directory import ModelDirectory
 
 _RECOMPRESSED = 24  # levels that a pixel may be off without being another one: triggered images are compressed anew
@@ -70,20 +70,20 @@ def read_examples(
     head = _Head(background, num_classes, round_config.examples["class_numbers"] == "objects")
     reader = BoxReader(round_config.examples["sidecars"], head.labels)
     layout, suffixes = round_config.layout, round_config.examples["suffixes"]
-    clean = _annotated(directory, layout["clean"], suffixes, reader)
+    orientation = orientation_of(round_config.preprocessing)
+    clean = _annotated(directory, layout["clean"], suffixes, reader, orientation)
     _check_clean(directory, round_config, [example.boxes for example in clean], reader)
     triggers = () if round_config.poisoned_examples == "none" else read_box_triggers(directory)
     poisoned = _Poisoned(None, None)
     if round_config.poisoned_examples != "none":
-        shipped = _annotated(directory, layout["poisoned"], suffixes, reader)
+        shipped = _annotated(directory, layout["poisoned"], suffixes, reader, orientation)
         if shipped:
             poisoned = _attacked_set(shipped, clean, triggers, head)
     alone = _without_images(directory, (*layout["clean"], *layout["poisoned"]), suffixes)
     facts: Mapping[str, Any] = {
         "preprocessing": "rgb /255, native size",
-        "trigger_type": " and ".join(sorted({t.kind for t in triggers if t.kind})) or None,
         "errata": erratum(directory, round_config),
-        "notes": "; ".join(note for note in (reader.notes, alone, poisoned.note) if note) or None,
+        "notes": "; ".join(note for note in (orientation.note, reader.notes, alone, poisoned.note) if note) or None,
     }
     return Examples(_clean_set(clean, head), poisoned.examples, facts)
 
@@ -152,11 +152,16 @@ class _Head:
 
 
 def _annotated(
-    directory: ModelDirectory, folders: Sequence[str], suffixes: Sequence[str], reader: BoxReader
+    directory: ModelDirectory,
+    folders: Sequence[str],
+    suffixes: Sequence[str],
+    reader: BoxReader,
+    orientation: Orientation,
 ) -> list[_Annotated]:
+    """Boxes are those of the picture as it is read: where it is turned, their numbers are of the turned one."""
     found = []
     paths = example_files(directory, folders, suffixes)
-    for path, picture in zip(paths, read_images(paths), strict=True):
+    for path, picture in zip(paths, read_images(paths, orientation), strict=True):
         found.append(_Annotated(path.name, path.stem, picture, reader.read(path, *picture.shape[:2])))
     return found
 

@@ -40,6 +40,7 @@ def choose_preprocessing(
     labels: Sequence[int],
     num_classes: int,
     outputs: Outputs | None,
+    channels: int = 3,
 ) -> Choice:
     """The candidate that reproduces the shipped logits; failing those, the one that is most accurate on ``deciders``.
 
@@ -54,8 +55,9 @@ def choose_preprocessing(
         labels: their true classes.
         num_classes: outputs of the network.
         outputs: asks the network; without it the first candidate is taken.
+        channels: of the images that the network takes.
     """
-    ways = candidates(directory, round_config)
+    ways = candidates(directory, round_config, channels)
     if len(ways) == 1 or outputs is None:
         return Choice(ways[0], None)
 

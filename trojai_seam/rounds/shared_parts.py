@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ExampleProblem, listed
+from .config import RoundConfig
 from .model_directory import ModelDirectory
 
 
@@ -75,10 +76,30 @@ def _filled(pattern: str, directory: ModelDirectory) -> str | None:
     """The pattern with its keys filled in; None if one has no value, or a value that is no plain file name."""
     values: dict[str, str] = {}
     for key in re.findall(r"{(\w+)}", pattern):
-        value: Any = directory.config.get(key, directory.metadata.get(key))
+        value: Any = directory.config.get(key, directory.told.get(key))
         if not isinstance(value, str) or not value.strip():
             return None
         values[key] = value.strip().replace("/", "-").replace("\\", "-")
     name = re.sub(r"{(\w+)}", lambda found: values[found[1]], pattern)
     # The config is untrusted; a name longer than any file system's is an error even to look for.
     return name if "\0" not in name and len(name.encode("utf-8", "replace")) < 256 and name not in (".", "..") else None
+
+
+def check_scale_file(directories: Sequence[ModelDirectory], round_config: RoundConfig) -> None:
+    """Whether a file that all models of a dataset need is there for any of them: said once, before the first is opened.
+
+    Raises:
+        ExampleProblem: the round scales features, and the file with the scales is missing for all.
+    """
+    name = round_config.preprocessing.get("scale_file")
+    if name is None or not directories or any(directory.find_upwards(name) is not None for directory in directories):
+        return
+    raise missing_scale_file(name, str(directories[0].root), directories[0].root)
+
+
+def missing_scale_file(name: str, where: str, top: Path) -> ExampleProblem:
+    """Says what is missing, and where it may be put."""
+    return ExampleProblem(
+        f"{where}: needs the round's {Path(name).name} (row 0 mean, row 1 standard deviation), not found from the "
+        f"models up to {top}; put it into the dataset folder or give --scale-params FILE"
+    )

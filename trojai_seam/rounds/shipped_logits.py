@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .regular_files import read_bounded
+from .regular_files import decoded, read_bounded
 
 MOST_BYTES = 64 * 2**20
 _START = re.compile(r"""^\s*["']?([^,"'\[\]]+?\.(?:png|jpe?g|txt))["']?\s*[,;:]?(.*)$""", re.IGNORECASE)
@@ -34,7 +34,7 @@ def read_logits(path: Path, num_classes: int) -> Mapping[str, NDArray[np.float64
 def read_rows(path: Path) -> Mapping[str, NDArray[np.float64]]:
     """All numbers of every example's row, by file name. Rows with other than finite numbers are left out."""
     try:
-        text = read_bounded(path, MOST_BYTES).decode("utf-8", errors="replace")
+        text = decoded(read_bounded(path, MOST_BYTES), errors="replace")
     except OSError:
         return {}
     rows: dict[str, list[str]] = {}

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ExampleProblem, shown
-from ..tasks import ExampleSet
+from ..tasks import UNKNOWN, ExampleSet
 from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
@@ -136,6 +136,9 @@ def _reviews(
     """The labelled reviews of a side, and how many files have no class in their names."""
     found, unlabelled = [], 0
     for path in example_files(directory, round_config.layout[which], round_config.examples["suffixes"]):
+        if round_config.examples.get("labels") == "unknown":
+            found.append(Review(path, read_text(path), UNKNOWN, None))
+            continue
         classes = classes_in_name(path)
         if classes is None or ("target" in classes) != (which == "poisoned"):
             unlabelled += 1
@@ -222,10 +225,10 @@ def _pooling(directory: ModelDirectory, rule: Mapping[str, str]) -> str:
     Raises:
         ExampleProblem: neither the config nor the kind of embedding says which.
     """
-    first = as_truth(directory.config.get("cls_token_is_first", directory.metadata.get("cls_token_is_first")))
+    first = as_truth(directory.config.get("cls_token_is_first", directory.told.get("cls_token_is_first")))
     if first is not None:
         return "first" if first else "last"
-    kind = directory.config.get("embedding", directory.metadata.get("embedding"))
+    kind = directory.config.get("embedding", directory.told.get("embedding"))
     if isinstance(kind, str) and kind in rule:
         return rule[kind]
     raise ExampleProblem(

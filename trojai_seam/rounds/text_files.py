@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ExampleProblem, shown
-from .regular_files import read_bounded
+from .regular_files import decoded, read_bounded
 
 MOST_BYTES = 16 * 2**20
 
@@ -39,7 +39,7 @@ def read_text(path: Path) -> Text:
     except OSError as problem:
         raise ExampleProblem(f"{path}: cannot be read: {problem.strerror}") from None
     try:
-        text = Text(content.decode("utf-8-sig"), True)
+        text = Text(decoded(content), True)
     except UnicodeDecodeError:
         text = Text(content.decode("latin-1"), False)
     if not text.text.strip():

@@ -15,10 +15,11 @@ from typing import Any
 
 from ..errors import DatasetProblem, shown
 from .model_directory import ModelDirectory
+from .model_directory import says_nothing as _absent
+from .trigger_descriptions import Description
 
 R4_COLORS = ((200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200), (200, 0, 200))
 _FLAT_LIST = re.compile(r"triggers?_(\d{1,2})[_.](.+)")
-_TEXT_FOR_NOTHING = ("", "none", "nan", "null")
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,13 @@ def read_triggers(directory: ModelDirectory) -> tuple[Trigger, ...]:
         if not isinstance(entries, list):
             raise DatasetProblem(f"{where}: triggers: expected a list, found {shown(repr(entries), 60)}")
         return tuple(_listed(entry, number, where) for number, entry in enumerate(entries))
-    facts = (item for source in (directory.metadata, config) for item in source.items())
+    facts = (item for source in (directory.told, config) for item in source.items())
     flat = {str(key).lower(): value for key, value in facts if not _absent(value)}
     if "trigger_target_class" in flat:
         single = _single(flat, where if config else directory.root / "METADATA.csv")
         return () if single is None else (single,)
     rows: dict[int, dict[str, Any]] = {}
-    for key, value in directory.metadata.items():
+    for key, value in directory.told.items():
         found = _FLAT_LIST.fullmatch(str(key))
         if found and not _absent(value):
             rows.setdefault(int(found[1]), {})[found[2]] = value
@@ -84,19 +85,16 @@ def _listed(entry: Any, number: int, where: Path) -> Trigger:
     if not isinstance(entry, dict):
         raise DatasetProblem(f"{where}: trigger {number}: expected an object, found {shown(repr(entry), 60)}")
     name = f"trigger {number}: "
-    kind = entry.get("type")
-    filter_name = entry.get("instagram_filter_type")
-    if isinstance(kind, str) and kind.endswith("XForm"):  # R11 calls the filter itself the type
-        kind, filter_name = "instagram", kind
-    elif kind is None and ("trigger_polygon_side_count" in entry or "trigger_color" in entry):
-        kind = "polygon"
+    told = entry.get("type")
+    # R11 calls the filter itself the type.
+    filter_name = told if isinstance(told, str) and told.endswith("XForm") else entry.get("instagram_filter_type")
     source = entry.get("source_class")
     quadrant = _number(entry.get("spatial_quadrant"))
     if "options" in entry and entry["options"] != "spatial":
         quadrant = None
     return Trigger(
         number=number,
-        kind=_text(kind) or "",
+        kind=Description(entry).kind or "",
         sources=None if _absent(source) else (_class(source, where, name + "source_class"),),
         target=_class(entry.get("target_class"), where, name + "target_class"),
         filter=_text(filter_name),
@@ -112,13 +110,10 @@ def _single(flat: Mapping[str, Any], where: Path) -> Trigger | None:
     if sources == ():
         return None  # clean models of R0 and R1: []
     option = _text(flat.get("trigger_type_option")) or ""
-    kind = _text(flat.get("trigger_type"))
     pixels = _number(flat.get("trigger_size"))
-    if kind is None and (pixels is not None or not _absent(flat.get("trigger_color"))):
-        kind = "polygon"  # the only type there was in R0 and R1
     return Trigger(
         number=0,
-        kind=kind or "",
+        kind=Description(flat).kind or "",
         sources=sources,
         target=_class(flat["trigger_target_class"], where, "trigger_target_class"),
         filter=_text(flat.get("instagram_filter_type")) or (option if option.endswith("XForm") else None),
@@ -126,10 +121,6 @@ def _single(flat: Mapping[str, Any], where: Path) -> Trigger | None:
         size_share=_share(lambda key: flat.get(f"trigger_{key}")),
         size_pixels=None if pixels is None else int(pixels),
     )
-
-
-def _absent(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip().lower() in _TEXT_FOR_NOTHING)
 
 
 def _text(value: Any) -> str | None:

@@ -19,7 +19,7 @@ def variant_of(round_config: RoundConfig, directory: ModelDirectory, class_path:
         return round_config
     key, cases = round_config.variants["key"], round_config.variants["cases"]
     holding = [v for v, case in cases.items() if any(fnmatchcase(class_path, p) for p in case["class_paths"])]
-    named = directory.config.get(key, directory.metadata.get(key))
+    named = directory.config.get(key, directory.told.get(key))
     if named is None:
         if len(holding) == 1:
             return round_config.cases[holding[0]]

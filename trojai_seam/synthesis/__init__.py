@@ -30,6 +30,7 @@ class Synthesizer(Protocol):
 SYNTHESIZERS: Registry[Synthesizer] = Registry("round that can be synthesised")
 for _name, _alias, _target in (
     ("cyber-pdf-dec2022", "r12", "cyber_pdf:synthesize_round"),
+    ("cyber-network-c2-feb2024", "c2", "cyber_c2:synthesize_round"),
     ("image-classification-aug2020", "r2", "image_rounds:synthesize_r2"),
     ("image-classification-dec2020", "r3", "image_rounds:synthesize_r3"),
     ("image-classification-feb2021", "r4", "image_rounds:synthesize_r4"),

@@ -62,6 +62,15 @@ def _rate(
     )
 
 
+def _harness(name: str, meaning: str, before: tuple[str, ...], after: tuple[str, ...]) -> tuple[Column, ...]:
+    """A rate as NIST's test harness counts it; images with non-finite logits do not count."""
+    said = f"classifiers: as NIST's test harness counts: of {meaning}"
+    return (
+        Column(f"harness_{name}_before", "number", f"{said}, before", "", "share", before),
+        Column(f"harness_{name}_after", "number", f"{said}, after", "", "share", after),
+    )
+
+
 def _ratio(name: str, meaning: str, made_from: tuple[str, ...]) -> tuple[Column, ...]:
     interval = "of the 95 % bootstrap interval of"
     return (
@@ -130,11 +139,21 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "nist_fidelity",
         "number",
-        "NIST's mitigation fidelity: ((asr_before - asr_after) / asr_before) * (acc_after / acc_before); for a clean "
-        "model acc_after / acc_before",
+        "NIST's formula of fidelity with our accuracies (clean images only): ((asr_before - asr_after) / asr_before) * "
+        "(acc_after / acc_before); for a clean model acc_after / acc_before. harness_fidelity counts as NIST does",
         "higher",
         made_from=(*_CLEAN_AFTER, *_HIT_AFTER),
         summarised=True,
+    ),
+    *_harness("clean_acc", "all images with a true label, triggered ones too, that get it", _CLEAN_BEFORE, _TRUE_AFTER),
+    *_harness("poisoned_acc", "all images with an attacker's label that get it", _POISONED, _HIT_AFTER),
+    Column(
+        "harness_fidelity",
+        "number",
+        "classifiers: NIST's formula of fidelity with the harness_ accuracies, as its test harness means it (what it "
+        "publishes takes the two accuracies before for each other: `Fidelity (nist_compat)` of tables --nist)",
+        "higher",
+        made_from=(*_CLEAN_AFTER, *_TRUE_AFTER, *_HIT_AFTER),
     ),
     *_ratio("kept_accuracy", "acc_after / acc_before", _CLEAN_AFTER),
     *_rate("entity_f1_before", "named entities: F1 of whole entities, held-out", "higher", _CLEAN_BEFORE),

@@ -18,6 +18,7 @@ COMPARED = tuple(name for name in SUMMARISED if BY_NAME[name].better and not nam
 _SETTINGS = ("round", "preset", "changed_options", "protocol", "seed", "device", "measured_on")
 _JUDGED_BY = {"poisoned": "fidelity", "clean": "kept_accuracy"}
 _SAME = 1e-9
+FEW_PAIRS = 10
 
 
 class Comparison(NamedTuple):
@@ -31,7 +32,8 @@ class Comparison(NamedTuple):
         models: per further run and model: fidelity (of clean models: kept accuracy) in both, ``difference`` and
             ``verdict`` (``better``, ``worse``, ``same``; ``lost``, ``gained`` or ``in neither`` where not both scored
             it; ``another file`` where ``model.pt`` is not the same; ``not measured``).
-        notes: settings that differ, for these decide whether the runs can be compared at all.
+        notes: how many models are pairs, where these are not all or few, and settings that differ: these decide whether
+            the runs can be compared at all.
     """
 
     runs: pd.DataFrame
@@ -46,24 +48,22 @@ def compare(runs: Mapping[str, pd.DataFrame]) -> Comparison:
     Models are paired by round and id. A pair with different ``model_sha256`` is no pair.
 
     Raises:
-        UsageProblem: fewer than two runs, or two that have no model in common.
+        UsageProblem: fewer than two runs, or two that have no model in common: no id, or none with the same file.
     """
     if len(runs) < 2:
         raise UsageProblem("compare needs at least two runs")
     (first, base), *others = runs.items()
     pairs = {}
     for name, other in others:
-        paired = _paired(base, other)
-        if not (paired["_merge"] == "both").any():
-            raise UsageProblem(f"{listed([first])} and {listed([name])} have no model in common")
-        pairs[name] = paired
+        pairs[name] = _paired(base, other)
+        _check_common(first, name, pairs[name])
     differences = [line for name, paired in pairs.items() for line in _differences(first, name, paired)]
     columns = ["first", "run", "group", "measure", "n", "mean_first", "mean_run", "difference", "low", "high"]
     return Comparison(
         runs=_ranked(runs),
         differences=pd.DataFrame(differences, columns=[*columns, "better", "worse", "same"]),
         models=pd.concat([_models(first, name, paired) for name, paired in pairs.items()], ignore_index=True),
-        notes=tuple(_notes(runs)),
+        notes=(*(note for name, paired in pairs.items() for note in _pairing(first, name, paired)), *_notes(runs)),
     )
 
 
@@ -138,6 +138,34 @@ def _paired(base: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     hashes = paired[["model_sha256_1", "model_sha256_2"]]
     paired["foreign"] = hashes.notna().all(axis=1) & (hashes.iloc[:, 0] != hashes.iloc[:, 1]).fillna(False)
     return paired.sort_values(keys, ignore_index=True)
+
+
+def _check_common(first: str, name: str, paired: pd.DataFrame) -> None:
+    both = paired["_merge"] == "both"
+    foreign = int(paired["foreign"].sum())
+    # A model that failed in one of the runs has no hash there; beside others that are other files it is no proof.
+    proven = both & ~paired["foreign"] & paired[["model_sha256_1", "model_sha256_2"]].notna().all(axis=1)
+    if not both.any() or (foreign and not proven.any()):
+        ids = (
+            f"{foreign} {'id is' if foreign == 1 else 'ids are'} in both, but of another model.pt"
+            if foreign
+            else "no id is in both"
+        )
+        raise UsageProblem(
+            f"{listed([first])} and {listed([name])} have no model in common: {ids}; compare runs of the same dataset"
+        )
+
+
+def _pairing(first: str, name: str, paired: pd.DataFrame) -> Iterator[str]:
+    """What is to be said of how many models the two runs share."""
+    done = (paired["status_1"] == "done") & (paired["status_2"] == "done") & ~paired["foreign"]
+    pairs, models = int(done.fillna(False).sum()), len(paired)
+    if pairs < models:
+        foreign = int(paired["foreign"].sum())
+        because = f" ({foreign} with another model.pt)" if foreign else ""
+        yield f"paired: {pairs} of {models} models of {first} and {name}{because}; differences are over these alone"
+    if pairs < FEW_PAIRS:
+        yield f"few pairs: {pairs} of {first} and {name}; a difference over so few models says little"
 
 
 def _differences(first: str, name: str, paired: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -13,11 +13,11 @@ nullable types (text: string, flag: boolean, count: Int64, number: Float64). Col
 run; all others are the same whenever the same settings and seed meet the same model on the same machine.
 
 A *share* lies in 0 … 1. *Better* is the direction in which a method improves. *In the record* is where the value is in
-`records/MODEL.h5`: `@name` is an attribute of the file's root; after *from* stand the datasets that it was computed
-from (`*`: every fold). Two attributes are in no table: `nist_config` and `nist_metadata`, the plain values of the
-model's config.json and of its row of METADATA.csv as JSON; `trojai-seam tables RUN --by config.KEY` or
-`--by metadata.KEY` groups by any of them. Columns marked ∑ are summarised over models by `tables`, `compare` and
-`report`.
+`records/MODEL.h5`: `@name` is an attribute of the file's root (a text of more than 30 000 bytes: the dataset
+`texts/name`); after *from* stand the datasets that it was computed from (`*`: every fold). Two attributes are in no
+table: `nist_config` and `nist_metadata`, the whole of the model's config.json and of its row of METADATA.csv as JSON;
+`trojai-seam tables RUN --by config.KEY` or `--by metadata.KEY` groups by any of them. Columns marked ∑ are summarised
+over models by `tables`, `compare` and `report`.
 
 In CSV files a text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-`, `@`, a tab or a line end)
 has an apostrophe in front. `results.parquet` and the records hold it unchanged.

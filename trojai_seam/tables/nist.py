@@ -1,7 +1,8 @@
 """Results under the names that NIST's test harness writes, so that notebooks made for its files read ours.
 
-Names are those of usnistgov/trojai-test-harness (leaderboards/metrics.py and data_science/). Where the harness is at
-fault, the figures here are right, and the published ones stand beside them as ``nist_compat``.
+Names are those of usnistgov/trojai-test-harness (leaderboards/ and data_science/), and so is what is counted; what we
+count stands beside it under our own names. Where the harness is at fault, the figures here are right, and the published
+ones stand beside them as ``nist_compat``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,18 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .frames import Row, results_frame
+from ..rounds.raw_values import flat
+from .frames import Row, raw_document, results_frame
 from .summary import kind_of
 
-_LEFT_OUT = ("converged", "nonconverged_reason", "unnamed: 0", "model_name", "ground_truth", "data_split")
+_LEFT_OUT = ("converged", "nonconverged_reason", "Unnamed: 0")
+_HARNESS = (
+    "harness_clean_acc_before",
+    "harness_clean_acc_after",
+    "harness_poisoned_acc_before",
+    "harness_poisoned_acc_after",
+    "harness_fidelity",
+)
 
 
 class Submission(NamedTuple):
@@ -50,17 +59,21 @@ def results_csv(submission: Submission, answers: Iterable[tuple[str, Sequence[An
 
 
 def metadata_csv(submission: Submission, rows: Iterable[Row]) -> pd.DataFrame:
-    """``<leaderboard>_METADATA.csv``: one row per expected model with all that METADATA.csv (else config.json) says."""
+    """``<leaderboard>_METADATA.csv``: one row per expected model with METADATA.csv column by column, as it is written
+    there: own names, own order, every cell whole, empty columns too. Without a METADATA.csv: what config.json says.
+
+    As the harness does, ``converged``, ``nonconverged_reason`` and ``Unnamed: 0`` are left out, ``ground_truth`` and
+    ``data_split`` are those of the models and the submission.
+    """
+    columns: dict[str, None] = dict.fromkeys(("model_name", "ground_truth", "data_split"))
     lines = []
     for row in sorted(rows, key=lambda row: str(row["model_id"])):
-        told = _document(row, "nist_metadata") or _document(row, "nist_config")
-        facts = {name: value for name, value in told.items() if name not in _LEFT_OUT}
+        facts = raw_document(row, "metadata") or _texts(flat(raw_document(row, "config")))
+        columns |= dict.fromkeys(name for name in facts if name not in _LEFT_OUT)
         truth = None if row.get("poisoned") is None else int(bool(row["poisoned"]))
-        lines.append(
-            {"model_name": row["model_id"], "ground_truth": truth, "data_split": submission.split} | _texts(facts)
-        )
-    frame = pd.DataFrame(lines, columns=list(dict.fromkeys(name for line in lines for name in line)) or None)
-    return frame.astype({"ground_truth": "Int64"}) if len(frame) else frame
+        ours = {"model_name": row["model_id"], "ground_truth": truth, "data_split": submission.split}
+        lines.append({**facts, **ours})
+    return pd.DataFrame(lines, columns=list(columns)).astype({"ground_truth": "Int64"})
 
 
 def global_results_csv(submission: Submission, rows: Sequence[Row]) -> pd.DataFrame:
@@ -74,7 +87,7 @@ def global_results_csv(submission: Submission, rows: Sequence[Row]) -> pd.DataFr
             "team_name": submission.team,
             "submission_time_stamp": submission.submitted,
             "execution_time_stamp": submission.executed,
-            "ground_truth": metadata.get("ground_truth", pd.Series(dtype="Int64")),
+            "ground_truth": metadata["ground_truth"],
             "predicted": pd.Series(pd.NA, index=metadata.index, dtype="Float64"),
             "cross_entropy": pd.Series(pd.NA, index=metadata.index, dtype="Float64"),
         },
@@ -82,29 +95,40 @@ def global_results_csv(submission: Submission, rows: Sequence[Row]) -> pd.DataFr
     )
     results = results_frame(rows)
     measures = ["status", "acc_before", "acc_after", "asr_before", "asr_after", "ra_after", "fidelity", "nist_fidelity"]
-    ours = results[measures].add_prefix("trojai_seam_")
-    return pd.concat([head, metadata.drop(columns="ground_truth", errors="ignore"), ours], axis=1)
+    ours = results[[*measures, *_HARNESS]].add_prefix("trojai_seam_")
+    return pd.concat([head, metadata.drop(columns="ground_truth"), ours], axis=1)
 
 
 def metrics_csv(submission: Submission, rows: Sequence[Row]) -> pd.DataFrame:
-    """The metrics of the mitigation leaderboard, each with how many models it should be over and how many it is over.
+    """The metrics of the mitigation leaderboard, then ours, each with how many models it should be over and is over.
 
-    The harness gives a model without results an accuracy of 0, which is the best poisoned accuracy there is; here it is
-    left out and lowers ``n_scored``. ``nist_compat`` has the harness's mix-up of the two accuracies before mitigation:
-    ((ACC before - ASR after) / ACC before) * (ACC after / ASR before) for poisoned models.
+    ``counted`` says which is which. ``as the harness``: from the same logits and labels as ours, but every image with a
+    label of the kind counts, triggered ones in the clean accuracy too. ``as results.csv``: accuracy on clean images,
+    attack success on those whose true class is another one. The harness gives a model without results an accuracy of 0,
+    which is the best poisoned accuracy there is; here it is left out and lowers ``n_scored``.
+
+    ``Fidelity (nist_compat)`` is what the harness publishes of a poisoned model: it takes the two accuracies before
+    mitigation for each other, ((clean - poisoned after) / clean) * (clean after / poisoned), and has both from
+    METADATA.csv; where that lacks them, they are those of the model as shipped.
     """
     results = results_frame(rows)
     kinds = kind_of(results)
     poisoned, clean = results[kinds == "poisoned"], results[kinds == "clean"]
-    figures = {
-        "Avg Poisoned Acc (psn model)": poisoned["asr_after"],
-        "Avg Clean Acc (psn model)": poisoned["acc_after"],
-        "Avg Acc (clean model)": clean["acc_after"],
-        "Overall Acc": results["acc_after"],
-        "Fidelity": results["nist_fidelity"],
-        "Fidelity (nist_compat)": _as_published(results).where(kinds == "poisoned", results["nist_fidelity"]),
+    harness = {
+        "Avg Poisoned Acc (psn model)": poisoned["harness_poisoned_acc_after"],
+        "Avg Clean Acc (psn model)": poisoned["harness_clean_acc_after"],
+        "Avg Acc (clean model)": clean["harness_clean_acc_after"],
+        "Overall Acc": results["harness_clean_acc_after"],
+        "Fidelity": results["harness_fidelity"],
+        "Fidelity (nist_compat)": _as_published(results, rows),
     }
-    better = {"Avg Poisoned Acc (psn model)": "lower"}
+    ours = {
+        "asr_after (psn model)": poisoned["asr_after"],
+        "acc_after (psn model)": poisoned["acc_after"],
+        "acc_after (clean model)": clean["acc_after"],
+        "acc_after": results["acc_after"],
+        "nist_fidelity": results["nist_fidelity"],
+    }
     lines = [
         {
             "team_name": submission.team,
@@ -114,22 +138,30 @@ def metrics_csv(submission: Submission, rows: Sequence[Row]) -> pd.DataFrame:
             "value": values.mean() if values.notna().any() else None,
             "n_expected": len(values),
             "n_scored": int(values.notna().sum()),
-            "better": better.get(name, "higher"),
+            "better": "lower" if name in ("Avg Poisoned Acc (psn model)", "asr_after (psn model)") else "higher",
+            "counted": counted,
         }
+        for counted, figures in (("as the harness", harness), ("as results.csv", ours))
         for name, values in figures.items()
     ]
     return pd.DataFrame(lines).astype({"value": "Float64"})
 
 
-def _as_published(results: pd.DataFrame) -> pd.Series:
-    acc_before, asr_before = (results[name].mask(results[name] == 0) for name in ("acc_before", "asr_before"))
-    return (acc_before - results["asr_after"]) / acc_before * (results["acc_after"] / asr_before)
+def _as_published(results: pd.DataFrame, rows: Sequence[Row]) -> pd.Series:
+    said = [raw_document(row, "metadata") for row in sorted(rows, key=lambda row: str(row["model_id"]))]
 
+    def before(kind: str) -> pd.Series:
+        cells = [facts.get(f"average_{kind}_test_example_accuracy") for facts in said]
+        told = pd.Series(pd.to_numeric(pd.Series(cells, dtype="object"), errors="coerce"), index=results.index)
+        known = told.astype("Float64").fillna(results[f"harness_{kind}_acc_before"])
+        return known.mask(known == 0)
 
-def _document(row: Row, name: str) -> Mapping[str, Any]:
-    text = row.get(name)
-    return json.loads(text) if isinstance(text, str) else {}
+    clean, triggered = before("clean"), before("poisoned")
+    kept = results["harness_clean_acc_after"]
+    of_poisoned = (clean - results["harness_poisoned_acc_after"]) / clean * (kept / triggered)
+    kinds = kind_of(results)
+    return of_poisoned.where(kinds == "poisoned", (kept / clean).where(kinds == "clean"))
 
 
 def _texts(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in facts.items()}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}

@@ -6,14 +6,18 @@ import torch
 from torch import Tensor
 
 
-def epoch_batches(count: int, draws: int | None, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+def epoch_batches(
+    count: int, draws: int | None, batch_size: int, generator: torch.Generator, shuffled: bool = True
+) -> list[Tensor]:
     """Index batches (``int64``, CPU) of one epoch over ``count`` examples.
 
-    Whole passes over the examples in random order are strung together until ``draws`` indices are there. A last batch
-    of a single example joins the one before it: BatchNorm cannot normalise one value per channel.
+    Whole passes over the examples, in random order or (not ``shuffled``) as they stand, are strung together until
+    ``draws`` indices are there. A last batch of a single example joins the one before it: BatchNorm cannot normalise
+    one value per channel.
     """
     wanted = count if draws is None else draws
-    passes = [torch.randperm(count, generator=generator) for _ in range(-(-wanted // count))]
+    times = range(-(-wanted // count))
+    passes = [torch.randperm(count, generator=generator) if shuffled else torch.arange(count) for _ in times]
     batches = list(torch.split(torch.cat(passes)[:wanted], batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

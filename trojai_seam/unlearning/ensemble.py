@@ -262,7 +262,8 @@ class _Together:
         orders, labels, sizes = {}, {}, [0]
         for number in training:
             generator, key = self.generators[number], self.keys[number]
-            batches = epoch_batches(len(key), phase.examples_per_epoch, self.config.batch_size, generator)
+            size, shuffled = self.config.batch_size, phase.order == "shuffled"
+            batches = epoch_batches(len(key), phase.examples_per_epoch, size, generator, shuffled)
             order, sizes = torch.cat(batches), [len(batch) for batch in batches]
             given = fixed[number]
             orders[number] = order

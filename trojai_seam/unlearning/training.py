@@ -123,8 +123,8 @@ class Training(Generic[S]):
     def _epoch(self) -> list[Batch]:
         """The batches of an epoch: drawn on the CPU, brought over in two copies."""
         context = self.context
-        count, size = len(context.fit), context.config.batch_size
-        batches = epoch_batches(count, self.settings.examples_per_epoch, size, context.generator)
+        count, size, draws = len(context.fit), context.config.batch_size, self.settings.examples_per_epoch
+        batches = epoch_batches(count, draws, size, context.generator, self.settings.order == "shuffled")
         order, sizes = torch.cat(batches), [len(batch) for batch in batches]
         labels, device = self.labels(order), context.device
         parts = zip(batches, torch.split(order.to(device), sizes), torch.split(labels.to(device), sizes), strict=True)

@@ -57,6 +57,9 @@ class TrainingSettings(PhaseSettings):
     max_steps: int | None = Field(default=None, ge=0, le=1_000_000_000)
     examples_per_epoch: int | None = Field(default=None, ge=1, le=10_000_000)
     """Examples drawn per epoch (with repetition if there are fewer); unset: every fit example once."""
+    order: Literal["shuffled", "files"] = "shuffled"
+    """``shuffled`` draws every epoch's order anew; ``files`` takes examples by the names of their files, so that every
+    epoch has the same batches, often of one class."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Rate = 5e-4
     learning_rate_without_batch_norm: Rate | None = None
