@@ -27,7 +27,7 @@ from .executors.child import start_line
 
 
 def check_models(
-    directories: Sequence[ModelDirectory], budget: Budget, networks: Path | None = None, readers: int | None = None
+    directories: Sequence[ModelDirectory], budget: Budget, networks: str | None = None, readers: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """One row per directory, as they are done: ``model_id``, ``status`` (done or failed), ``error_kind``, ``error``,
     ``seconds_total``.
@@ -39,7 +39,7 @@ def check_models(
     for directory in directories:
         wanted.put(directory)
     count = min(len(directories), readers or _cores())
-    settings = {"budget": asdict(budget), "networks": None if networks is None else str(networks)}
+    settings = {"budget": asdict(budget), "networks": networks}
     several = [_Reader(wanted, found, settings) for _ in range(count)]
     try:
         for reader in several:
@@ -85,7 +85,7 @@ class _Reader(threading.Thread):
         if self._process is None or self._process.poll() is not None:
             self.stop()
             self._process = self._start()
-        order = {"path": str(directory.path), "metadata": dict(directory.metadata)}
+        order = directory.document()
         pipe, answers = self._process.stdin, self._process.stdout
         assert pipe is not None and answers is not None  # noqa: S101, PT018 - asked for in _start
         answer = ""
@@ -111,9 +111,7 @@ def main(budget: dict[str, int], networks: str | None) -> None:
     if networks is not None:
         load_user_networks(networks)
     for line in sys.stdin:
-        order = json.loads(line)
-        path = Path(order["path"])
-        directory = ModelDirectory(path=path, model_id=path.name, root=path, metadata=order["metadata"])
+        directory = ModelDirectory.from_document(json.loads(line))
         print(json.dumps(_finding(directory, Budget(**budget))), flush=True)
 
 

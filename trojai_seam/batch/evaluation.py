@@ -10,7 +10,16 @@ from typing import Any
 
 from torch import nn
 
-from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_splits, predict, predict_attacks, score
+from ..scoring import (
+    AttackPredictions,
+    FitLimit,
+    FoldPredictions,
+    Predictions,
+    plan_splits,
+    predict,
+    predict_attacks,
+    score,
+)
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
 from ..unlearning import UnlearnConfig
@@ -41,7 +50,10 @@ def unlearning_of(plan: Plan, subject: Subject) -> UnlearnConfig:
 
 def _splits_of(plan: Plan, subject: Subject) -> SplitPlan:
     strata = subject.task.strata(subject.clean.key())
-    return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
+    limit = FitLimit(plan.fit_per_class, plan.fit_total)
+    keep, only_measured = subject.decided_on, subject.only_measured
+    given = {"keep": keep, "only_measured": only_measured}
+    return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, **given, limit=limit)
 
 
 class Evaluation:
@@ -58,7 +70,11 @@ class Evaluation:
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
         self._splits = _splits_of(plan, subject)
         self.runs = tuple(
-            Run(split, subject.clean.subset(split.fit), derive_seed(plan.seed, subject.model_id, "unlearn", number))
+            Run(
+                split,
+                subject.clean.subset(split.fit).prepared(),
+                derive_seed(plan.seed, subject.model_id, "unlearn", number),
+            )
             for number, split in enumerate(self._splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
@@ -94,7 +110,8 @@ class Evaluation:
         """Ask the network that run ``number`` ended with."""
         began = time.perf_counter()
         clean, poisoned = self._ask(outcome.model)
-        self._folds[number] = FoldPredictions(self.runs[number].split, clean, poisoned)
+        split = self.runs[number].split
+        self._folds[number] = FoldPredictions(split, clean, poisoned, _unseen(self.subject.poisoned, split))
         self._outcomes[number] = outcome
         self._scoring += time.perf_counter() - began
 
@@ -132,9 +149,20 @@ class Evaluation:
                 arrays[f"{name}/names"] = list(examples.names)
                 arrays[f"{name}/labels"] = examples.labels.cpu().numpy()
                 arrays[f"{name}/outputs_before"] = before.outputs
+                if examples.made_from is not None:
+                    arrays[f"{name}/made_from"] = list(examples.made_from)
                 if examples.targets is not None:
                     arrays[f"{name}/targets"] = examples.targets.cpu().numpy()
         return arrays
+
+
+def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None:
+    """Places of poisoned examples that are made of nothing that is trained on; None: of all, as far as anybody knows, or
+    where nothing is held out."""
+    if poisoned is None or poisoned.made_from is None or not split.held_out:
+        return None
+    fit = set(split.fit)
+    return tuple(place for place, origin in enumerate(poisoned.made_from) if origin not in fit)
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .tree import ModuleNode, is_module, read_tree
 if TYPE_CHECKING:
     import torch
 
-_WRAPPERS: Final = ("state_dict", "model_state_dict", "model_state")
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")
 _PARALLEL: Final = "torch.nn.parallel.data_parallel.DataParallel"
 _PARALLEL_PREFIX: Final = "module."
 

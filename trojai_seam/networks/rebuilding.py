@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import StateMismatch, TrojaiSeamError, UnsupportedModel, listed, shown
-from .registry import Hints, Network, dimensions, find
+from .registry import Hints, Network, check_called, dimensions, find
 from .tree_facts import apply_tree
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     network, device = find(saved, hints), torch.device(device)
     saved = network.up_to_date(saved)
     if network.facts is not None:
-        network.facts(saved, hints)  # the checks that identify() makes, and no weaker ones
+        check_called(network.facts(saved, hints), hints, saved.path)  # the checks that identify() makes, none weaker
     module = _without_memory(network, saved, hints, device)
     ties, named = _tied(module), saved
     saved = _as_built(network, named, module)

@@ -19,6 +19,7 @@ from .registry import (
     count_numbered,
     dimensions,
     hint,
+    plain_name,
     register_network,
     shape_of,
 )
@@ -46,7 +47,8 @@ class Family:
     """The architectures that share a class.
 
     ``stages`` are name patterns (``#`` counts blocks), ``telling`` tensor names (None in a variant: absent), ``head``
-    the tensor whose first dimension is the class count, ``auxiliary`` the prefix of inception's second head.
+    the tensor whose first dimension is the class count, ``auxiliary`` the prefix of inception's second head,
+    ``own_size`` a tensor and its last dimensions, by which a bare state dict is told from networks for small images.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Family:
     head_dims: int = 2
     auxiliary: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    own_size: tuple[str, Shape] | None = None
 
     def signature(self, saved: SavedModel) -> tuple[Shape, tuple[Shape | None, ...]]:
         """What :class:`Variant` lists, as found in a file."""
@@ -70,6 +73,10 @@ class Family:
 
     def fits(self, saved: SavedModel) -> bool:
         """For a bare state dict: the telling tensors are there and agree."""
+        if self.own_size is not None:
+            name, shape = self.own_size
+            if name not in saved.tensors or saved.shape(name)[-len(shape) :] != shape:
+                return False
         return self.head in saved.tensors and self.match(saved) is not None
 
     def variant(self, saved: SavedModel) -> Variant:
@@ -102,9 +109,9 @@ class Family:
             _flag(saved, "transform_input"), _flag(saved, "aux_logits")
         notes = class_count_notes(hints, classes, self.head)
         claimed = hint(hints, "model_architecture")
-        if claimed is not None and _plain(claimed) not in (_plain(variant.name), _plain(variant.factory)):
+        if claimed is not None and plain_name(claimed) not in (plain_name(variant.name), plain_name(variant.factory)):
             notes += (f"config says {shown(claimed, 60)}, the tensors are a {variant.name}",)
-        return NetworkFacts(self.name, variant.name, classes, None, notes)
+        return NetworkFacts(self.name, variant.name, classes, None, notes, also=(variant.factory,))
 
     def build(self, saved: SavedModel, hints: Hints) -> nn.Module:
         from torchvision import models
@@ -126,11 +133,6 @@ def _flag(saved: SavedModel, name: str) -> bool:
     if not isinstance(value, bool):
         raise UnsupportedModel(f"{saved.path}: {shown(saved.class_path)} does not say whether {name} is on")
     return value
-
-
-def _plain(name: object) -> str:
-    """``classification:mobilenet_v2`` and ``mobilenetv2`` are one architecture."""
-    return shown(name, 80).rpartition(":")[2].lower().replace("_", "").replace("-", "")
 
 
 def _shape(shape: Shape | None) -> str:
@@ -165,6 +167,7 @@ FAMILIES = (
             Variant("resnext101_32x8d", "resnext101_32x8d", (3, 4, 23, 3), ((256, 8, 3, 3), (256, 256, 1, 1))),
             Variant("resnext101_64x4d", "resnext101_64x4d", (3, 4, 23, 3), ((256, 4, 3, 3), (256, 256, 1, 1))),
         ),
+        own_size=("conv1.weight", (7, 7)),
     ),
     Family(
         "DenseNet",
@@ -260,6 +263,7 @@ FAMILIES = (
             Variant("vgg19", "vgg19", (16,), _PLAIN),
         ),
         options={"init_weights": False},
+        own_size=("classifier.0.weight", (512 * 7 * 7,)),
     ),
     Family(
         "AlexNet",
@@ -304,7 +308,7 @@ for _family in FAMILIES:
     register_network(
         f"torchvision-{_family.name}",
         _family.class_paths,
-        tuple(variant.name for variant in _family.variants) if _bare else (),
+        tuple({name: None for v in _family.variants for name in (v.name, v.factory)}) if _bare else (),
         facts=_family.facts,
         fits=_family.fits if _bare else None,
     )(_family.build)

@@ -39,6 +39,9 @@ class RoundConfig:
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
     variants: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    network: str | None = None
+    models: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
     case: str = ""
 
@@ -53,6 +56,8 @@ class RoundConfig:
         if not findings:
             for value, case in _cases(document).items():
                 findings += [f"variants.cases.{value}: {finding}" for finding in _findings(case)]
+            for name in document.get("models", {}):
+                findings += [f"models.{name}: {finding}" for finding in _findings(_of_model(document, name))]
         if findings:
             raise ConfigProblem(source, findings)
         values: dict[str, Any] = {
@@ -84,6 +89,14 @@ class RoundConfig:
         """The preset to unlearn a model of this ``case`` with on so many clean examples, if none is asked for."""
         one = self.cases.get(case or "", self)
         return one.preset_one_example if one.preset_one_example and examples == 1 else one.preset
+
+    def of_model(self, model_id: str) -> RoundConfig:
+        """The round as it is for one of its ``models``: what is said of that one replaces the rest, in groups key by
+        key. Rounds that list no models are the same for all."""
+        if model_id not in self.models:
+            return self
+        one = RoundConfig.from_document(_of_model(self.document, model_id), f"{self.name} ({model_id})")
+        return replace(one, case=self.case)
 
     def with_options(self, options: Mapping[str, str]) -> RoundConfig:
         """This config with ``{"preprocessing.scale_file": "/data/scale.npy"}`` applied and checked again.
@@ -154,6 +167,18 @@ def _cases(document: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
                 case[key] = {**case.get(key, {}), **item} if isinstance(item, dict) else item
         cases[value] = case
     return cases
+
+
+_OF_MODELS = ("layout", "examples", "preprocessing", "attack")
+
+
+def _of_model(document: Mapping[str, Any], model_id: str) -> Mapping[str, Any]:
+    own = document["models"][model_id]
+    merged = {key: value for key, value in document.items() if key != "models"}
+    for key in _OF_MODELS:
+        if key in own:
+            merged[key] = {**merged.get(key, {}), **own[key]}
+    return merged
 
 
 def _replace(node: Any, path: list[str], last: str, value: Any) -> None:

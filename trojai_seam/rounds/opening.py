@@ -72,7 +72,7 @@ def open_directory(
         # A file in the middle of being replaced looks damaged in ways that depend on the moment.
         _check_unchanged(directory.model_path, stamp, problem)
         raise
-    round_config = variant_of(round_config, directory, facts["class_path"])
+    round_config = variant_of(round_config, directory, facts["class_path"]).of_model(directory.model_id)
     num_classes = facts["num_classes"]
     model, task = model.float(), get_task(round_config.task, num_classes)
     workplace = Workplace(str(device), budget or Budget(), cache)
@@ -80,7 +80,7 @@ def open_directory(
     network = ShippedNetwork(model, facts["class_path"], facts.pop("input_shape"), outputs, workplace)
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     # A network of another kind is found out here, not by some error in the middle of unlearning.
-    outputs({name: tensor[:1] for name, tensor in examples.clean.inputs.items()})
+    outputs(examples.clean.subset([0]).prepared().inputs)
     facts = {
         "round": round_config.name,
         "round_case": round_config.case or None,
@@ -103,6 +103,7 @@ def open_directory(
         model_id=directory.model_id,
         facts=facts,
         decided_on=examples.decided_on,
+        only_measured=examples.only_measured,
     )
 
 

@@ -24,6 +24,7 @@ class Subject:
         model_id: the directory's name (``id-00000002``), unique within a dataset.
         facts: plain values for the record: round, architecture, whether the model is poisoned, hashes, config columns.
         decided_on: places of clean examples whose labels had a say in how the inputs are prepared; never held out.
+        only_measured: places of clean examples that are never trained on.
     """
 
     model: nn.Module
@@ -33,3 +34,4 @@ class Subject:
     model_id: str
     facts: Mapping[str, Any]
     decided_on: tuple[int, ...] = ()
+    only_measured: tuple[int, ...] = ()
