@@ -28,6 +28,7 @@ from ..unlearning.outcome import Outcome
 from ..seeds import derive_seed
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
+from .doubts import doubts
 from .plan import Plan
 
 
@@ -78,6 +79,7 @@ class Evaluation:
             for number, split in enumerate(self._splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
+        self.doubts = doubts(subject, self._clean_before, self._poisoned_before)
         self._folds: dict[int, FoldPredictions] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
@@ -129,7 +131,7 @@ class Evaluation:
             "seconds_recover": sum(outcome.phase("recover").seconds for outcome in outcomes),
             "seconds_score": self._scoring + time.perf_counter() - began,
         }
-        columns = {"batch_size": self.unlearning.batch_size, **self._oracle}
+        columns = {"doubts": self.doubts, "batch_size": self.unlearning.batch_size, **self._oracle}
         return {**columns, **scored, **_phase_columns(outcomes), **seconds}, arrays
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:

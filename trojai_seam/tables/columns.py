@@ -110,8 +110,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *_rate(
         "asr_before_all",
-        "likewise of all poisoned examples, also those made of images that may be trained on; empty where all are counted "
-        "in asr_before",
+        "likewise of all poisoned examples, also those made of images that are trained on; empty where asr_before is of "
+        "all",
         "",
         _POISONED,
     ),
@@ -254,6 +254,11 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("errata", "text", "what NIST later said to be wrong about this model's ground truth"),
     Column("notes", "text", "what a reader of the row should know about its examples"),
+    Column(
+        "doubts",
+        "text",
+        "what makes the figures doubtful: an accuracy or attack success before that is far from what such models have",
+    ),
     Column("device", "text", "cpu or cuda"),
     Column("error_kind", "text", "failed rows: a stable word for the kind of failure"),
     Column("error", "text", "failed rows: one line that says what was expected, what was found"),
