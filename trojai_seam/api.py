@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -28,7 +29,10 @@ from .tasks import Subject
 
 
 def load_model(
-    model_dir: str | PathLike[str], round: str | None = None, device: str | torch.device = "cpu"
+    model_dir: str | PathLike[str],
+    round: str | None = None,
+    device: str | torch.device = "cpu",
+    entry: str | None = None,
 ) -> torch.nn.Module:
     """Rebuild the network of a model directory without running anything in its file.
 
@@ -36,6 +40,7 @@ def load_model(
         model_dir: a model directory, or the ``model.pt`` in one (the configs beside it are used as hints).
         round: name or alias of the round; only checked, since the file itself says what to build.
         device: where the weights go.
+        entry: key of the network where ``model.pt`` is a checkpoint of several.
 
     Returns:
         The network in eval mode, called as NIST's own was (``float32 [N, 3, H, W]`` images in the round's scaling,
@@ -49,12 +54,15 @@ def load_model(
     """
     if round is not None:
         get_round(round)
-    model, _ = open_network(model_directory(Path(model_dir)), resolve_device(str(device)))
+    model, _ = open_network(model_directory(Path(model_dir)), resolve_device(str(device)), entry=entry)
     return model
 
 
 def open_subject(
-    model_dir: str | PathLike[str], round: str | None = None, device: str | torch.device = "cpu"
+    model_dir: str | PathLike[str],
+    round: str | None = None,
+    device: str | torch.device = "cpu",
+    entry: str | None = None,
 ) -> Subject:
     """A model directory ready to be unlearned: network, task, clean and poisoned examples, facts.
 
@@ -64,6 +72,7 @@ def open_subject(
         model_dir: a model directory.
         round: name or alias; found from the directory's path and config when unset.
         device: where network and examples go.
+        entry: key of the network where ``model.pt`` is a checkpoint of several.
 
     Raises:
         TrojaiSeamError: as :func:`load_model`; also ExampleProblem for unusable examples, and DatasetProblem when the
@@ -71,6 +80,8 @@ def open_subject(
     """
     directory = model_directory(Path(model_dir))
     round_config = get_round(round) if round is not None else detect_round([directory])
+    if entry is not None:
+        round_config = round_config.with_options({"checkpoint_entry": json.dumps(entry)})
     cache = cache_folder(None, directory.root)
     return open_directory(directory, round_config, resolve_device(str(device)), cache=cache)
 

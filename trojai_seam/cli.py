@@ -98,7 +98,7 @@ def _unlearn(given: argparse.Namespace) -> int:
 def _inspect(given: argparse.Namespace) -> int:
     from .inspection import inspect_path, render_inspection
 
-    findings = inspect_path(given.path, _budget(given), given.networks)
+    findings = inspect_path(given.path, _budget(given), given.networks, given.entry)
     if given.json:
         print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
     else:
@@ -150,6 +150,8 @@ def _options(given: argparse.Namespace) -> Options:
         round_options["preprocessing.scale_file"] = str(given.scale_params.resolve())
         if not given.scale_params.is_file():
             raise UsageProblem(f"{given.scale_params}: no such file (--scale-params)")
+    if given.entry is not None:
+        round_options["checkpoint_entry"] = json.dumps(given.entry)
     if given.poisoned is not None:
         round_options["poisoned_examples"] = given.poisoned
     values: dict[str, Any] = {
@@ -384,6 +386,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", type=Path, metavar="FILE.py", help="your own constructors for unknown networks")
     parser.add_argument(
         "--budget", action="append", default=[], metavar="NAME=VALUE", help="raise a bound on reading model files"
+    )
+    parser.add_argument(
+        "--entry", metavar="KEY", help="the network, where a model file is a checkpoint of several: model, ema, …"
     )
 
 

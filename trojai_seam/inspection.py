@@ -13,8 +13,10 @@ from .networks import identify, load_user_networks
 from .rounds import ModelDirectory, detect_round, model_directory
 
 
-def inspect_path(path: Path, budget: Budget, networks: Path | None = None) -> dict[str, Any]:
+def inspect_path(path: Path, budget: Budget, networks: Path | None = None, entry: str | None = None) -> dict[str, Any]:
     """JSON-safe findings about a ``torch.save`` file, and about the model directory it lies in if it is a ``model.pt``.
+
+    ``entry`` is the key of the network where the file is a checkpoint of several.
 
     Raises:
         RefusedArchive: the file is missing, damaged or hostile.
@@ -23,7 +25,7 @@ def inspect_path(path: Path, budget: Budget, networks: Path | None = None) -> di
     if networks is not None:
         load_user_networks(networks)
     directory = model_directory(path) if path.is_dir() or (path.name == "model.pt" and path.exists()) else None
-    saved = read_model(path if directory is None else directory.model_path, budget)
+    saved = read_model(path if directory is None else directory.model_path, budget, describing=True, entry=entry)
     findings = describe(saved)
     try:
         facts = identify(saved, {} if directory is None else directory.config)

@@ -36,6 +36,7 @@ class Contents:
         globals: every name that the pickles mention.
         storages: every storage by its key.
         unchecked: records of a zip archive whose checksums were not compared yet.
+        objections: why the file would have been refused, had it not been read to be described.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Contents:
     globals: tuple[str, ...]
     storages: dict[str, Record]
     unchecked: set[Record]
+    objections: tuple[str, ...] = ()
 
     def open(self) -> ModelFile:
         """The file again.
@@ -65,10 +67,13 @@ class Contents:
             self.unchecked.discard(record)
 
 
-def open_archive(path: str | PathLike[str], budget: Budget, defer_checksums: bool = False) -> Contents:
+def open_archive(
+    path: str | PathLike[str], budget: Budget, defer_checksums: bool = False, describing: bool = False
+) -> Contents:
     """Read the pickles of the file at ``path`` and check the place and size of every storage.
 
-    With ``defer_checksums``, those of the storages are left to whoever reads them.
+    With ``defer_checksums``, those of the storages are left to whoever reads them. With ``describing``, calls of
+    what is not known to be data stay inert nodes like all others and are told as ``objections``.
 
     Raises:
         RefusedArchive: the file cannot be read, is not one of ``torch.save``, is damaged, hostile or beyond ``budget``,
@@ -77,7 +82,7 @@ def open_archive(path: str | PathLike[str], budget: Budget, defer_checksums: boo
     path = Path(path)
     try:
         with ModelFile(path) as file:
-            reader = PickleReader(file, budget)
+            reader = PickleReader(file, budget, describing)
             head = file.read(0, min(file.size, 512))
             form: Literal["zip", "legacy"] = "zip" if head.startswith(b"PK\x03\x04") else "legacy"
             if form == "zip":
@@ -88,7 +93,7 @@ def open_archive(path: str | PathLike[str], budget: Budget, defer_checksums: boo
             else:
                 raise RefusedArchive(path, _what_else(head, file.size))
             names = tuple(sorted(reader.globals))
-            return Contents(path, file.identity, form, root, names, storages, unchecked)
+            return Contents(path, file.identity, form, root, names, storages, unchecked, tuple(reader.objections))
     except MemoryError:
         raise RefusedArchive(path, "not enough memory to read it") from None
 

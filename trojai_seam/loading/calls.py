@@ -7,6 +7,7 @@ from typing import Final
 
 from .names import canonical, objection
 from .nodes import Call, DictNode, Global, Inert, Instance, Objection, SetNode
+from .numbers import numpy_scalar
 from .rebuild import TENSOR_CALLS, rebuild_from_type
 
 Spend = Callable[[int], None]
@@ -64,7 +65,11 @@ def _bytes(args: tuple[Inert, ...], spend_text: Spend) -> bytes:
 
 
 def _attribute(args: tuple[Inert, ...]) -> Inert:
-    if len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
+    if len(args) == 2 and isinstance(args[0], Instance) and isinstance(args[1], str):
+        # A method bound to an object, as a compiled network carries them. It stays two nodes.
+        if args[0].cls.module.startswith("torch.") and objection("torch", args[1]) is None:
+            return Call(Global("builtins", "getattr"), args)
+    elif len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
         owner, name = args[0], args[1]
         if owner.module == "torch" or owner.module.startswith("torch."):
             reason = objection(owner.path, name) or ("a dotted attribute" if "." in name else None)
@@ -80,14 +85,25 @@ def _reconstructed(args: tuple[Inert, ...]) -> Inert:
     raise Objection("copyreg._reconstructor without a class")
 
 
+_SCALARS: Final = frozenset(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core"))
+#: A compiled network is pickled as a call of its class with the network inside.
+_COMPILED: Final = "torch._dynamo.eval_frame.OptimizedModule"
 #: Calls that become a :class:`Call` node, unread.
 _KEPT: Final = frozenset(
     {
+        "contextlib.nullcontext",  # a compiled network carries one
         "builtins.range", "builtins.slice", "collections.deque", "functools.partial",
         "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        "decimal.Decimal", "fractions.Fraction", "types.SimpleNamespace",
         "torch.device", "torch.nn.backends.thnn._get_thnn_function_backend", "torch.serialization._get_layout",
         "numpy.dtype",
-        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+        *_SCALARS,  # those that are no number
+        *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
+        # agents and training scripts keep their random generators
+        *(f"numpy.random._pickle.__{name}_ctor" for name in ("generator", "bit_generator", "randomstate")),
+        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
         # enum members are pickled as a call of their class
         "timm.layers.format.Format",
         "torchvision.transforms.functional.InterpolationMode",
@@ -119,10 +135,12 @@ _UNSUPPORTED: Final = {
 _NOT_CLASSES: Final = (
     frozenset(_READ)
     | {"_codecs.encode", "torch.serialization._get_layout", "torch.nn.backends.thnn._get_thnn_function_backend"}
-    | {path for path in _KEPT if path.startswith("numpy.") and "multiarray" in path}
+    | {path for path in _KEPT if path.startswith("numpy.") and path != "numpy.dtype"}
 )
 #: ``BUILD`` on the result of these calls keeps the state beside the call.
-BUILDABLE_CALLS: Final = frozenset(path for path in _KEPT if path.startswith(("numpy.", "functools.")))
+BUILDABLE_CALLS: Final = frozenset(
+    path for path in _KEPT if path.startswith(("numpy.", "functools.", "types.SimpleNamespace"))
+)
 
 
 def call(func: Global, args: tuple[Inert, ...], spend: Spend, spend_text: Spend) -> Inert:
@@ -150,6 +168,10 @@ def call(func: Global, args: tuple[Inert, ...], spend: Spend, spend_text: Spend)
         if len(args) == 2 and isinstance(args[0], float) and isinstance(args[1], float):
             return complex(args[0], args[1])
         raise Objection("a complex number that is not made from two floats")
+    if path in _SCALARS and (number := numpy_scalar(args)) is not None:
+        return number
+    if path == _COMPILED:
+        return instance(func, args)
     if path in _KEPT:
         return Call(func, args)
     if path in _UNSUPPORTED:

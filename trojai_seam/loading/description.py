@@ -6,7 +6,7 @@ from collections import Counter
 from os import PathLike
 from typing import Any
 
-from ..errors import shown
+from ..errors import listed, shown
 from .budget import Budget
 from .names import is_stdlib
 from .nodes import Call, DictNode, Inert, SetNode, TensorRef
@@ -41,6 +41,8 @@ def describe(
         "kind": model.kind,
         "class_path": model.class_path,
         "content": _content(model),
+        "entry": model.entry,
+        "entries": list(model.entries),
         "parameters": sum(ref.numel for ref in unique.values()),
         "tensor_count": len(refs),
         "tensor_bytes": sum(ref.nbytes for ref in refs.values()),
@@ -85,10 +87,15 @@ def render(description: dict[str, Any], tensors: bool = False) -> str:
 
 
 def _content(model: SavedModel) -> str:
+    others = [name for name in model.entries if name != model.entry]
+    also = f" (others: {listed(map(repr, others))})" if others else ""
+    where = "" if model.entry is None else f", under {shown(repr(model.entry), 80)} of a checkpoint{also}"
     if model.kind == "module":
-        return f"a network of class {model.class_path}"
+        return f"a network of class {model.class_path}{where}"
     if model.kind == "state-dict":
-        return "a state dict: tensors without a network class"
+        return f"a state dict: tensors without a network class{where}"
+    if model.obstacle is not None:
+        return model.obstacle
     if model.class_path is not None:
         return f"an object of class {model.class_path}, not a network"
     return f"{_kind_of(model.content)}, not a network"

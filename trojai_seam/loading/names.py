@@ -40,6 +40,13 @@ ALLOWED_STDLIB: Final = frozenset(
         "collections.Counter",
         "collections.deque",
         "functools.partial",  # timm keeps its norm_layer this way
+        "contextlib.nullcontext",  # a network of torch.compile carries one
+        # plain data that checkpoints carry beside the weights
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "types.SimpleNamespace",
+        "uuid.UUID",
         # checkpoints made by training scripts carry their options
         "argparse.Namespace",
         "pathlib.PosixPath",
@@ -69,7 +76,8 @@ def objection(module: str, name: str) -> str | None:
         canonical(module, name) not in ALLOWED_STDLIB
     ):
         return f"names {module}.{name} of Python's standard library, which has no place in a model"
-    if any(part.startswith("__") for part in parts):
+    # One leading pair of underscores is only private: NumPy's random generators are pickled as __generator_ctor.
+    if any(part.startswith("__") and part.endswith("__") for part in parts):
         return f"names {module}.{name}, a Python internal"
     return None
 

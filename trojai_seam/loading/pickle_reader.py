@@ -28,6 +28,7 @@ from .window import Window
 _CONSTANTS: Final[dict[str, Inert]] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES: Final = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _INT_BITS: Final = 8 * 255
+_MOST_OBJECTIONS: Final = 20
 _CODES: Final = {opcode.name: ord(opcode.code) for opcode in pickletools.opcodes}
 _NAMES: Final = {code: name for name, code in _CODES.items()}
 #: Instructions with an argument of fixed size.
@@ -63,12 +64,16 @@ class PickleReader:
     """Reads the pickles of one file; counts against one budget and collects the names and storages that they mention.
 
     Attributes:
+        describing: keep calls that are not known as inert nodes, instead of refusing the file at the first of them.
+        objections: why the file would have been refused, in the order of the file; empty unless ``describing``.
         globals: every ``module.name`` met so far.
         storages: every storage met so far, by its key in the file.
     """
 
-    def __init__(self, file: ModelFile, budget: Budget) -> None:
+    def __init__(self, file: ModelFile, budget: Budget, describing: bool = False) -> None:
         self.path, self.budget = file.path, budget
+        self.describing = describing
+        self.objections: dict[str, None] = {}
         self.globals: set[str] = set()
         self.storages: dict[str, StorageRef] = {}
         self._file = file
@@ -166,6 +171,17 @@ class PickleReader:
         finally:
             self._stack.clear()
 
+    def _object(self, problem: str) -> None:
+        """To a call that nobody here knows, but that can be kept as it stands.
+
+        Raises:
+            Objection: unless the file is only described.
+        """
+        if not self.describing:
+            raise Objection(problem)
+        if len(self.objections) < _MOST_OBJECTIONS:
+            self.objections[problem] = None
+
     def _refuse(self, problem: str, where: str, opcode: str, offset: int) -> NoReturn:
         raise RefusedArchive(self.path, problem, f"{where}, byte {offset}, {opcode}") from None
 
@@ -204,7 +220,11 @@ class PickleReader:
             raise Objection("calls something that is not a plain name; nothing was run")
         if not isinstance(args, tuple):
             raise Objection(f"calls {func.path} with arguments that are not a tuple; nothing was run")
-        result = call(func, args, self._stack.spend, self._stack.spend_text)
+        try:
+            result = call(func, args, self._stack.spend, self._stack.spend_text)
+        except Objection as problem:
+            self._object(str(problem))
+            result = Call(func, args)
         if isinstance(result, Global):
             self.globals.add(result.path)
         self._stack.push(result)
@@ -213,14 +233,23 @@ class PickleReader:
         cls, args = self._stack.pop_many(2)
         if not isinstance(args, tuple):
             raise Objection("makes an instance with arguments that are not a tuple")
-        self._stack.push(instance(cls, args))
+        self._stack.push(self._instance(cls, args))
 
     def _new_ex(self) -> None:
         cls, args, keywords = self._stack.pop_many(3)
         if not isinstance(args, tuple) or not isinstance(keywords, DictNode):
             raise Objection("makes an instance with arguments that are not a tuple and a dict")
         self._stack.spend(len(args))
-        self._stack.push(instance(cls, (*args, keywords) if keywords.pairs else args))
+        self._stack.push(self._instance(cls, (*args, keywords) if keywords.pairs else args))
+
+    def _instance(self, cls: Inert, args: tuple[Inert, ...]) -> Inert:
+        try:
+            return instance(cls, args)
+        except Objection as problem:
+            if not isinstance(cls, Global):
+                raise
+            self._object(str(problem))
+            return Call(cls, args)
 
     def _build(self) -> None:
         state, target = self._stack.pop(), self._stack.top()
@@ -230,7 +259,8 @@ class PickleReader:
                 raise Objection(twice)
             target.attributes = state
         elif isinstance(target, Instance) or (
-            isinstance(target, Call) and canonical(target.func.module, target.func.name) in BUILDABLE_CALLS
+            isinstance(target, Call)
+            and (self.describing or canonical(target.func.module, target.func.name) in BUILDABLE_CALLS)
         ):
             if target.built:
                 raise Objection(twice)
@@ -248,12 +278,17 @@ class PickleReader:
         if pid[0] == "module" and len(pid) == 4 and isinstance(pid[1], Global):
             self._stack.push(pid[1])
         elif pid[0] == "storage" and len(pid) in (5, 6):
-            self._stack.push(self._storage(pid))
+            try:
+                kind = storage_kind(pid[1])
+            except Objection as problem:
+                self._object(str(problem))
+                self._stack.push(Call(Global("torch", "storage"), ()))
+            else:
+                self._stack.push(self._storage(pid, *kind))
         else:
             raise Objection("a persistent id of an unknown kind")
 
-    def _storage(self, pid: tuple[Inert, ...]) -> StorageRef:
-        dtype, untyped = storage_kind(pid[1])
+    def _storage(self, pid: tuple[Inert, ...], dtype: str, untyped: bool) -> StorageRef:
         key, location, numel = pid[2:5]
         if type(key) is int and abs(key) < 2**64:
             key = str(key)

@@ -7,27 +7,26 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..errors import RefusedArchive, listed, shown
+from ..errors import RefusedArchive, shown
 from .archive import Contents, open_archive
 from .budget import Budget
-from .nodes import DictNode, Inert, Instance, TensorRef
+from .checkpoints import Choice, choose
+from .nodes import DictNode, Inert, Instance, Objection, TensorRef
 from .tensors import check_size, materialise
-from .tree import ModuleNode, is_module, read_tree
+from .tree import ModuleNode, read_tree
+from .wrappers import without_wrappers
 
 if TYPE_CHECKING:
     import torch
-
-_WRAPPERS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")
-_PARALLEL: Final = "torch.nn.parallel.data_parallel.DataParallel"
-_PARALLEL_PREFIX: Final = "module."
 
 
 class SavedModel:
     """What a file of ``torch.save`` describes: modules, their plain attributes, and tensors that are read on demand.
 
-    A network in ``nn.DataParallel``, whole or as a state dict, reads as the network itself.
+    A network in ``nn.DataParallel``, ``AveragedModel`` or ``torch.compile``, whole or as a state dict, reads as the
+    network itself, and so does the one network of a checkpoint, whatever the key that it lies under.
 
     Attributes:
         path: the file.
@@ -39,38 +38,63 @@ class SavedModel:
         modules: every module by its dotted path (``""`` is the root), in definition order. A shared module occurs under
             each of its paths as the same node.
         tensors: parameters and persistent buffers by state-dict name, in state-dict order.
+        entry: the key of a checkpoint that the network lies under (``"state.model"`` for an entry of an entry); None
+            where it is the file itself.
+        entries: the keys of all networks of a checkpoint.
+        obstacle: why no network can be taken from a checkpoint; None where one was.
+        objections: why the file would have been refused, had it not been read to be described.
         globals: every name that the file mentions, sorted.
         content: the inert root node itself.
     """
 
-    def __init__(self, contents: Contents, budget: Budget) -> None:
+    def __init__(self, contents: Contents, budget: Budget, entry: str | None = None, describing: bool = False) -> None:
         self._contents = contents
         self._budget = budget
         self.path: Path = contents.path
         self.file_bytes: int = contents.identity.size
         self.format: Literal["zip", "legacy"] = contents.format
         self.globals: tuple[str, ...] = contents.globals
+        self.objections: tuple[str, ...] = contents.objections
         self.content: Inert = contents.root
         self.kind: Literal["module", "state-dict", "other"] = "other"
         self.class_path: str | None = None
         self.root: ModuleNode | None = None
         modules: dict[str, ModuleNode] = {}
         tensors: dict[str, TensorRef] = {}
-        root = _unwrapped(contents.root)
-        if isinstance(root, Instance):
+        root, self.entry, self.entries, self.obstacle = self._chosen(entry, describing)
+        if self.obstacle is not None:
+            pass  # there are only entries to name
+        elif isinstance(root, Instance):
             self.class_path = root.cls.path
-            tree = read_tree(contents.path, root, budget)
+            tree = self._tree(root, describing)
             if tree is not None:
                 self.kind = "module"
                 modules, tensors = tree
                 self.root = modules[""]
         elif isinstance(root, DictNode):
-            found = _state_dict(contents.path, root, budget)
+            found = _tensors_only(contents.path, root, budget)
             if found is not None:
                 self.kind, tensors = "state-dict", found
         check_size(contents, tensors, budget)
         self.modules: Mapping[str, ModuleNode] = MappingProxyType(modules)
         self.tensors: Mapping[str, TensorRef] = MappingProxyType(tensors)
+
+    def _chosen(self, entry: str | None, describing: bool) -> Choice:
+        try:
+            return choose(self.content, entry)
+        except Objection as problem:
+            if not describing:
+                raise RefusedArchive(self.path, str(problem)) from None
+            return Choice(self.content, obstacle=str(problem))
+
+    def _tree(self, root: Instance, describing: bool) -> tuple[dict[str, ModuleNode], dict[str, TensorRef]] | None:
+        try:
+            return read_tree(self.path, root, self._budget)
+        except RefusedArchive as problem:
+            if not describing:
+                raise
+            self.objections += (problem.problem,)
+            return None
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the tensor called ``name``.
@@ -130,20 +154,30 @@ class SavedModel:
         return f"<SavedModel {self.kind} {shown(self.class_path or '')} with {len(self.tensors)} tensors>"
 
 
-def read_model(path: str | PathLike[str], budget: Budget | None = None, *, defer_checksums: bool = False) -> SavedModel:
-    """Read a file of ``torch.save`` without running anything in it.
+def read_model(
+    path: str | PathLike[str],
+    budget: Budget | None = None,
+    *,
+    defer_checksums: bool = False,
+    describing: bool = False,
+    entry: str | None = None,
+) -> SavedModel:
+    """Read a file of ``torch.save`` without running anything in it; of a checkpoint of several networks, the one under
+    the key ``entry``.
 
     Every size, offset and checksum has been verified when this returns, in little memory and without keeping the file
     open. With ``defer_checksums``, those of the tensors' records are verified when the tensors are taken, so that their
-    bytes are read once and not twice: for those who take them anyway.
+    bytes are read once and not twice: for those who take them anyway. With ``describing``, what is wrong with the model
+    alone (a call of something that is not known to be data, a child that is no module) is told as
+    :attr:`SavedModel.objections`, and the rest of the file is there to be described; no network is built from it.
 
     Raises:
         RefusedArchive: the file is missing, damaged, hostile, beyond ``budget``, or not a file of ``torch.save``.
     """
     budget = Budget() if budget is None else budget
-    contents = open_archive(path, budget, defer_checksums)
+    contents = open_archive(path, budget, defer_checksums, describing)
     try:
-        return SavedModel(contents, budget)
+        return SavedModel(contents, budget, entry, describing)
     except MemoryError:
         raise RefusedArchive(contents.path, "not enough memory to read it") from None
 
@@ -157,28 +191,6 @@ def read_object(path: str | PathLike[str], budget: Budget | None = None) -> Iner
     return open_archive(path, Budget() if budget is None else budget).root
 
 
-def _unwrapped(root: Inert) -> Inert:
-    """The network inside an ``nn.DataParallel``; anything else as it is."""
-    if isinstance(root, Instance) and root.cls.path == _PARALLEL:
-        children = root.get("_modules")
-        inner = children.get("module") if isinstance(children, DictNode) else None
-        if is_module(inner):
-            return inner
-    return root
-
-
-def _state_dict(path: Path, root: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
-    """The tensors of a bare state dict or of one inside a checkpoint; None if the dict holds none."""
-    found = _tensors_only(path, root, budget)
-    if found is None:
-        inner = [node for node in map(root.get, _WRAPPERS) if isinstance(node, DictNode)]
-        if len(inner) > 1:
-            raise RefusedArchive(path, f"a checkpoint with more than one of {listed(_WRAPPERS)}; save only one of them")
-        for node in inner:
-            found = _tensors_only(path, node, budget)
-    return found
-
-
 def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, TensorRef] | None:
     entries = node.strings()
     tensors = {name: value for name, value in entries.items() if isinstance(value, TensorRef)}
@@ -186,14 +198,6 @@ def _tensors_only(path: Path, node: DictNode, budget: Budget) -> dict[str, Tenso
         return None
     if len(tensors) > budget.names:
         raise RefusedArchive(path, f"more tensors than the budget, names={budget.names}")
-    others = [name for name in entries if name not in tensors and not name.endswith("_extra_state")]
-    odd = sum(1 for key, _ in node.pairs if not isinstance(key, str))
-    if others or odd:
-        what = f"under {listed(others, 3)}" if others else "under keys that are not text"
-        problem = f"a dict that mixes tensors with other values ({what}); save model.state_dict() alone"
-        raise RefusedArchive(path, problem)
     if any(len(name) > 1024 for name in tensors):
         raise RefusedArchive(path, "a tensor with a name of more than 1024 characters")
-    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
-        return {name.removeprefix(_PARALLEL_PREFIX): ref for name, ref in tensors.items()}
-    return tensors
+    return without_wrappers(tensors)

@@ -10,6 +10,7 @@ from typing import Final
 from ..errors import RefusedArchive, shown
 from .budget import Budget
 from .nodes import DictNode, Inert, Instance, SetNode, TensorRef
+from .wrappers import unwrapped
 
 #: State of nn.Module itself; everything else in a module's ``__dict__`` is an attribute.
 _MACHINERY: Final = frozenset(
@@ -24,6 +25,7 @@ _MACHINERY: Final = frozenset(
 _FORWARD_HOOKS: Final = frozenset({"_forward_hooks", "_forward_pre_hooks"})
 _LONGEST_PATH: Final = 512
 _EMPTY: Final[Mapping[str, Inert]] = MappingProxyType({})
+_NO_BUFFERS: Final[Mapping[str, TensorRef]] = MappingProxyType({})
 
 
 class ModuleNode:
@@ -34,12 +36,14 @@ class ModuleNode:
         attributes: inert values such as ``p``, ``eps``, ``training``, ``stride``, ``config``; also ``_forward_hooks``
             and ``_forward_pre_hooks`` where there are any.
         children: child modules by name; the ones set to None are left out.
+        buffers: buffers that are no part of the state dict.
     """
 
-    __slots__ = ("attributes", "children", "class_path")
+    __slots__ = ("attributes", "buffers", "children", "class_path")
 
     def __init__(self, class_path: str, attributes: Mapping[str, Inert], children: Mapping[str, ModuleNode]) -> None:
         self.class_path, self.attributes, self.children = class_path, attributes, children
+        self.buffers: Mapping[str, TensorRef] = _NO_BUFFERS
 
     def get(self, name: str, default: Inert = None) -> Inert:
         """The attribute ``name``, or ``default``: old modules lack newer attributes."""
@@ -66,16 +70,23 @@ class _Parts:
         self.tensors: dict[str, TensorRef] = {}
         self.children: list[tuple[str, Instance, DictNode]] = []
         skipped = _skipped(state.get("_non_persistent_buffers_set"))
+        buffers: dict[str, TensorRef] = {}
         for group in ("_parameters", "_buffers"):
             for name, value in _group(path, where, state, group).items():
-                if value is None or (group == "_buffers" and name in skipped):
+                if value is None:
                     continue
                 if not isinstance(value, TensorRef) or name in self.tensors:
                     raise RefusedArchive(path, f"{shown(name, 60)} is not a tensor, or is there twice", where)
-                self.tensors[name] = value
+                if group == "_buffers" and name in skipped:
+                    buffers[name] = value
+                else:
+                    self.tensors[name] = value
+        if buffers:
+            self.node.buffers = MappingProxyType(buffers)
         for name, value in _group(path, where, state, "_modules").items():
             if value is None:
                 continue
+            value = unwrapped(value)
             inner = value.state if isinstance(value, Instance) else None
             if not isinstance(value, Instance) or not isinstance(inner, DictNode) or not is_module(value):
                 raise RefusedArchive(path, f"the child {shown(name, 60)} is not a module", where)

@@ -174,6 +174,9 @@ def find(saved: SavedModel, hints: Hints) -> Network:
         UnsupportedModel: none is, or a bare state dict fits none or several.
     """
     networks = registered()
+    for problem in (*saved.objections, saved.obstacle):
+        if problem is not None:
+            raise UnsupportedModel(f"{saved.path}: {problem}")
     if isinstance(hints.get(NETWORK), str) and saved.kind in ("module", "state-dict"):
         return named(hints[NETWORK])
     if saved.kind == "module" and saved.class_path is not None:

@@ -36,6 +36,7 @@ class RoundConfig:
     columns: Mapping[str, Any] = field(default_factory=dict)
     preset_one_example: str | None = None
     poisoned_examples: str = "auto"
+    checkpoint_entry: str | None = None
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
     variants: Mapping[str, Any] = field(default_factory=dict)
@@ -178,6 +179,8 @@ def _of_model(document: Mapping[str, Any], model_id: str) -> Mapping[str, Any]:
     for key in _OF_MODELS:
         if key in own:
             merged[key] = {**merged.get(key, {}), **own[key]}
+    if "checkpoint_entry" in own:
+        merged["checkpoint_entry"] = own["checkpoint_entry"]
     return merged
 
 

@@ -24,9 +24,14 @@ from .weights_beside import disagreement
 
 
 def open_network(
-    directory: ModelDirectory, device: torch.device | str = "cpu", budget: Budget | None = None
+    directory: ModelDirectory,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+    entry: str | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The rebuilt network of ``directory`` (eval mode, on ``device``) and facts about it.
+
+    ``entry`` is the key of the network where ``model.pt`` is a checkpoint of several.
 
     Raises:
         RefusedArchive: the file is missing, damaged or hostile.
@@ -34,10 +39,11 @@ def open_network(
         DatasetProblem: its config is unreadable.
     """
     hints, budget = directory.config, budget or Budget()
-    saved = read_model(directory.model_path, budget, defer_checksums=True)
+    saved = read_model(directory.model_path, budget, defer_checksums=True, entry=entry)
     facts = identify(saved, hints)
     model = rebuild(saved, hints, device=device)
-    notes = [*facts.notes, disagreement(saved, budget)]
+    taken = None if saved.entry is None else f"entry {shown(saved.entry, 80)!r} of the checkpoint"
+    notes = [*facts.notes, taken, disagreement(saved, budget)]
     return model, {
         "architecture": facts.architecture,
         "num_classes": facts.num_classes or _head_width(model, saved.path),
@@ -64,15 +70,16 @@ def open_directory(
         TrojaiSeamError: whatever is wrong with the directory; see :func:`open_network` and :class:`Adapter`.
     """
     poisoned = directory.poisoned
+    round_config = round_config.of_model(directory.model_id)
     stamp = model_stamp(directory.model_path)
     digest = _sha256_meanwhile(directory.model_path)
     try:
-        model, facts = open_network(directory, device, budget)
+        model, facts = open_network(directory, device, budget, round_config.checkpoint_entry)
     except RefusedArchive as problem:
         # A file in the middle of being replaced looks damaged in ways that depend on the moment.
         _check_unchanged(directory.model_path, stamp, problem)
         raise
-    round_config = variant_of(round_config, directory, facts["class_path"]).of_model(directory.model_id)
+    round_config = variant_of(round_config, directory, facts["class_path"])
     num_classes = facts["num_classes"]
     model, task = model.float(), get_task(round_config.task, num_classes)
     workplace = Workplace(str(device), budget or Budget(), cache)
