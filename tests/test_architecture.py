@@ -26,8 +26,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"rounds", "unlearning", "scoring", "tables"}),
     frozenset({"synthesis"}),
     frozenset({"batch"}),
-    frozenset({"api", "container"}),
-    frozenset({"demo", "inspection", "mitigation", "reporting", "result_commands"}),  # the bodies of single subcommands
+    frozenset({"api", "container", "own_models"}),
+    # the bodies of single subcommands, and the options that they share
+    frozenset(
+        {"command_options", "demo", "inspection", "mitigation", "model_commands", "reporting", "result_commands"}
+    ),
     frozenset({"cli"}),
     frozenset({"__main__", "__init__"}),
 )
@@ -86,6 +89,7 @@ class Arrow:
 
 
 PUBLIC_NAMES = {"load_model", "open_subject", "unlearn", "evaluate", "read_results"}
+PUBLIC_NAMES |= {"evaluate_model", "measure_model", "unlearn_model"}
 LAZY_TARGET = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 
 

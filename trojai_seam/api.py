@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -20,12 +21,12 @@ from .errors import UsageProblem, listed
 from .rounds import detect_round, get_round, model_directory
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory, open_network
-from .unlearning import UnlearnConfig, resolve
-from .unlearning.methods import get_method
-from .unlearning.outcome import Outcome
 from .seeds import derive_seed
 from .tables import results_frame
 from .tasks import Subject
+from .unlearning import UnlearnConfig, resolve
+from .unlearning.methods import get_method
+from .unlearning.outcome import Outcome
 
 
 def load_model(
@@ -124,14 +125,25 @@ def evaluate(
     Raises:
         TrojaiSeamError: a mistake about the run as a whole. A bad model is a failed row instead.
     """
+    return run_batch(Path(dataset_dir), Path(run_dir), known_options({"round": round, **options}))
+
+
+def known_options(options: Mapping[str, Any]) -> Options:
+    """Keyword arguments as options of a batch.
+
+    Raises:
+        UsageProblem: one is no option, or has a value that makes no sense.
+    """
     known = [f.name for f in fields(Options)]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UsageProblem(f"evaluate() has no option {listed(unknown)}; known: {listed(known, most=40)}")
-    for name in ("options", "round_options"):  # values as the command line gives them, or plain Python ones
-        if name in options:
-            options[name] = {key: str(value) for key, value in options[name].items()}
-    return run_batch(Path(dataset_dir), Path(run_dir), Options(round=round, **options))
+    texts = {  # values as the command line gives them, or plain Python ones
+        name: {key: str(value) for key, value in options[name].items()}
+        for name in ("options", "round_options")
+        if name in options
+    }
+    return Options(**{**options, **texts})
 
 
 def read_results(run_dir: str | PathLike[str]) -> pd.DataFrame:

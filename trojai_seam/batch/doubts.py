@@ -37,7 +37,11 @@ def _accuracy(answers: NDArray[np.int64], labels: NDArray[np.int64], classes: in
         return []
     told = f"accuracy before is only {accuracy:.2f} on {len(labels)} clean images"
     order = _other_order(answers, labels, accuracy)
-    return [f"{told}: {order}" if order else f"{told}: were size, scaling, mean and std, and channel order those of training?"]
+    return [
+        f"{told}: {order}"
+        if order
+        else f"{told}: were size, scaling, mean and std, and channel order those of training?"
+    ]
 
 
 def _other_order(answers: NDArray[np.int64], labels: NDArray[np.int64], accuracy: float) -> str | None:

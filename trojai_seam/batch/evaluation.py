@@ -22,12 +22,12 @@ from ..scoring import (
 )
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
-from ..unlearning import UnlearnConfig
-from ..unlearning.methods import get_method
-from ..unlearning.outcome import Outcome
 from ..seeds import derive_seed
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
+from ..unlearning import UnlearnConfig
+from ..unlearning.methods import get_method
+from ..unlearning.outcome import Outcome
 from .doubts import doubts
 from .plan import Plan
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageProblem, shown
 from ..loading import Budget
+from ..networks import UserCode, is_user_code
 from ..scoring import PROTOCOLS, FitLimit
 from .executors import Spread
 
@@ -50,8 +51,9 @@ class Options:
         limit: at most so many models.
         shard: ``(i, n)``: the i-th of n disjoint parts, counted from 1.
         retry: evaluate again: ``failed`` models, those that met a ``timeout``, or ``all``.
-        networks: a Python file of the user's own constructors; ``FILE.py:function`` registers that function.
-        network: name of the network of every model, where a file does not tell.
+        networks: a Python file of the user's own constructors.
+        network: name of the network of every model, where a file does not tell; ``FILE.py:function`` is one of the
+            user's own, and takes the place of ``networks``.
         budget: bounds for reading model files.
         cache: folder for embeddings of texts; that of the environment or the platform when unset.
     """
@@ -90,6 +92,14 @@ class Options:
         if self.protocol not in PROTOCOLS:
             raise UsageProblem(f"protocol {shown(self.protocol)!r} is not one of {', '.join(PROTOCOLS)}")
         FitLimit(self.fit_per_class, self.fit_total)
+        if self.network is not None and is_user_code(self.network):
+            code = UserCode.parse(self.network)
+            if not code.function:
+                raise UsageProblem(f"--network {shown(self.network)}: name the function too: {code.file.name}:function")
+            if self.networks is not None:
+                raise UsageProblem("--network FILE.py:function and --networks: expected only one of them")
+            object.__setattr__(self, "networks", str(code))
+            object.__setattr__(self, "network", code.name)
         if self.retry is not None and self.retry not in RETRIES:
             raise UsageProblem(f"--retry {shown(self.retry)!r} is not one of {', '.join(RETRIES)}")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:

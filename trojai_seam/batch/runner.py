@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from ..errors import RefusedArchive, RunDirectoryProblem, TooManyFailures, listed
-from ..networks import UserCode, code_hash
+from ..networks import UserCode, code_hash, named
 from ..rounds import (
     ModelDirectory,
     RoundConfig,
@@ -30,11 +30,11 @@ from ..rounds import (
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
 from ..rounds.opening import file_sha256, model_stamp
-from ..unlearning import resolve
-from ..unlearning.methods import get_method
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS
+from ..unlearning import resolve
+from ..unlearning.methods import get_method
 from .check import check_models
 from .claims import Claims, wait_for
 from .devices import resolve_device as resolve_device
@@ -83,6 +83,9 @@ def evaluate_models(
 ) -> pd.DataFrame:
     """:func:`evaluate` for models that were found already: ``directories`` of ``dataset``, as ``round_config`` says."""
     progress = progress or NoProgress()
+    taught = _teach(options.networks)
+    if round_config.network is not None:
+        named(round_config.network)  # likewise a mistake about the run
     names = (options.preset,) if options.preset else round_config.presets
     presets = {name: resolve(name, options.options) for name in names}
     # A name that nobody knows is a mistake about the run, not about each of its models.
@@ -107,7 +110,7 @@ def evaluate_models(
         seed=options.seed,
         device=torch.device(devices[0]).type,
         threads=options.threads,
-        networks=_teach(options.networks),
+        networks=taught,
         stacked=together if on_gpu else min(together, 1),
         fit_per_class=options.fit_per_class,
         fit_total=options.fit_total,

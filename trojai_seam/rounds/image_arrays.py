@@ -103,9 +103,9 @@ def _checked(path: Path, images: NDArray[Any], labels: NDArray[Any] | None) -> t
     if images.dtype == np.uint8:
         return images, labels
     low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
-    if images.dtype.kind in "iu" and 0 <= low and high <= 255:
+    if images.dtype.kind in "iu" and low >= 0 and high <= 255:
         return images.astype(np.uint8), labels
-    if images.dtype.kind == "f" and 0 <= low and high <= 1:
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
         return images.astype(np.float32), labels
     raise ExampleProblem(
         f"{path}: images of {images.dtype} from {low:g} to {high:g}; expected 0 to 255 in 8 bits or 0.0 to 1.0, before "
