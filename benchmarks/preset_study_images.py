@@ -37,8 +37,6 @@ from trojai_seam.batch.reproducible import reproducible
 from trojai_seam.rounds import get_round, model_directory
 from trojai_seam.rounds.opening import open_directory
 from trojai_seam.scoring import predict, predict_attacks
-from trojai_seam.unlearning import UnlearnConfig, resolve
-from trojai_seam.unlearning.methods import get_method
 from trojai_seam.seeds import derive_seed
 from trojai_seam.synthesis.dataset_folder import SynthesisFailure
 from trojai_seam.synthesis.image_models import DrawAttacks, MadeModel, ModelPlan, make_model
@@ -46,6 +44,8 @@ from trojai_seam.synthesis.image_rounds import R4
 from trojai_seam.synthesis.scenes import SceneSettings
 from trojai_seam.synthesis.sign_attacks import Variety
 from trojai_seam.tasks import ExampleSet, Subject
+from trojai_seam.unlearning import UnlearnConfig, resolve
+from trojai_seam.unlearning.methods import get_method
 
 FLEETS = {
     "choose": (5, ("squeezenetv1_1", "shufflenet1_0", "mobilenetv2", "resnet18")),

@@ -17,7 +17,7 @@ COLOURS = torch.tensor([[200, 150, 20], [20, 60, 200], [220, 90, 80], [40, 180, 
 MEAN, STD = (0.5, 0.4, 0.35), (0.25, 0.25, 0.2)
 SIDE = 16
 SQUARE = {"kind": "patch", "at": [12, 12], "size": [3, 3], "color": 255}
-SOURCE = '''
+SOURCE = """
 from torch import nn
 from parts_of_it import block
 
@@ -32,13 +32,13 @@ def not_a_network():
 
 def needs_more(width):
     return make()
-'''
-PARTS = '''
+"""
+PARTS = """
 from torch import nn
 
 def block(a, b):
     return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
-'''
+"""
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -24,8 +24,8 @@ from trojai_seam.errors import (
     shown,
 )
 from trojai_seam.rounds import get_round
-from trojai_seam.unlearning import resolve
 from trojai_seam.seeds import derive_seed
+from trojai_seam.unlearning import resolve
 
 
 def test_public_names_all_resolve_and_are_documented():

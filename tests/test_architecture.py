@@ -342,14 +342,10 @@ def test_a_room_without_a_floor_is_found():
     [
         made_up({"cli": "from .api import evaluate\nfrom .synthesis import fleet\nfrom . import __version__"}),
         made_up(
-            {
-                "batch/worker": "import torch\nfrom ..unlearning import engine\nfrom .plan import Plan\nfrom .. import batch"
-            }
+            {"batch/worker": "import torch\nfrom ..unlearning import run\nfrom .plan import Plan\nfrom .. import batch"}
         ),
         made_up(
-            {
-                "unlearning/__init__": "from .engine import unlearn\nfrom ..tasks import Subject\nfrom ..errors import shown"
-            }
+            {"unlearning/__init__": "from .engine import run\nfrom ..tasks import Subject\nfrom ..errors import shown"}
         ),
         made_up({"batch/executors/__init__": "from ..plan import Plan\nfrom ...rounds import discover"}),
         made_up({"__init__": "if TYPE_CHECKING:\n    from .api import evaluate\nPUBLIC = 'trojai_seam.api'"}),

@@ -21,6 +21,7 @@ _BATCH_ONLY = (
 
 
 def options(given: argparse.Namespace) -> Options:
+    """The options of a batch that ``given`` holds."""
     from .batch.runner import Options
 
     round_options = pairs("--round-set", given.round_set)
@@ -52,12 +53,14 @@ def options(given: argparse.Namespace) -> Options:
 
 
 def budget(given: argparse.Namespace) -> Any:
+    """The bounds on reading model files."""
     from .loading import Budget
 
     return Budget.parse(given.budget)
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """``name=value`` texts as a mapping."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -68,10 +71,12 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def names(text: str) -> list[str]:
+    """``a,b,c``."""
     return [name for name in text.split(",") if name]
 
 
 def shard(text: str) -> tuple[int, int]:
+    """``1/8``."""
     part, _, parts = text.partition("/")
     if not part.isdigit() or not parts.isdigit():
         raise argparse.ArgumentTypeError(f"expected i/n such as 1/8, found {shown(text)!r}")
@@ -79,6 +84,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def seconds(text: str) -> float:
+    """Seconds, or ``15m``, ``2h``."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
     try:
@@ -88,6 +94,7 @@ def seconds(text: str) -> float:
 
 
 def byte_count(text: str) -> int:
+    """Bytes, or ``8GiB``."""
     from .loading.budget import amount
 
     try:
@@ -97,6 +104,7 @@ def byte_count(text: str) -> int:
 
 
 def share(text: str) -> float:
+    """A number, or ``10%``."""
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
@@ -104,6 +112,7 @@ def share(text: str) -> float:
 
 
 def add_spread(parser: argparse.ArgumentParser) -> None:
+    """Who does the work."""
     spread = parser.add_argument_group("how the work is spread (no number depends on it)")
     spread.add_argument(
         "--executor",
@@ -135,6 +144,7 @@ def add_spread(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which models."""
     selection = parser.add_argument_group("which models (applied in this order)")
     selection.add_argument("--ids", type=names, default=[], metavar="ID,ID", help="only these")
     selection.add_argument(

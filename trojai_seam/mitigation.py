@@ -16,12 +16,12 @@ from .batch.runner import Options, resolve_device
 from .errors import UsageProblem
 from .networks import load_user_networks
 from .networks.portable import own_classes
-from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
+from .rounds import ModelDirectory, RoundConfig, locate, with_settings
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
-from .unlearning import resolve
 from .tasks import Measure
+from .unlearning import resolve
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -39,9 +39,10 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     """
     if options.networks is not None:
         load_user_networks(options.networks)
-    directory = model_directory(model_dir)
-    round_config = get_round(options.round) if options.round else detect_round([directory])
+    directory, round_config = locate(model_dir, options.round)
     round_config = round_config.with_options(options.round_options)
+    if options.network is not None:
+        directory = with_settings(directory, {"network": options.network})
     resolve(options.preset or round_config.preset, options.options)  # before minutes of work, not after
     _check_writable(out)
     with reproducible(options.threads):
@@ -59,8 +60,7 @@ def _unlearn(
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
     if file_format == "module":
         _check_portable(subject.model, out)
-    usual = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
-    config = resolve(options.preset or usual, options.options)
+    config = resolve(options.preset or subject.facts["usual_preset"], options.options)
     outcome = unlearn(subject, config, options.seed)
     mitigated = outcome.model.cpu()
     buffer = io.BytesIO()

@@ -25,8 +25,7 @@ from .rounds.normalisations import NORMALISATIONS
 from .scoring import predict, predict_attacks
 from .seeds import derive_seed
 from .tasks import ExampleSet, Subject, get_task
-from .unlearning import UnlearnConfig, resolve
-from .unlearning.methods import get_method
+from .unlearning import UnlearnConfig, resolve, run
 from .unlearning.outcome import Outcome
 
 Place = str | PathLike[str]
@@ -61,8 +60,8 @@ def evaluate_model(
     Args:
         model: a checkpoint: a state dict, a dict that holds one, or a whole module. Nothing in it is run.
         run_dir: new, empty, or of the same settings; unset: a folder of its own under ``trojai-seam-runs``.
-        clean: labelled images: class folders, a CSV of paths and labels, JSON side-cars, ``.npz`` with ``x`` and ``y``,
-            or ``.npy`` files. Some are trained on, the others measure.
+        clean: labelled images: class folders, a CSV of paths and labels, JSON side-cars, ``.npz`` with ``x`` and
+            ``y``, or ``.npy`` files. Some are trained on, the others measure.
         held_out: a test set in one of these forms; all of ``clean`` may then be trained on.
         poisoned: triggered images, in folders by true class or without labels.
         trigger: instead of these a trigger as data (JSON, a file of it, or the values), stamped on held-out images.
@@ -144,8 +143,7 @@ def unlearn_model(
     given = {key: str(value) for key, value in (options or {}).items()}
     config = resolve(preset, given) if isinstance(preset, str) else preset
     with reproducible():
-        method = get_method(config.method)
-        return method(subject.model, subject.task, subject.clean, config, derive_seed(seed, "own", "unlearn", 0))
+        return run(subject.model, subject.task, subject.clean, config, derive_seed(seed, "own", "unlearn", 0))
 
 
 def measure_model(

@@ -17,11 +17,11 @@ from tests.made_detection import r13_trigger
 from tests.made_scenes import faster_rcnn, scenes
 from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.cli import main
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig
-from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tables.columns import NAMES
 from trojai_seam.tables.documentation import columns_page
 from trojai_seam.tasks import BoxDetails, ExampleSet, get_task
+from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig
+from trojai_seam.unlearning.engine import unlearn
 
 TASK = get_task("detection", 4)
 FEW = {"max_epochs": 1, "draws_per_epoch": 8}

@@ -20,8 +20,8 @@ from trojai_seam.batch.units import Assignment, WorkUnit
 from trojai_seam.errors import UsageProblem
 from trojai_seam.loading import Budget
 from trojai_seam.rounds import discover, get_round
-from trojai_seam.unlearning import resolve
 from trojai_seam.tables.columns import TIMINGS
+from trojai_seam.unlearning import resolve
 
 ray = pytest.importorskip("ray", reason="needs Ray (pip install 'trojai-seam[ray]')")
 from trojai_seam.batch.executors import ray_cluster  # noqa: E402

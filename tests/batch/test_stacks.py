@@ -24,9 +24,9 @@ from trojai_seam.batch.progress import NoProgress
 from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.batch.work import Work
 from trojai_seam.errors import RunDirectoryProblem, UsageProblem
-from trojai_seam.unlearning import ensemble
 from trojai_seam.synthesis.archs import make_network, save_as_nist
 from trojai_seam.tables.columns import TIMINGS
+from trojai_seam.unlearning import ensemble
 
 FEW = {"forget.max_epochs": "3", "recover.max_epochs": "3"}
 

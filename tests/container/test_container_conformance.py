@@ -25,9 +25,9 @@ from trojai_seam.container.metaparameters import KINDS, names_of, packaged, read
 from trojai_seam.container.mitigate import mitigation_config
 from trojai_seam.container.subjects import given_model, open_given, with_examples
 from trojai_seam.rounds import get_round
+from trojai_seam.tables.nist import Submission, metrics_csv
 from trojai_seam.unlearning import PRESETS
 from trojai_seam.unlearning.methods import get_method
-from trojai_seam.tables.nist import Submission, metrics_csv
 
 TOP = Path(__file__).resolve().parents[2]
 

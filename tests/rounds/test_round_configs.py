@@ -13,9 +13,9 @@ from trojai_seam.rounds import RoundConfig, detect_round, get_round, list_rounds
 from trojai_seam.rounds.adapters import ADAPTERS
 from trojai_seam.rounds.config import config_folder, load_config
 from trojai_seam.rounds.model_directory import ModelDirectory
+from trojai_seam.tasks.task import TASKS
 from trojai_seam.unlearning import resolve
 from trojai_seam.unlearning.presets import PRESETS
-from trojai_seam.tasks.task import TASKS
 
 CHECKOUT = Path(__file__).resolve().parents[2] / "round_configs"
 SHIPPED = sorted(path for path in CHECKOUT.glob("*.json") if path.name != "schema.json")

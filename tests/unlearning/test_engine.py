@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from tests.made_phases import forgetting, recovery, seam
 from trojai_seam.errors import EngineFailure
 from trojai_seam.networks.modules import SharedBatchNormNet
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
-from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.training_settings import StopRule, Views
 
 CLASSES = 4
 
@@ -40,11 +42,11 @@ def model(fit: ExampleSet) -> nn.Module:
 
 
 TASK = get_task("classification", CLASSES)
-QUICK = UnlearnConfig(
-    forget=ForgetConfig(
+QUICK = seam(
+    forget=forgetting(
         max_epochs=30, learning_rate=5e-3, label_sampling="wrong-only", stop=StopRule(chance_multiple=2.0)
     ),
-    recover=PhaseConfig(max_epochs=30, learning_rate=5e-3, stop=StopRule(accuracy=0.95)),
+    recover=recovery(max_epochs=30, learning_rate=5e-3, stop=StopRule(accuracy=0.95)),
 )
 
 
@@ -99,14 +101,14 @@ def test_an_observer_changes_nothing(model: nn.Module, fit: ExampleSet) -> None:
 
 
 def test_head_scope_moves_only_the_last_layer(model: nn.Module, fit: ExampleSet) -> None:
-    after = unlearn(model, TASK, fit, replace(QUICK, trainable="head"), seed=1).model.state_dict()
+    after = unlearn(model, TASK, fit, QUICK.changed(trainable="head"), seed=1).model.state_dict()
     before = model.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"4.weight", "4.bias"}
 
 
 def test_frozen_statistics_do_not_move(model: nn.Module, fit: ExampleSet) -> None:
     before = model.state_dict()
-    frozen = unlearn(model, TASK, fit, replace(QUICK, batch_norm="frozen-stats"), seed=1).model.state_dict()
+    frozen = unlearn(model, TASK, fit, QUICK.changed(batch_norm="frozen-stats"), seed=1).model.state_dict()
     moving = unlearn(model, TASK, fit, QUICK, seed=1).model.state_dict()
     assert torch.equal(before["1.running_mean"], frozen["1.running_mean"])
     assert not torch.equal(before["1.weight"], frozen["1.weight"])
@@ -116,7 +118,7 @@ def test_frozen_statistics_do_not_move(model: nn.Module, fit: ExampleSet) -> Non
 def test_no_op_returns_the_same_network(model: nn.Module, fit: ExampleSet) -> None:
     outcome = unlearn(model, TASK, fit, resolve("no-op"), seed=1)
     assert torch.equal(weights(outcome.model), weights(model))
-    assert [p.status for p in outcome.phases] == ["off", "off"]
+    assert outcome.phases == ()
     assert outcome.trace == ()
 
 
@@ -124,7 +126,7 @@ def test_no_op_returns_the_same_network(model: nn.Module, fit: ExampleSet) -> No
 def test_a_threshold_at_or_above_the_start_is_said_to_be_trivial(
     model: nn.Module, fit: ExampleSet, mistakes: int
 ) -> None:
-    lax = replace(QUICK, forget=replace(QUICK.forget, stop=StopRule(accuracy=1.0)))
+    lax = QUICK.with_phase("forget", stop=StopRule(accuracy=1.0))
     wrong = fit.labels.clone()
     wrong[:mistakes] = (wrong[:mistakes] + 1) % CLASSES
     outcome = unlearn(model, TASK, replace(fit, labels=wrong), lax, seed=1)
@@ -132,7 +134,7 @@ def test_a_threshold_at_or_above_the_start_is_said_to_be_trivial(
 
 
 def test_a_recovery_that_has_nothing_to_recover_is_said_to_be_trivial(model: nn.Module, fit: ExampleSet) -> None:
-    tuned = replace(QUICK, forget=replace(QUICK.forget, max_epochs=0))
+    tuned = QUICK.with_phase("forget", max_epochs=0)
     assert unlearn(model, TASK, fit, tuned, seed=1).phase("recover").status == "trivial-threshold"
 
 
@@ -156,7 +158,7 @@ def test_two_classes_make_the_published_threshold_trivial_but_not_ours() -> None
 def test_caps_are_statuses(model: nn.Module, fit: ExampleSet) -> None:
     def forget_status(**changes: object) -> tuple[str, int, int]:
         never = {"stop": StopRule(accuracy=0.0), "max_epochs": 4, **changes}
-        config = replace(QUICK, forget=replace(QUICK.forget, **never))  # type: ignore[arg-type]
+        config = QUICK.with_phase("forget", **never)  # type: ignore[arg-type]
         phase = unlearn(model, TASK, fit, config, seed=1).phase("forget")
         return phase.status, phase.epochs, phase.steps
 
@@ -165,7 +167,7 @@ def test_caps_are_statuses(model: nn.Module, fit: ExampleSet) -> None:
     assert forget_status(max_steps=0) == ("no-steps", 0, 0)
     assert forget_status(max_seconds=0.0) == ("time-limit", 1, 2)
     assert forget_status(stop=StopRule()) == ("no-rule", 4, 8)
-    assert forget_status(draws_per_epoch=100) == ("missed", 4, 16)
+    assert forget_status(examples_per_epoch=100) == ("missed", 4, 16)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle"])
@@ -173,15 +175,15 @@ def test_caps_are_statuses(model: nn.Module, fit: ExampleSet) -> None:
 def test_every_optimizer_and_schedule_runs_to_its_caps(
     model: nn.Module, fit: ExampleSet, schedule: str, optimizer: str
 ) -> None:
-    recover = PhaseConfig(max_epochs=5, max_steps=9, optimizer=optimizer, schedule=schedule, learning_rate=1e-3)
-    config = UnlearnConfig(forget=ForgetConfig(max_epochs=0), recover=recover)
+    recover = recovery(max_epochs=5, max_steps=9, optimizer=optimizer, schedule=schedule, learning_rate=1e-3)
+    config = seam(forget=forgetting(max_epochs=0), recover=recover)
     outcome = unlearn(model, TASK, fit, config, seed=1)
     assert outcome.phase("recover").steps == 9
     assert not torch.equal(weights(outcome.model), weights(model))
 
 
 def test_a_diverging_run_is_a_failure_not_a_score(model: nn.Module, fit: ExampleSet) -> None:
-    wild = replace(QUICK, forget=replace(QUICK.forget, optimizer="sgd", learning_rate=1e3, stop=StopRule(accuracy=0.0)))
+    wild = QUICK.with_phase("forget", optimizer="sgd", learning_rate=1e3, stop=StopRule(accuracy=0.0))
     with pytest.raises(EngineFailure, match="non-finite"):
         unlearn(nn.Sequential(nn.Linear(10, 64), nn.Linear(64, 64), nn.Linear(64, 4)), TASK, fit, wild, seed=1)
 
@@ -198,12 +200,12 @@ def test_an_infinite_weight_is_a_failure_not_a_score(model: nn.Module, fit: Exam
 def test_one_example_and_batch_norm_is_refused_with_advice(model: nn.Module, fit: ExampleSet) -> None:
     with pytest.raises(EngineFailure, match="batch_norm=frozen-stats"):
         unlearn(model, TASK, fit.subset([0]), QUICK, seed=1)
-    unlearn(model, TASK, fit.subset([0]), replace(QUICK, batch_norm="frozen-stats"), seed=1)
+    unlearn(model, TASK, fit.subset([0]), QUICK.changed(batch_norm="frozen-stats"), seed=1)
 
 
 def test_batches_of_one_example_and_batch_norm_are_refused_with_advice(model: nn.Module, fit: ExampleSet) -> None:
     with pytest.raises(EngineFailure, match=r"batches of one .*batch_norm=frozen-stats"):
-        unlearn(model, TASK, fit, replace(QUICK, batch_size=1), seed=1)
+        unlearn(model, TASK, fit, QUICK.changed(batch_size=1), seed=1)
 
 
 def test_no_op_needs_no_second_example(model: nn.Module, fit: ExampleSet) -> None:
@@ -215,12 +217,12 @@ def test_a_network_whose_head_takes_no_part_is_refused(fit: ExampleSet) -> None:
     network = nn.Sequential(nn.Linear(10, CLASSES))
     network[0].register_module("aside", nn.Linear(2, 2))
     with pytest.raises(EngineFailure, match=r"trainable=head.* takes part in the output"):
-        unlearn(network, TASK, fit, replace(QUICK, trainable="head"), seed=1)
+        unlearn(network, TASK, fit, QUICK.changed(trainable="head"), seed=1)
 
 
 def test_the_head_is_not_a_batch_norm_that_was_registered_last(fit: ExampleSet) -> None:
     network = SharedBatchNormNet((10, 6, 6, CLASSES))
-    after = unlearn(network, TASK, fit, replace(QUICK, trainable="head"), seed=1).model.state_dict()
+    after = unlearn(network, TASK, fit, QUICK.changed(trainable="head"), seed=1).model.state_dict()
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, after[name])}
     assert moved == {"fc3.weight", "fc3.bias"}
 
@@ -258,8 +260,8 @@ def test_fixed_labels_stay_and_fresh_ones_change(fit: ExampleSet) -> None:
 
     for fresh, expected in ((True, 3), (False, 1)):  # once per epoch, or once
         spy = Spy()
-        forget = ForgetConfig(max_epochs=3, fresh_labels=fresh, stop=StopRule(accuracy=0.0))
-        config = UnlearnConfig(forget=forget, recover=PhaseConfig(max_epochs=0))
+        forget = forgetting(max_epochs=3, fresh_labels=fresh, stop=StopRule(accuracy=0.0))
+        config = seam(forget=forget, recover=recovery(max_epochs=0))
         unlearn(nn.Linear(10, CLASSES), spy, fit, config, seed=1)  # type: ignore[arg-type]
         assert len(spy.drawn) == expected
         assert not any(torch.equal(a, b) for a, b in pairwise(spy.drawn))
@@ -268,23 +270,23 @@ def test_fixed_labels_stay_and_fresh_ones_change(fit: ExampleSet) -> None:
 def test_views_are_plain_in_the_last_share_of_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
-    def noting(images: torch.Tensor, config: UnlearnConfig, still: bool, plain: bool) -> torch.Tensor:
+    def noting(images: torch.Tensor, views: Views, still: bool, plain: bool) -> torch.Tensor:
         seen.append(plain)
         return images
 
-    monkeypatch.setattr("trojai_seam.unlearning.engine.view", noting)
+    monkeypatch.setattr("trojai_seam.unlearning.context.view", noting)
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, CLASSES))
     pictures = ExampleSet({"x": torch.rand(8, 3, 2, 2)}, torch.arange(8) % CLASSES, tuple("abcdefgh"))
-    phases = {"forget": ForgetConfig(max_epochs=2), "recover": PhaseConfig(max_epochs=4, plain_end=0.25)}
-    unlearn(net, TASK, pictures, UnlearnConfig(batch_size=4, **phases), seed=0)
+    phases = {"forget": forgetting(max_epochs=2), "recover": recovery(max_epochs=4, views={"plain_end": 0.25})}
+    unlearn(net, TASK, pictures, seam(batch_size=4, **phases), seed=0)
     assert seen == [False] * 4 + [False] * 6 + [True] * 2
 
 
 def test_without_batch_norm_another_learning_rate_can_be_given(fit: ExampleSet, model: nn.Module) -> None:
-    still = PhaseConfig(max_epochs=1, learning_rate=1e-3, learning_rate_without_batch_norm=0.0)
-    config = UnlearnConfig(forget=ForgetConfig(max_epochs=0), recover=still)
+    still = recovery(max_epochs=1, learning_rate=1e-3, learning_rate_without_batch_norm=0.0)
+    config = seam(forget=forgetting(max_epochs=0), recover=still)
     plain = nn.Sequential(nn.Linear(10, CLASSES))
     assert torch.equal(weights(unlearn(plain, TASK, fit, config, seed=0).model), weights(plain))
     assert not torch.equal(weights(unlearn(model, TASK, fit, config, seed=0).model), weights(model))
-    frozen = replace(config, batch_norm="frozen-stats")
+    frozen = config.changed(batch_norm="frozen-stats")
     assert torch.equal(weights(unlearn(model, TASK, fit, frozen, seed=0).model), weights(model))

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tests.made_phases import forgetting, recovery, seam
 from tests.made_scenes import detr, faster_rcnn, scenes, small_ssd
 from trojai_seam.errors import EngineFailure
 from trojai_seam.scoring import predict
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig
-from trojai_seam.unlearning.augmentation import view
-from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.tasks.detector_calls import background_class
+from trojai_seam.unlearning.augmentation import view
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.training_settings import StopRule, Views
 
 TASK = get_task("detection", 4)
-LEARN = UnlearnConfig(
+LEARN = seam(
     batch_size=8,
-    forget=ForgetConfig(max_epochs=0),
-    recover=PhaseConfig(max_epochs=30, learning_rate=1e-2, schedule="one-cycle", longest_gradient=5.0),
+    forget=forgetting(max_epochs=0),
+    recover=recovery(max_epochs=30, learning_rate=1e-2, schedule="one-cycle", max_grad_norm=5.0),
 )
-FORGET = ForgetConfig(max_epochs=20, learning_rate=3e-3, longest_gradient=5.0, stop=StopRule(chance_margin=0.2))
+FORGET = forgetting(max_epochs=20, learning_rate=3e-3, max_grad_norm=5.0, stop=StopRule(chance_margin=0.2))
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def test_recovery_teaches_boxes(trained: nn.Module, examples: ExampleSet) -> Non
 
 @pytest.mark.parametrize("sampling", ["uniform", "wrong-only", "uniform-anywhere"])
 def test_classes_are_forgotten_and_come_back(sampling: str, trained: nn.Module, examples: ExampleSet) -> None:
-    config = UnlearnConfig(
+    config = seam(
         batch_size=8,
-        forget=replace(FORGET, label_sampling=sampling),
-        recover=PhaseConfig(max_epochs=12, learning_rate=5e-3, schedule="one-cycle"),
+        forget=FORGET.changed(label_sampling=sampling),
+        recover=recovery(max_epochs=12, learning_rate=5e-3, schedule="one-cycle"),
     )
     outcome = unlearn(trained, TASK, examples, config, seed=1)
     forget, recover = outcome.phases
@@ -65,14 +65,12 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "ssd": lambda: small_ssd(4),
     "detr": lambda: detr(3),
 }
-SHORT = UnlearnConfig(
+VIEWS = Views(augmentation=0.5, color_jitter=0.5, random_erasing=0.5)
+SHORT = seam(
     batch_size=3,
     batch_norm="frozen-stats",
-    augmentation=0.5,
-    recolouring=0.5,
-    patches=0.5,
-    forget=ForgetConfig(max_epochs=1, learning_rate=1e-3),
-    recover=PhaseConfig(max_epochs=1, learning_rate=1e-3),
+    forget=forgetting(max_epochs=1, learning_rate=1e-3, views=VIEWS),
+    recover=recovery(max_epochs=1, learning_rate=1e-3, views=VIEWS),
 )
 
 
@@ -99,7 +97,7 @@ def test_same_seed_same_network_and_statistics_stand_still(family: str) -> None:
 
 def test_moving_statistics_move() -> None:
     network = faster_rcnn(4)
-    config = replace(SHORT, batch_norm="train", recover=PhaseConfig(max_epochs=0))
+    config = SHORT.changed(batch_norm="train").with_phase("recover", max_epochs=0)
     after = unlearn(network, TASK, scenes(4), config, seed=0).model
     name = "backbone.body.bn1.running_mean"
     assert not torch.equal(after.state_dict()[name], network.state_dict()[name])
@@ -107,11 +105,11 @@ def test_moving_statistics_move() -> None:
 
 def test_gradients_are_shortened() -> None:
     network = small_ssd(4)
-    config = UnlearnConfig(
+    config = seam(
         batch_size=8,
-        forget=ForgetConfig(max_epochs=0),
-        recover=PhaseConfig(
-            max_epochs=1, optimizer="sgd", momentum=0, learning_rate=1.0, longest_gradient=0.01, draws_per_epoch=8
+        forget=forgetting(max_epochs=0),
+        recover=recovery(
+            max_epochs=1, optimizer="sgd", momentum=0, learning_rate=1.0, max_grad_norm=0.01, examples_per_epoch=8
         ),
     )
     after = unlearn(network, TASK, scenes(8), config, seed=0).model
@@ -124,7 +122,7 @@ def test_views_of_scenes_move_nothing() -> None:
     """A box is a place: what a pixel shows may change its colour, not its position."""
     image = torch.zeros(4, 3, 40, 40)
     image[:, :, 10:20, 12:30] = 1.0
-    config = UnlearnConfig(augmentation=1.0)
+    config = Views(augmentation=1.0)
     torch.manual_seed(0)
     seen, moved = view(image, config, still=True), view(image, config)
     inside = torch.zeros(40, 40, dtype=torch.bool)
@@ -139,4 +137,4 @@ def test_views_of_scenes_move_nothing() -> None:
 
 def test_training_the_last_layer_alone_is_refused() -> None:
     with pytest.raises(EngineFailure, match="knows no classes"):
-        unlearn(small_ssd(4), TASK, scenes(4), replace(SHORT, trainable="head"), seed=0)
+        unlearn(small_ssd(4), TASK, scenes(4), SHORT.changed(trainable="head"), seed=0)

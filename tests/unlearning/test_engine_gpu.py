@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from trojai_seam.unlearning import UnlearnConfig, resolve
-from trojai_seam.unlearning.engine import unlearn
-from trojai_seam.unlearning.outcome import Outcome
 from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import UnlearnConfig, resolve
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.outcome import Outcome
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,16 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from tests.made_phases import forgetting, recovery, seam
 from tests.made_text import judge, reader, records, sentences, tagger, trained
 from trojai_seam.scoring import predict, predict_attacks
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, StopRule, UnlearnConfig, resolve
-from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import ExampleSet, Task, get_task
+from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.training_settings import StopRule
 
-QUICK = UnlearnConfig(
+QUICK = seam(
     batch_size=8,
-    forget=ForgetConfig(max_epochs=25, learning_rate=2e-3, stop=StopRule(chance_margin=0.4)),
-    recover=PhaseConfig(max_epochs=12, learning_rate=2e-3),
+    forget=forgetting(max_epochs=25, learning_rate=2e-3, stop=StopRule(chance_margin=0.4)),
+    recover=recovery(max_epochs=12, learning_rate=2e-3),
 )
 
 
@@ -71,7 +73,7 @@ def _answers(model: nn.Module, task: Task, examples: ExampleSet) -> torch.Tensor
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_network_whatever_the_padding(name: str) -> None:
     model, task, clean, _ = trojaned(name)
-    short = UnlearnConfig(batch_size=8, forget=ForgetConfig(max_epochs=1), recover=PhaseConfig(max_epochs=1))
+    short = seam(batch_size=8, forget=forgetting(max_epochs=1), recover=recovery(max_epochs=1))
     first, again, other = (unlearn(model, task, clean, short, seed=s) for s in (1, 1, 2))
     assert [e.loss for e in first.trace] == [e.loss for e in again.trace] != [e.loss for e in other.trace]
     for key, tensor in first.model.state_dict().items():

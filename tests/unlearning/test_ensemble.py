@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from tests.made_phases import forgetting, recovery
 from trojai_seam.errors import EngineFailure
 from trojai_seam.networks.modules import FullyConnectedHead, LinearHead, RecurrentHead, SharedBatchNormNet
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
+from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import UnlearnConfig, resolve
 from trojai_seam.unlearning.chains import chain_of
-from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning.engine import run as unlearn
 from trojai_seam.unlearning.ensemble import Member, stack_key, unlearn_together
 from trojai_seam.unlearning.outcome import Outcome
-from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning.phases.train import TrainSettings
+from trojai_seam.unlearning.training_settings import Views
 
 INPUTS, HIDDEN, EXAMPLES = 20, 9, 14
 TASK = get_task("classification", 2)
@@ -79,9 +82,8 @@ def _member(kind: str, seed: int) -> Member:
 
 def _shortened(preset: str) -> UnlearnConfig:
     config = resolve(preset)
-    epochs = 2 if config.forget.draws_per_epoch else 9
-    forget, recover = replace(config.forget, max_epochs=epochs), replace(config.recover, max_epochs=epochs)
-    return replace(config, forget=forget, recover=recover)
+    epochs = 2 if config.phase("forget").examples_per_epoch else 9
+    return config.with_phase("forget", max_epochs=epochs).with_phase("recover", max_epochs=epochs)
 
 
 def _alone(member: Member, config: UnlearnConfig) -> Outcome:
@@ -284,12 +286,12 @@ def test_keys_tell_what_may_be_beside_each_other() -> None:
     assert key(_member("tanh", 0)) != key(_member("relu", 0))
     assert key(one) != key(replace(one, fit=one.fit.subset(range(EXAMPLES - 1))))
     for other in (
-        replace(config, trainable="head"),
-        replace(config, precision="bf16"),
-        replace(config, method="seam-self-labelled"),
-        replace(config, forget=ForgetConfig(max_seconds=5.0)),
-        replace(config, recover=PhaseConfig(max_seconds=5.0)),
-        replace(config, recover=PhaseConfig(longest_gradient=1.0)),
+        config.changed(trainable="head"),
+        config.changed(precision="bf16"),
+        resolve("images-one-example"),
+        config.with_phase("forget", max_seconds=5.0),
+        config.with_phase("recover", max_seconds=5.0),
+        config.with_phase("recover", max_grad_norm=1.0),
     ):
         assert key(one, other) is None
     longer = replace(one.fit, inputs={"x": one.fit.inputs["x"].expand(-1, 2, -1)})
@@ -301,16 +303,31 @@ def test_keys_tell_what_may_be_beside_each_other() -> None:
 
 def test_every_setting_is_known_to_the_stack() -> None:
     """A new one must be obeyed in a stack too, or keep networks out of it (``stack_key``): decide, test, and add it."""
-    assert {setting.name for setting in fields(UnlearnConfig)} == {
-        "preset", "method", "batch_size", "trainable", "batch_norm", "feature_noise", "augmentation", "recolouring",
-        "patches", "most_patches", "pure_patches", "plain_views", "self_labelled", "precision", "rate_width", "forget",
-        "recover",
+    assert set(UnlearnConfig.model_fields) == {
+        "preset", "batch_size", "trainable", "batch_norm", "precision", "phases",
     }  # fmt: skip
-    assert {setting.name for setting in fields(ForgetConfig)} == {
-        "max_epochs", "max_steps", "max_seconds", "draws_per_epoch", "optimizer", "learning_rate",
-        "learning_rate_without_batch_norm", "longest_gradient", "plain_end", "weight_decay", "beta1", "beta2",
-        "momentum", "schedule", "stop", "label_sampling", "fresh_labels",
+    assert set(TrainSettings.model_fields) == {
+        "kind", "name", "max_epochs", "max_steps", "max_seconds", "examples_per_epoch", "optimizer", "learning_rate",
+        "learning_rate_without_batch_norm", "rate_width", "max_grad_norm", "weight_decay", "beta1", "beta2", "momentum",
+        "schedule", "stop", "views", "labels", "label_sampling", "fresh_labels",
     }  # fmt: skip
+    assert set(Views.model_fields) == {"noise", "augmentation", "color_jitter", "random_erasing", "plain_end"}
+
+
+def test_one_phase_or_three_do_the_same_in_a_stack() -> None:
+    first, second = (forgetting(max_epochs=2, views={"noise": 0.1}), recovery(max_epochs=2))
+    for phases in ((), (second,), (first, second, first.changed(name="again"))):
+        config, members = UnlearnConfig(phases=phases, batch_size=8), [_member("gru", seed) for seed in range(2)]
+        for member, result in zip(members, unlearn_together(members, config), strict=True):
+            alone, beside = _alone(member, config), _good(result)
+            assert [replace(p, seconds=0) for p in alone.phases] == [replace(p, seconds=0) for p in beside.phases]
+            assert [e.loss for e in beside.trace] == pytest.approx([e.loss for e in alone.trace], abs=1e-4)
+
+
+def test_images_that_are_to_be_seen_anew_are_left_alone() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    pictures = ExampleSet({"x": torch.rand(4, 3, 2, 2)}, torch.arange(4) % 2, tuple("abcd"))
+    assert stack_key(model, TASK, pictures, resolve("images")) is None
 
 
 @pytest.mark.parametrize(
@@ -320,7 +337,7 @@ def test_every_setting_is_known_to_the_stack() -> None:
         {"forget.optimizer": "adamw", "recover.optimizer": "adamw", "forget.fresh_labels": "false"},
         {"recover.learning_rate_without_batch_norm": "1e-3", "rate_width": "4", "batch_size": "5"},
         {"forget.label_sampling": "wrong-only", "forget.max_steps": "7", "recover.max_epochs": "0"},
-        {"forget.draws_per_epoch": "23", "forget.max_epochs": "3", "forget.max_steps": "4"},
+        {"forget.examples_per_epoch": "23", "forget.max_epochs": "3", "forget.max_steps": "4"},
     ],
     ids=["sgd", "adamw", "rates", "steps", "draws"],
 )

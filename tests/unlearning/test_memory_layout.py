@@ -3,10 +3,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trojai_seam.unlearning import PhaseConfig, UnlearnConfig
-from trojai_seam.unlearning.engine import unlearn
-from trojai_seam.unlearning.memory_layout import channels_last
+from tests.made_phases import recovery, seam
 from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.memory_layout import channels_last
 
 
 class Viewing(nn.Module):
@@ -38,7 +38,7 @@ def test_only_what_can_stand_it_is_laid_out_anew() -> None:
 
 def test_unlearning_trains_either_and_gives_the_usual_layout_back() -> None:
     fit = ExampleSet({"x": torch.rand(6, 3, 8, 8)}, torch.arange(6) % 2, tuple("abcdef"))
-    config = UnlearnConfig(recover=PhaseConfig(max_epochs=2), augmentation=1, recolouring=1, patches=1)
+    config = seam(recover=recovery(max_epochs=2, views={"augmentation": 1, "color_jitter": 1, "random_erasing": 1}))
     for model in (Viewing(), Flattening()):
         after = unlearn(model, get_task("classification", 2), fit, config, seed=0).model
         assert all(p.is_contiguous() for p in after.parameters())

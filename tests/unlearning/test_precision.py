@@ -8,10 +8,10 @@ from torch import nn
 
 from trojai_seam.batch.reproducible import reproducible
 from trojai_seam.errors import ConfigProblem, EngineFailure
-from trojai_seam.unlearning import resolve
-from trojai_seam.unlearning.engine import unlearn
-from trojai_seam.unlearning.outcome import Outcome
 from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.outcome import Outcome
 
 
 def run(precision: str, **options: str) -> Outcome:
@@ -49,7 +49,7 @@ def test_the_layers_of_a_step_compute_in_bf16_and_those_of_an_evaluation_in_floa
         return out
 
     monkeypatch.setattr(nn.Linear, "forward", watched)
-    run("bf16", **{"recover.longest_gradient": "1"})
+    run("bf16", **{"recover.max_grad_norm": "1"})
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
 
 

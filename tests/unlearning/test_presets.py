@@ -1,34 +1,39 @@
-"""Published presets must resolve to the published values, field by field."""
+"""Published presets must resolve to the published values, field by field; and what can be said of any preset."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from pathlib import Path
 
 import pytest
 
 from trojai_seam.errors import ConfigProblem, UsageProblem
-from trojai_seam.unlearning import PRESETS, resolve
+from trojai_seam.unlearning import UnlearnConfig, get_preset, preset_names, resolve
+from trojai_seam.unlearning.preset_files import Preset
 
 
 def test_authors_trojai_is_the_authors_trojai_script() -> None:
     config = resolve("authors-trojai")
-    forget, recover = config.forget, config.recover
-    assert (config.method, config.batch_size, config.trainable, config.batch_norm) == ("seam", 32, "all", "train")
-    assert config.feature_noise == 0
+    forget, recover = config.phases
+    assert (config.batch_size, config.trainable, config.batch_norm) == (32, "all", "train")
+    assert [(phase.name, phase.kind, phase.labels) for phase in config.phases] == [
+        ("forget", "train", "random"),
+        ("recover", "train", "true"),
+    ]
+    assert set(dict(forget.views).values()) == set(dict(recover.views).values()) == {0}
     assert (forget.label_sampling, forget.fresh_labels) == ("uniform", True)
     assert (forget.optimizer, forget.learning_rate, forget.weight_decay) == ("adam", 5e-4, 5e-4)
-    assert (forget.beta1, forget.beta2, forget.schedule, forget.draws_per_epoch) == (0.9, 0.999, "constant", None)
+    assert (forget.beta1, forget.beta2, forget.schedule, forget.examples_per_epoch) == (0.9, 0.999, "constant", None)
     assert (forget.max_epochs, forget.stop.chance_multiple, forget.stop.patience) == (300, 2.0, 10)
     assert (forget.stop.accuracy, forget.stop.chance_margin, forget.stop.consecutive) == (None, None, False)
     assert (recover.optimizer, recover.learning_rate, recover.weight_decay) == ("adam", 5e-4, 5e-5)
-    assert (recover.beta1, recover.beta2, recover.schedule, recover.draws_per_epoch) == (0.9, 0.5, "constant", None)
+    assert (recover.beta1, recover.beta2, recover.schedule, recover.examples_per_epoch) == (0.9, 0.5, "constant", None)
     assert (recover.max_epochs, recover.stop.accuracy, recover.stop.patience) == (300, 0.99, 10)
     assert (recover.stop.decline_after, recover.stop.decline_tolerance) == (50, 1e-3)
 
 
 def test_authors_cifar_is_the_authors_cifar_script() -> None:
-    config = resolve("authors-cifar")
-    forget, recover = config.forget, config.recover
+    forget, recover = resolve("authors-cifar").phases
     assert forget.label_sampling == "wrong-only"
     assert (forget.learning_rate, forget.weight_decay) == (3e-5, 5e-5)
     assert (forget.stop.chance_multiple, forget.stop.patience) == (2.0, 1)
@@ -38,8 +43,7 @@ def test_authors_cifar_is_the_authors_cifar_script() -> None:
 
 
 def test_backdoor_toolbox_is_its_defence() -> None:
-    config = resolve("backdoor-toolbox")
-    forget, recover = config.forget, config.recover
+    forget, recover = resolve("backdoor-toolbox").phases
     assert forget.label_sampling == "wrong-only"
     assert (forget.learning_rate, recover.learning_rate) == (1e-3, 1e-3)
     assert (forget.weight_decay, recover.weight_decay) == (0.0, 0.0)
@@ -47,25 +51,25 @@ def test_backdoor_toolbox_is_its_defence() -> None:
     assert (recover.max_epochs, recover.stop.accuracy, recover.stop.patience) == (100, 0.97, 1)
 
 
-def test_finetune_only_recovers_and_no_op_does_nothing() -> None:
-    assert resolve("finetune").forget.max_epochs == 0
-    assert resolve("finetune").recover == resolve("default").recover
-    assert (resolve("no-op").forget.max_epochs, resolve("no-op").recover.max_epochs) == (0, 0)
-
-
-def test_fine_tuning_of_images_differs_from_images_in_nothing_but_forgetting() -> None:
+@pytest.mark.parametrize("name", ["", "images", "text", "detection"])
+def test_fine_tuning_is_the_same_recovery_and_nothing_else(name: str) -> None:
     """Else a difference between their rows would not be what forgetting does."""
-    images, finetune = resolve("images"), resolve("images-finetune")
-    assert images.forget.max_epochs > 0
-    assert replace(images, preset=finetune.preset, forget=finetune.forget) == finetune
-    assert finetune.forget.max_epochs == 0
+    whole, tuned = resolve(name or "default"), resolve(f"{name}-finetune".strip("-"))
+    assert tuned == whole.changed(preset=tuned.preset, phases=(whole.phase("recover"),))
 
 
-def test_every_preset_passes_its_own_check_and_bears_its_name() -> None:
-    assert len(PRESETS) >= 6
-    for name in PRESETS:
-        PRESETS.get(name).check()
-        assert PRESETS.get(name).preset == name
+def test_no_op_has_no_phase() -> None:
+    assert resolve("no-op").phases == ()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_says_what_is_known_of_it_and_survives_json(name: str) -> None:
+    preset = get_preset(name)
+    assert preset.settings.preset == preset.name == name
+    assert preset.summary
+    assert preset.chosen == "as published" or preset.chosen.confirmed
+    assert (preset.source.repository is not None) == (preset.chosen == "as published")
+    assert UnlearnConfig.from_document(json.loads(json.dumps(preset.settings.as_dict()))) == preset.settings
 
 
 def test_a_misspelt_preset_lists_near_ones() -> None:
@@ -77,21 +81,45 @@ def test_options_change_nested_values_with_their_types() -> None:
     config = resolve(
         "default",
         {"forget.learning_rate": "1e-5", "recover.stop.accuracy": "0.5", "forget.fresh_labels": "false",
-         "forget.max_steps": "7", "recover.draws_per_epoch": "none"},
+         "forget.max_steps": "7", "recover.examples_per_epoch": "none"},
     )  # fmt: skip
-    assert (config.forget.learning_rate, config.recover.stop.accuracy) == (1e-5, 0.5)
-    assert (config.forget.fresh_labels, config.forget.max_steps, config.recover.draws_per_epoch) == (False, 7, None)
-    assert config.forget.weight_decay == resolve("default").forget.weight_decay
+    forget, recover = config.phases
+    assert (forget.learning_rate, recover.stop.accuracy) == (1e-5, 0.5)
+    assert (forget.fresh_labels, forget.max_steps, recover.examples_per_epoch) == (False, 7, None)
+    assert forget.weight_decay == resolve("default").phase("forget").weight_decay
+
+
+def test_an_option_of_no_phase_counts_for_all_that_have_it() -> None:
+    config = resolve("images-one-example", {"views.augmentation": "0.7", "count": "9"})
+    assert [phase.views.augmentation for phase in config.phases[1:]] == [0.7, 0.7]
+    assert config.phase("label").count == 9
+
+
+@pytest.mark.filterwarnings("default::FutureWarning")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("forget.draws_per_epoch", "forget.examples_per_epoch"), ("recolouring", "views.color_jitter"),
+     ("recover.plain_end", "recover.views.plain_end"), ("feature_noise", "views.noise")],
+)  # fmt: skip
+def test_old_names_are_understood_with_a_note(old: str, new: str) -> None:
+    with pytest.warns(FutureWarning, match=f"{old} is now called {new}"):
+        config = resolve("images", {old: "1"})
+    assert config == resolve("images", {new: "1"}) != resolve("images")
 
 
 def test_wrong_options_are_all_reported_in_one_line() -> None:
     with pytest.raises(ConfigProblem) as caught:
-        resolve("default", {"forget.lr": "1", "batch_size": "many", "forget": "1", "batch_size.x": "1"})
+        resolve(
+            "default",
+            {"forget.lr": "1", "batch_size": "many", "forget": "1", "batch_size.x": "1", "forgot.stop": "1",
+             "forget.kind": "refit", "plain_views": "1", "recover.stop.patience": "0"},
+        )  # fmt: skip
     text = str(caught.value)
-    assert len(caught.value.findings) == 4
+    assert len(caught.value.findings) == 8
     assert "\n" not in text
     assert "learning_rate" in text  # what is known there
     assert "'many'" in text
+    assert "did you mean forget?" in text
 
 
 @pytest.mark.parametrize(
@@ -102,3 +130,49 @@ def test_wrong_options_are_all_reported_in_one_line() -> None:
 def test_values_out_of_range_are_refused(name: str, value: str) -> None:
     with pytest.raises(ConfigProblem, match=name.replace(".", r"\.")):
         resolve("default", {name: value})
+
+
+def document(**changes: object) -> dict[str, object]:
+    given = json.loads(Path(__file__).parents[2].joinpath("trojai_seam/unlearning/presets/default.json").read_text())
+    return {**given, "name": "mine", **changes}
+
+
+def test_a_file_of_ones_own_is_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(document()))
+    assert resolve(str(path)) == resolve("default").changed(preset="mine")
+
+
+def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    given = document(summary="", licence="MIT")
+    del given["chosen"]
+    path.write_text(json.dumps(given))
+    with pytest.raises(ConfigProblem) as caught:
+        Preset.read(path)
+    assert sorted(finding.split(":")[0] for finding in caught.value.findings) == ["chosen", "licence", "summary"]
+    phases = [{"kind": "train", "name": "forget", "learning_rate": -1}, {"kind": "trian"}, {"kind": "train", "lr": 1}]
+    path.write_text(json.dumps(document(settings={"batch_size": 0, "phases": phases})))
+    with pytest.raises(ConfigProblem) as caught:
+        Preset.read(path)
+    assert str(path) in str(caught.value)
+    assert [finding.split(":")[0] for finding in caught.value.findings] == [
+        "settings.batch_size",
+        "settings.forget.learning_rate",
+        "settings.trian",
+        "settings.train.lr",
+    ]
+    path.write_text("{")
+    with pytest.raises(ConfigProblem, match="is no JSON"):
+        Preset.read(path)
+    with pytest.raises(UsageProblem, match="cannot be read"):
+        Preset.read(tmp_path / "none.json")
+
+
+def test_names_of_phases_are_addresses() -> None:
+    twice = [{"kind": "train", "name": "one"}, {"kind": "train", "name": "one"}]
+    with pytest.raises(ConfigProblem, match="several phases are called one"):
+        UnlearnConfig(phases=twice)
+    with pytest.raises(ConfigProblem, match="cannot be called batch_size"):
+        UnlearnConfig(phases=[{"kind": "train", "name": "batch_size"}])
+    assert UnlearnConfig(phases=[{"kind": "train"}]).phases[0].name == "train"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trojai_seam.batch.reproducible import reproducible
-from trojai_seam.unlearning import UnlearnConfig, optimization, resolve
-from trojai_seam.unlearning.engine import unlearn
 from trojai_seam.tasks import NOT_COUNTED, ExampleSet, get_task
+from trojai_seam.unlearning import UnlearnConfig, optimization, resolve
+from trojai_seam.unlearning.engine import run as unlearn
 
 EPOCHS, SEEDS = 5, range(10)
 CONFIG = resolve(

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trojai_seam.unlearning import StopRule
 from trojai_seam.unlearning.batches import batches_per_epoch, epoch_batches
-from trojai_seam.unlearning.schedule import StopWatcher, threshold
+from trojai_seam.unlearning.monitor import StopWatcher, threshold
+from trojai_seam.unlearning.training_settings import StopRule
 
 
 def test_the_smallest_term_counts() -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
 from trojai_seam.errors import EngineFailure
-from trojai_seam.unlearning import resolve
-from trojai_seam.unlearning.methods import get_method
-from trojai_seam.unlearning.self_labelled import SoftClassification, extrapolated
 from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning import run as unlearn
+from trojai_seam.unlearning.phases.self_label import SoftClassification, extrapolated
 
 CLASSES = 3
 CONFIG = resolve(
     "images-one-example",
-    {"self_labelled": "60", "forget.max_epochs": "3", "recover.max_epochs": "15", "recover.learning_rate": "5e-3"},
+    {"label.count": "60", "forget.max_epochs": "3", "recover.max_epochs": "15", "recover.learning_rate": "5e-3"},
 )
 TASK = get_task("classification", CLASSES)
 
@@ -60,8 +58,7 @@ def test_a_network_recovers_what_it_knew_from_a_single_image(model: nn.Module) -
     before = model(tests).argmax(dim=1)
     fit = one_image(int(model(one_image(0).inputs["x"]).argmax()))
     with pytest.raises(EngineFailure, match="one fit example"):
-        get_method("seam")(model, TASK, fit, resolve("images"), 0)
-    unlearn = get_method(CONFIG.method)
+        unlearn(model, TASK, fit, resolve("images"), 0)
     outcome = unlearn(model, TASK, fit, CONFIG, 0)
     with torch.no_grad():
         kept = (outcome.model(tests).argmax(dim=1) == before).float().mean()
@@ -75,7 +72,6 @@ def test_a_network_recovers_what_it_knew_from_a_single_image(model: nn.Module) -
 
 def test_what_has_no_label_is_labelled_by_the_network(model: nn.Module) -> None:
     told = int(model(one_image(0).inputs["x"]).argmax())
-    unlearn = get_method(CONFIG.method)
     known, unknown = (unlearn(model, TASK, one_image(label), CONFIG, 0) for label in (told, -1))
     assert known.phase("recover").end_accuracy == pytest.approx(unknown.phase("recover").end_accuracy, abs=0.2)
 
@@ -92,5 +88,5 @@ def test_soft_labels_answer_the_questions_of_hard_ones() -> None:
 
 def test_what_holds_no_images_is_refused(model: nn.Module) -> None:
     fit = ExampleSet({"x": torch.rand(4, 10)}, torch.zeros(4, dtype=torch.int64), tuple("abcd"))
-    with pytest.raises(EngineFailure, match="needs images"):
-        get_method(CONFIG.method)(model, TASK, fit, replace(CONFIG, preset="custom"), 0)
+    with pytest.raises(EngineFailure, match="is for images"):
+        unlearn(model, TASK, fit, CONFIG, 0)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
+from tests.made_phases import forgetting, recovery, seam
 from tests.made_text import SIZES, sentences, tagger
 from trojai_seam.rounds import get_round
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig, resolve
-from trojai_seam.unlearning.embedding_noise import noisy_embeddings
-from trojai_seam.unlearning.engine import unlearn
-from trojai_seam.unlearning.training_mode import rate_factor
 from trojai_seam.tasks import get_task
+from trojai_seam.unlearning import UnlearnConfig, resolve
+from trojai_seam.unlearning.embedding_noise import noisy_embeddings
+from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.training_mode import rate_factor
 
 TAGS, SPANS = get_task("token-classification", 5), get_task("span-extraction", 2)
-ONE_STEP = UnlearnConfig(
+ONE_STEP = seam(
     batch_size=8,
-    forget=ForgetConfig(max_epochs=0),
-    recover=PhaseConfig(max_epochs=1, max_steps=1, learning_rate=1e-3),
+    forget=forgetting(max_epochs=0),
+    recover=recovery(max_epochs=1, max_steps=1, learning_rate=1e-3),
 )
 
 
@@ -36,12 +35,12 @@ def test_rates_go_down_as_the_head_reads_more_features() -> None:
     assert rate_factor(tagger(), 64) == 2  # 32 features
     # Adam's first step is as large as the rate.
     assert largest_step(ONE_STEP, tagger()) == pytest.approx(1e-3, rel=1e-3)
-    assert largest_step(replace(ONE_STEP, rate_width=8), tagger()) == pytest.approx(2.5e-4, rel=1e-3)
+    assert largest_step(ONE_STEP.with_phase("recover", rate_width=8), tagger()) == pytest.approx(2.5e-4, rel=1e-3)
 
 
 def test_frozen_embeddings_stay_and_all_else_moves() -> None:
     model = tagger()
-    after = unlearn(model, TAGS, sentences(12), replace(ONE_STEP, trainable="no-embeddings"), seed=0).model.state_dict()
+    after = unlearn(model, TAGS, sentences(12), ONE_STEP.changed(trainable="no-embeddings"), seed=0).model.state_dict()
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, after[name])}
     assert not [name for name in moved if "embeddings.weight" in name]
     assert "bert.embeddings.LayerNorm.weight" in moved
@@ -59,7 +58,7 @@ def test_noise_is_there_in_training_only_and_leaves_no_hook() -> None:
             model.train()
             assert not torch.allclose(TAGS.outputs(model, inputs), plain, atol=1e-3)
         assert torch.equal(TAGS.outputs(model, inputs), plain)
-    outcome = unlearn(model, TAGS, sentences(12), replace(ONE_STEP, feature_noise=0.3), seed=0)
+    outcome = unlearn(model, TAGS, sentences(12), ONE_STEP.with_phase("recover", views={"noise": 0.3}), seed=0)
     assert not any(module._forward_hooks for module in outcome.model.modules())
 
 
@@ -71,11 +70,13 @@ def test_without_embeddings_there_is_no_noise_to_add() -> None:
 
 def test_the_text_presets_are_what_the_documentation_says() -> None:
     text, tuned, heads = resolve("text"), resolve("text-finetune"), resolve("text-embeddings")
-    assert (text.batch_size, text.rate_width, text.forget.optimizer, text.forget.stop.patience) == (16, 64, "adam", 20)
-    assert tuned == replace(text, preset="text-finetune", forget=ForgetConfig(max_epochs=0))
-    assert heads == replace(text, preset="text-embeddings", rate_width=None)
-    spans = resolve("text-spans")
-    assert spans == replace(text, preset="text-spans", forget=replace(text.forget, learning_rate=2e-4))
+    forget, recover = text.phases
+    assert (text.batch_size, forget.rate_width, forget.optimizer, forget.stop.patience) == (16, 64, "adam", 20)
+    assert tuned == text.changed(preset="text-finetune", phases=(recover,))
+    widths = tuple(phase.changed(rate_width=None) for phase in text.phases)
+    assert heads == text.changed(preset="text-embeddings", phases=widths)
+    slower = text.changed(preset="text-spans").with_phase("forget", learning_rate=2e-4)
+    assert resolve("text-spans") == slower
 
 
 def test_text_rounds_use_them() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import TrojaiSeamError
 from ..rounds import get_round
-from ..unlearning import resolve
+from ..unlearning import UnlearnConfig, resolve
 
 
 def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
@@ -34,11 +34,13 @@ def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
 
 def _unlearning(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
-        usual = resolve(plan["unlearning"]["preset"]).as_dict()
+        usual = resolve(plan["unlearning"]["preset"]).options
+        used = UnlearnConfig.from_document(plan["unlearning"]).options
     except TrojaiSeamError:
-        return  # a preset of another version of trojai-seam
-    for name, value in _changes(usual, plan["unlearning"]):
-        yield name, "none" if value is None else str(value)
+        return  # a preset or a phase of another version of trojai-seam, or of a package that is not here
+    for name, value in used.items():
+        if usual.get(name) != value:
+            yield name, value if isinstance(value, str) else "none" if value is None else json.dumps(value)
 
 
 def _round(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

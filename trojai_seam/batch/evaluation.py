@@ -23,11 +23,11 @@ from ..scoring import (
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
+from ..tables.columns import PHASES
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
-from ..unlearning import UnlearnConfig
-from ..unlearning.methods import get_method
-from ..unlearning.outcome import Outcome
+from ..unlearning import UnlearnConfig, run
+from ..unlearning.outcome import Outcome, PhaseOutcome
 from .doubts import doubts
 from .plan import Plan
 
@@ -51,10 +51,15 @@ def unlearning_of(plan: Plan, subject: Subject) -> UnlearnConfig:
 
 def _splits_of(plan: Plan, subject: Subject) -> SplitPlan:
     strata = subject.task.strata(subject.clean.key())
-    limit = FitLimit(plan.fit_per_class, plan.fit_total)
-    keep, only_measured = subject.decided_on, subject.only_measured
-    given = {"keep": keep, "only_measured": only_measured}
-    return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, **given, limit=limit)
+    return plan_splits(
+        strata,
+        plan.protocol,
+        plan.seed,
+        subject.model_id,
+        keep=subject.decided_on,
+        only_measured=subject.only_measured,
+        limit=FitLimit(plan.fit_per_class, plan.fit_total),
+    )
 
 
 class Evaluation:
@@ -96,15 +101,16 @@ class Evaluation:
         return len(self._outcomes) == len(self.runs)
 
     def unlearn(self, number: int) -> None:
-        """Run ``number``, by the method of the plan, here and now.
+        """Run ``number``, by the phases of the plan, here and now.
 
         Raises:
-            TrojaiSeamError: whatever the method says of the model.
+            TrojaiSeamError: whatever a phase says of the model.
         """
-        run, subject = self.runs[number], self.subject
-        oracle = OracleWatcher(subject.task, run.fit, subject.poisoned) if self.watched else None
-        method = get_method(self.unlearning.method)
-        self.take(number, method(subject.model, subject.task, run.fit, self.unlearning, run.seed, oracle))
+        one, subject, unlearning = self.runs[number], self.subject, self.unlearning
+        oracle = None
+        if self.watched and unlearning.phases:
+            oracle = OracleWatcher(subject.task, one.fit, subject.poisoned, unlearning.phases[-1].name)
+        self.take(number, run(subject.model, subject.task, one.fit, unlearning, one.seed, oracle))
         if oracle is not None:
             self._oracle.update(oracle.columns(self._clean_before.right.share))
 
@@ -126,13 +132,14 @@ class Evaluation:
         is_clean = subject.facts["poisoned"] is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
-        seconds = {
-            "seconds_forget": sum(outcome.phase("forget").seconds for outcome in outcomes),
-            "seconds_recover": sum(outcome.phase("recover").seconds for outcome in outcomes),
-            "seconds_score": self._scoring + time.perf_counter() - began,
+        columns = {
+            "doubts": self.doubts,
+            "batch_size": self.unlearning.batch_size,
+            **self._oracle,
+            **scored,
+            **_phase_columns(outcomes),
         }
-        columns = {"doubts": self.doubts, "batch_size": self.unlearning.batch_size, **self._oracle}
-        return {**columns, **scored, **_phase_columns(outcomes), **seconds}, arrays
+        return {**columns, "seconds_score": self._scoring + time.perf_counter() - began}, arrays
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
         subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
@@ -159,8 +166,8 @@ class Evaluation:
 
 
 def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None:
-    """Places of poisoned examples that are made of nothing that is trained on; None: of all, as far as anybody knows, or
-    where nothing is held out."""
+    """Places of poisoned examples that are made of nothing that is trained on; None: of all, as far as anybody knows,
+    or where nothing is held out."""
     if poisoned is None or poisoned.made_from is None or not split.held_out:
         return None
     fit = set(split.fit)
@@ -168,15 +175,25 @@ def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for name in ("forget", "recover"):
-        phases = [outcome.phase(name) for outcome in outcomes]
-        columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
-        thresholds = [phase.threshold for phase in phases if phase.threshold is not None]
-        columns[f"{name}_threshold"] = sum(thresholds) / len(thresholds) if thresholds else None
-        columns[f"{name}_epochs"] = sum(p.epochs for p in phases) / len(phases)
-        columns[f"{name}_end_accuracy"] = sum(p.end_accuracy for p in phases) / len(phases)
+    """What the phases did, over all folds: of those that have columns of their own each, of all of them together."""
+    columns: dict[str, Any] = {
+        "phases": " ".join(phase.phase for phase in outcomes[0].phases) or None,
+        "seconds_unlearn": sum(phase.seconds for outcome in outcomes for phase in outcome.phases),
+    }
+    for name in PHASES:
+        phases = [phase for outcome in outcomes if (phase := outcome.phase(name)) is not None]
+        if phases:
+            columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
+            for figure in ("threshold", "epochs", "end_accuracy"):
+                columns[f"{name}_{figure}"] = _mean(phases, figure)
+            columns[f"seconds_{name}"] = sum(phase.seconds for phase in phases)
     return columns
+
+
+def _mean(phases: list[PhaseOutcome], attribute: str) -> float | None:
+    """Over the folds in which there is such a number."""
+    values = [value for phase in phases if (value := getattr(phase, attribute)) is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _status_of_folds(statuses: list[str]) -> str:
@@ -197,6 +214,8 @@ def _arrays_after(folds: list[FoldPredictions], outcomes: list[Outcome]) -> Mapp
             arrays[f"{at}/trace/{column}"] = [getattr(epoch, column) for epoch in outcome.trace]
         for phase in outcome.phases:
             for key, value in asdict(phase).items():
-                if key != "phase" and value is not None:
+                if key == "figures":
+                    arrays.update({f"{at}/phases/{phase.phase}/{key}/{name}": number for name, number in value.items()})
+                elif key != "phase" and value is not None:
                     arrays[f"{at}/phases/{phase.phase}/{key}"] = [value] if isinstance(value, str) else value
     return arrays

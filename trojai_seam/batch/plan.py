@@ -17,7 +17,7 @@ from ..unlearning import UnlearnConfig
 from .files import PARTIAL, make_folder, write_once
 from .paths import RunPaths
 
-FORMAT = 1
+FORMAT = 2
 LIMITS = ("fit_per_class", "fit_total")
 """Settings that a plan only has where they are set."""
 
@@ -41,7 +41,7 @@ class Plan:
         networks: SHA-256 of the user's ``--networks`` file, empty without one.
         stacked: small networks are unlearned side by side: 0 for never; on a CPU 1, for their number changes nothing;
             else how many, which decides what kernels a GPU chooses, and so the last digits.
-        fit_per_class: most clean examples of each class that unlearning may use; all that the protocol gives when unset.
+        fit_per_class: most clean examples of each class that unlearning may use; unset: all that the protocol gives.
         fit_total: likewise of all classes together.
     """
 

@@ -34,7 +34,6 @@ from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS
 from ..unlearning import resolve
-from ..unlearning.methods import get_method
 from .check import check_models
 from .claims import Claims, wait_for
 from .devices import resolve_device as resolve_device
@@ -89,8 +88,6 @@ def evaluate_models(
     names = (options.preset,) if options.preset else round_config.presets
     presets = {name: resolve(name, options.options) for name in names}
     # A name that nobody knows is a mistake about the run, not about each of its models.
-    for unlearning in presets.values():
-        get_method(unlearning.method)
     for case in round_config.cases.values():
         ADAPTERS.get(case.adapter), TASKS.get(case.task)
     cache = cache_folder(options.cache, dataset)

@@ -7,10 +7,8 @@ pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
 
 from ..loading import Budget
 from ..rounds import ModelDirectory, RoundConfig
@@ -63,8 +61,8 @@ class Assignment:
             plan=Plan(
                 dataset=plan["dataset"],
                 round_config=RoundConfig.from_document(plan["round"], plan["round"]["name"]),
-                unlearning=_built(UnlearnConfig, plan["unlearning"]),
-                presets={name: _built(UnlearnConfig, one) for name, one in plan["presets"].items()},
+                unlearning=UnlearnConfig.from_document(plan["unlearning"]),
+                presets={name: UnlearnConfig.from_document(one) for name, one in plan["presets"].items()},
                 **{name: plan[name] for name in _PLAIN if name in plan},
                 changed_options=plan["changed_options"],
             ),
@@ -123,10 +121,3 @@ def stamp(path: Path) -> Stamp | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _built(kind: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass from what ``asdict`` made of it."""
-    hints = get_type_hints(kind)
-    given = {f.name: values[f.name] for f in fields(kind)}
-    return kind(**{name: _built(hints[name], v) if is_dataclass(hints[name]) else v for name, v in given.items()})

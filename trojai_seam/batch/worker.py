@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -104,7 +103,7 @@ def _in_a_stack(parts: list[Part]) -> None:
 
 
 def _alone(part: Part) -> None:
-    """By the method of the plan."""
+    """By the phases of the plan, on its own."""
     with part.case.attempt():
         _with_memory(part.case, lambda: part.evaluation.unlearn(part.number))
 
@@ -118,7 +117,7 @@ def _with_memory(case: Case, action: Callable[[], None]) -> None:
             if size == whole:
                 action()
             else:
-                smaller = replace(case.unlearning, batch_size=size)
+                smaller = case.unlearning.changed(batch_size=size)
                 evaluation = Evaluation(case.unit.plan, case.subject, smaller)  # type: ignore[arg-type]
                 for number in range(len(evaluation.runs)):
                     evaluation.unlearn(number)

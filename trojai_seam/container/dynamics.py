@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EngineFailure
-from ..unlearning import UnlearnConfig, resolve
-from ..unlearning.methods import get_method
-from ..unlearning.outcome import Outcome
 from ..tasks import Subject, Task
 from ..tasks.calling import all_outputs, batched_outputs
+from ..unlearning import UnlearnConfig, resolve, run
+from ..unlearning.outcome import Outcome
+from ..unlearning.phases.train import TrainSettings
 from .probes import Probes, can_be_probed, noise, stamped
 from .subjects import seed_of
 
@@ -39,24 +39,20 @@ def dynamics_config(preset: str, values: Mapping[str, Any], seconds: float) -> U
     Args:
         preset: of the round for such a model.
         values: metaparameters of detection.
-        seconds: for both phases together.
+        seconds: for all phases together.
     """
     config = resolve(preset if values["infer_preset"] == "auto" else values["infer_preset"])
     factor = values["infer_learning_rate_factor"]
-    forget = replace(
-        config.forget,
-        max_epochs=values["infer_forget_epochs"],
-        learning_rate=config.forget.learning_rate * factor,
-        label_sampling=values["infer_label_sampling"],
-        max_seconds=seconds / 2,
-    )
-    recover = replace(
-        config.recover,
-        max_epochs=values["infer_recover_epochs"],
-        learning_rate=config.recover.learning_rate * factor,
-        max_seconds=seconds / 2,
-    )
-    return replace(config, forget=forget, recover=recover)
+    phases = []
+    for phase in config.phases:
+        changes: dict[str, Any] = {"max_seconds": seconds / len(config.phases)}
+        if isinstance(phase, TrainSettings):
+            forgets = phase.labels == "random"
+            changes["max_epochs"] = values["infer_forget_epochs" if forgets else "infer_recover_epochs"]
+            changes["learning_rate"] = phase.learning_rate * factor
+            changes |= {"label_sampling": values["infer_label_sampling"]} if forgets else {}
+        phases.append(phase.changed(**changes))
+    return config.changed(phases=tuple(phases))
 
 
 def dynamics(subject: Subject, config: UnlearnConfig, values: Mapping[str, Any]) -> dict[str, float]:
@@ -73,7 +69,7 @@ def dynamics(subject: Subject, config: UnlearnConfig, values: Mapping[str, Any])
     chosen = _some(subject)
     seed = seed_of(subject, values["infer_seed"], "dynamics")
     config = _for_few(config, chosen)
-    outcome = get_method(config.method)(chosen.model, chosen.task, chosen.clean, config, seed)
+    outcome = run(chosen.model, chosen.task, chosen.clean, config, seed)
     late = [phase.phase for phase in outcome.phases if phase.status == "time-limit"]
     if late:
         raise EngineFailure(f"the time allowed was over before the phases were ({', '.join(late)})")
@@ -104,7 +100,7 @@ def _some(subject: Subject) -> Subject:
 
 def _for_few(config: UnlearnConfig, subject: Subject) -> UnlearnConfig:
     """One example cannot move BatchNorm statistics."""
-    return replace(config, batch_norm="frozen-stats") if len(subject.clean) == 1 else config
+    return config.changed(batch_norm="frozen-stats") if len(subject.clean) == 1 else config
 
 
 def _curves(outcome: Outcome) -> dict[str, float]:

@@ -12,7 +12,7 @@ import io
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,9 +24,10 @@ from ..errors import EngineFailure, TrojaiSeamError, UnsupportedModel
 from ..networks.portable import own_classes
 from ..rounds import RoundConfig
 from ..scoring import predict
-from ..unlearning import UnlearnConfig, resolve
-from ..unlearning.methods import get_method
 from ..tasks import Subject
+from ..unlearning import UnlearnConfig, resolve, run
+from ..unlearning.phases.train import TrainSettings
+from ..unlearning.training_settings import TrainingSettings
 from .deadline import Deadline, TimeUp, undisturbed
 from .messages import fail, say, warn
 from .metaparameters import read_metaparameters
@@ -93,30 +94,27 @@ def mitigation_config(
         values: metaparameters of mitigation.
         examples: how many clean examples there are.
         batch_size: from the command line; the preset's when unset.
-        seconds: for both phases together; forgetting gets at most 40 % of it.
+        seconds: for all phases together; the last one, which recovers, gets at most 60 % of it, the others share the
+            rest.
     """
     config = resolve(preset if values["preset"] == "auto" else values["preset"])
-    sampling = values["label_sampling"]
-    forget = replace(
-        config.forget,
-        learning_rate=config.forget.learning_rate * values["forget_learning_rate_factor"],
-        max_epochs=_scaled(config.forget.max_epochs, values["forget_epochs_factor"]),
-        label_sampling=config.forget.label_sampling if sampling == "preset" else sampling,
-        max_seconds=0.4 * seconds,
-    )
-    recover = replace(
-        config.recover,
-        learning_rate=config.recover.learning_rate * values["recover_learning_rate_factor"],
-        max_epochs=_scaled(config.recover.max_epochs, values["recover_epochs_factor"]),
-        max_seconds=0.6 * seconds,
-    )
+    sampling, last = values["label_sampling"], len(config.phases) - 1
+    phases = []
+    for place, phase in enumerate(config.phases):
+        share = 1.0 if last == 0 else 0.6 if place == last else 0.4 / last
+        changes: dict[str, Any] = {"max_seconds": share * seconds}
+        if isinstance(phase, TrainingSettings):
+            kind = "recover" if place == last else "forget"
+            changes["learning_rate"] = phase.learning_rate * values[f"{kind}_learning_rate_factor"]
+            changes["max_epochs"] = _scaled(phase.max_epochs, values[f"{kind}_epochs_factor"])
+        if isinstance(phase, TrainSettings) and phase.labels == "random" and sampling != "preset":
+            changes["label_sampling"] = sampling
+        phases.append(phase.changed(**changes))
     frozen = values["frozen_batch_norm"] or 1 in (examples, batch_size)  # one example has no batch statistics
-    return replace(
-        config,
+    return config.changed(
         batch_size=batch_size or config.batch_size,
         batch_norm="frozen-stats" if frozen else config.batch_norm,
-        forget=forget,
-        recover=recover,
+        phases=tuple(phases),
     )
 
 
@@ -167,7 +165,7 @@ def _run(
     errors, and on those only."""
 
     def watch(phase: str, epoch: int, model: nn.Module) -> None:
-        if phase == "recover":
+        if phase == config.phases[-1].name:
             best.offer(_accuracy(subject, model), model)
 
     seed = seed_of(subject, values["seed"], "mitigate")
@@ -177,7 +175,7 @@ def _run(
         config = mitigation_config(preset, values, len(subject.clean), batch_size, seconds)
         try:
             with reproducible():
-                outcome = get_method(config.method)(subject.model, subject.task, subject.clean, config, seed, watch)
+                outcome = run(subject.model, subject.task, subject.clean, config, seed, watch)
         except torch.cuda.OutOfMemoryError:
             if config.batch_size < 4:
                 raise
@@ -188,7 +186,7 @@ def _run(
         break
     for phase in outcome.phases:
         say(f"mitigate: preset {config.preset}: {phase.phase} {phase.status} after {phase.epochs} epochs")
-    if outcome.phase("recover").status != "time-limit":
+    if not outcome.phases or outcome.phases[-1].status != "time-limit":
         # It went to its end as planned, and the end of a schedule is better than its highest point on so few examples.
         best.accuracy = -1.0
         best.offer(_accuracy(subject, outcome.model), outcome.model)

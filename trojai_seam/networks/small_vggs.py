@@ -1,4 +1,4 @@
-"""VGGs for small images: a Sequential ``features`` of convolutions, and a ``classifier`` of one Linear layer or several.
+"""VGGs for small images: a Sequential ``features`` of convolutions, and a ``classifier`` of one or several layers.
 
 What lies between the layers that have tensors is read from the numbers that these have in the Sequential: one place is
 an activation, two are activation and MaxPool, three are those and Dropout. Sources: kuangliu/pytorch-cifar and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import StateMismatch
@@ -84,7 +85,7 @@ def _plan(saved: SavedModel) -> VggPlan:
     grid = math.isqrt(inputs // convolutions[-1].shape[0])
     if not grid or grid * grid * convolutions[-1].shape[0] != inputs:
         raise StateMismatch(f"{saved.path}: the classifier takes {inputs} features, no square of the last channels")
-    gaps = {after.place - before.place for before, after in zip(features, features[1:], strict=False)}
+    gaps = {after.place - before.place for before, after in pairwise(features)}
     return VggPlan(features, classifier, single, 4 in gaps, grid)
 
 

@@ -188,8 +188,8 @@ def _arguments(code: UserCode, function: Callable[..., Any], saved: SavedModel) 
     others = [name for name in needed if name not in _CLASS_COUNTS]
     if others:
         raise UnsupportedModel(
-            f"--network {code}: needs the arguments {', '.join(needed)}; name a function without arguments that makes the "
-            "network (num_classes is given if it is one of them)"
+            f"--network {code}: needs the arguments {', '.join(needed)}; name a function without arguments that makes "
+            "the network (num_classes is given if it is one of them)"
         )
     name = next((name for name in parameters if name in _CLASS_COUNTS), None)
     if name is None:

@@ -36,7 +36,8 @@ class WideBlock(nn.Module):
         hidden: torch.Tensor = self.conv2(functional.relu(self.bn2(self.conv1(active))))
         if self.plain:
             return hidden + self.shortcut(x)
-        return hidden + (x if self.convShortcut is None else self.convShortcut(active))
+        around: torch.Tensor = x if self.convShortcut is None else self.convShortcut(active)
+        return hidden + around
 
 
 class _Stage(nn.Module):

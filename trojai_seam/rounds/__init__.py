@@ -9,6 +9,7 @@ from .discovery import model_directory as model_directory
 from .model_directory import ModelDirectory as ModelDirectory
 from .own_rounds import find_models as find_models
 from .own_rounds import is_own_round as is_own_round
+from .own_rounds import locate as locate
 from .own_rounds import one_model as one_model
 from .own_rounds import own_round as own_round
 from .own_rounds import read_own_round as read_own_round

@@ -1,7 +1,7 @@
 """Images of a user's own with their classes, in the forms in which people keep them.
 
-Class folders (``cat/0.png``), a CSV of paths and labels, JSON side-cars, names such as ``class_3_example_0.png``, a NumPy
-archive with ``x`` and ``y``, or two ``.npy`` files. Which one it is is told by what lies there.
+Class folders (``cat/0.png``), a CSV of paths and labels, JSON side-cars, names such as ``class_3_example_0.png``, a
+NumPy archive with ``x`` and ``y``, or two ``.npy`` files. Which one it is is told by what lies there.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class _Reader:
                     return UNKNOWN
                 raise ExampleProblem(
                     f"{path}: nothing tells its class; expected class folders ({self.path.name}/0/…), a side-car "
-                    f"{path.stem}.json, one CSV with the columns path and label, or a name such as class_3_example_0.png"
+                    f"{path.stem}.json, a CSV with the columns path and label, or a name such as class_3_example_0.png"
                 ) from None
         if isinstance(value, Mapping):
             value = value.get("clean_label", value.get("label"))
@@ -226,7 +226,8 @@ def _columns(path: Path, rows: list[list[str]]) -> tuple[int, int, list[list[str
     if len(header) == 2 and Path(rows[0][0]).suffix.lower() in SUFFIXES:
         return 0, 1, rows  # no header
     raise DatasetProblem(
-        f"{path}: has the columns {listed(header)}; expected one of {listed(PATH_COLUMNS)} and one of {listed(LABEL_COLUMNS)}"
+        f"{path}: has the columns {listed(header)}; expected one of {listed(PATH_COLUMNS)} and one of "
+        f"{listed(LABEL_COLUMNS)}"
     )
 
 

@@ -91,6 +91,7 @@ def open_directory(
     facts = {
         "round": round_config.name,
         "round_case": round_config.case or None,
+        "usual_preset": round_config.preset_for(len(examples.clean), round_config.case or None),
         "task": round_config.task,
         "poisoned": poisoned,
         **facts,

@@ -83,8 +83,8 @@ class _Opening:
     def examples(self) -> Examples:
         fit = self._labelled("clean")
         if fit is None:
-            names, folders = listed(self.config.layout["clean"]), listed(self.folders)
-            raise ExampleProblem(f"{self.directory.path}: no clean images: none of {names} in {folders}")
+            wanted, folders = listed(self.config.layout["clean"]), listed(self.folders)
+            raise ExampleProblem(f"{self.directory.path}: no clean images: none of {wanted} in {folders}")
         held_out = self._labelled("held_out")
         parts = [fit] if held_out is None else [fit, held_out]
         images = self._pixels(parts)
@@ -136,8 +136,8 @@ class _Opening:
             return picture
         if "size" not in self.config.preprocessing:
             raise ExampleProblem(
-                f"{where}: images of several sizes ({self.size[0]}×{self.size[1]}, and {name} with {height}×{width}); say "
-                "which the network takes (--size N, or preprocessing.size)"
+                f"{where}: images of several sizes ({self.size[0]}×{self.size[1]}, and {name} with {height}×{width}); "
+                "say which the network takes (--size N, or preprocessing.size)"
             )
         self.resized += 1
         return _resized(picture, self.size, self.config.preprocessing.get("resize", "whole"), f"{where}/{name}")
@@ -213,7 +213,8 @@ class _Opening:
             return (label + int(attack.get("shift", 1))) % self.num_classes
         if "target_label" not in attack:
             raise ExampleProblem(
-                f"{where}: what the trigger is to do is unknown; give the target class (--target N, or attack.target_label)"
+                f"{where}: what the trigger is to do is unknown; give the target class (--target N, or "
+                "attack.target_label)"
             )
         target = attack["target_label"]
         if not 0 <= target < self.num_classes:

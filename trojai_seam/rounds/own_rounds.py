@@ -5,14 +5,16 @@ The schema is that of the shipped rounds; what a user need not say is filled in.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigProblem, DatasetProblem, listed
+from .catalogue import detect_round, get_round
 from .config import RoundConfig
-from .discovery import discover
+from .discovery import discover, model_directory
 from .model_directory import ModelDirectory, read_json
 
 FILE_NAME = "round.json"
@@ -76,7 +78,7 @@ def round_beside(dataset: Path) -> RoundConfig | None:
 
 
 def find_models(dataset: Path, round_config: RoundConfig) -> list[ModelDirectory]:
-    """The models of ``dataset``: those that the round lists, else the model files in the folder, else model directories.
+    """The models of ``dataset``: those that the round lists, else the folder's model files, else model directories.
 
     Raises:
         DatasetProblem: there are none, or a listed one does not exist.
@@ -105,6 +107,32 @@ def with_settings(directory: ModelDirectory, settings: Mapping[str, Any]) -> Mod
 def with_network(round_config: RoundConfig, name: str) -> RoundConfig:
     """The round with a network for all its models, so that the plan knows of it."""
     return RoundConfig.from_document({**round_config.document, "network": name}, f"--network {name}")
+
+
+def locate(path: Path, name: str | None = None) -> tuple[ModelDirectory, RoundConfig]:
+    """One model by its folder or its file, and its round: the one called ``name``, else the one described beside it or
+    in the folder above, else the one that it looks like.
+
+    Raises:
+        DatasetProblem: there is no such model, or nothing tells its round.
+        UsageProblem: no round is called so.
+        ConfigProblem: a round of the user's does not fit the schema.
+    """
+    path = Path(os.path.abspath(path))
+    folder = path if path.is_dir() else path.parent
+    if name is None:
+        beside = ((where, round_beside(where)) for where in (folder, folder.parent))
+        dataset, round_config = next(((where, one) for where, one in beside if one is not None), (folder, None))
+    else:
+        dataset, round_config = folder, read_own_round(Path(name)) if is_own_round(name) else get_round(name)
+    if round_config is not None and (round_config.models or round_config.adapter == ADAPTER):
+        known = find_models(dataset, round_config)
+        found = next((one for one in known if path in (one.path, one.model_path)), None)
+        if found is not None:
+            return found, round_config
+        return (model_directory(path) if path.is_dir() else one_model(path, _truth(round_config))), round_config
+    directory = model_directory(path)
+    return directory, round_config or detect_round([directory])
 
 
 def one_model(path: Path, settings: Mapping[str, Any] | None = None) -> ModelDirectory:

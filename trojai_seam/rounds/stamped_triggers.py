@@ -1,7 +1,7 @@
 """A trigger as data: what is done to an image of the network's size, in 0 … 1, before it is normalised.
 
-One step or several, in order. All but ``warp`` are of one form: the image times a factor plus a summand, pixel by pixel,
-cut to 0 … 1. Sources of the kinds: BadNets (arXiv 1708.06733: ``patch``), Blended (1712.05526: ``blend``), SIG
+One step or several, in order. All but ``warp`` are of one form: the image times a factor plus a summand, pixel by
+pixel, cut to 0 … 1. Sources of the kinds: BadNets (arXiv 1708.06733: ``patch``), Blended (1712.05526: ``blend``), SIG
 (1902.11237: ``sinusoid``), Trojan watermarks and other sums (``additive``), optimised patterns (``mask``), WaNet
 (2102.10369: ``warp``).
 """
@@ -94,7 +94,7 @@ class _Reader:
         if "image" in step:
             values, cover = self._picture(step["image"])
         elif "values" in step:
-            rows = np.array(step["values"], dtype=np.float32) / 255
+            rows = np.array(step["values"], dtype=np.float32) / np.float32(255)
             if rows.ndim != 2:
                 raise self._problem("values are not rows of equal length")
             values = np.repeat(rows[None], self.canvas.channels, axis=0)
@@ -102,7 +102,7 @@ class _Reader:
             height, width = step.get("size", (0, 0))
             if not height or not width:
                 raise self._problem("a patch needs size [rows, columns], values or an image")
-            values = np.ones((self.canvas.channels, height, width), np.float32) * self._color(step)
+            values = (np.ones((self.canvas.channels, height, width)) * self._color(step)).astype(np.float32)
         height, width = values.shape[1:]
         top, left = self._place(step.get("at", "bottom-right"), height, width)
         factor, summand = np.ones(self.canvas, np.float32), np.zeros(self.canvas, np.float32)
@@ -216,10 +216,10 @@ class _Reader:
     def _picture(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Colours ``float32 [C, H, W]`` and opacity ``float32 [H, W]``, both 0 … 1."""
         pixels = read_image(self._found(name), "RGBA")
-        colors, opacity = pixels[..., :3], pixels[..., 3].astype(np.float32) / 255
+        colors, opacity = pixels[..., :3], pixels[..., 3].astype(np.float32) / np.float32(255)
         if self.canvas.channels == 1:
             colors = np.asarray(Image.fromarray(np.ascontiguousarray(colors)).convert("L"))[..., None]
-        values = np.ascontiguousarray(colors.transpose(2, 0, 1)).astype(np.float32) / 255
+        values = np.ascontiguousarray(colors.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
         return values, opacity
 
     def _found(self, name: str) -> Path:

@@ -15,15 +15,15 @@ from .predictions import predict, predict_attacks
 
 
 class OracleWatcher:
-    """Watches epochs of recovery; what it sees never reaches the engine."""
+    """Watches epochs of recovery, the phase called ``recovery``; what it sees never reaches the engine."""
 
-    def __init__(self, task: Task, clean: ExampleSet, poisoned: ExampleSet | None) -> None:
-        self.task, self.clean, self.poisoned = task, clean, poisoned
+    def __init__(self, task: Task, clean: ExampleSet, poisoned: ExampleSet | None, recovery: str = "recover") -> None:
+        self.task, self.clean, self.poisoned, self.recovery = task, clean, poisoned, recovery
         self._best: tuple[float, int, float, float | None] | None = None
 
     def __call__(self, phase: str, epoch: int, model: nn.Module) -> None:
-        """Measure ``model`` after ``epoch`` of ``phase`` (only ``recover`` counts)."""
-        if phase != "recover":
+        """Measure ``model`` after ``epoch`` of ``phase`` (only recovery counts)."""
+        if phase != self.recovery:
             return
         accuracy = predict(model, self.task, self.clean).right.share or 0.0
         attack = None if self.poisoned is None else predict_attacks(model, self.task, self.poisoned).hits.share

@@ -74,6 +74,9 @@ def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
     return Column(f"seconds_{name}", "number", meaning, "lower", "s", timing=True, summarised=summarised)
 
 
+PHASES = ("forget", "recover")
+"""Phases that have columns of their own; what others did is in the record."""
+
 COLUMNS: tuple[Column, ...] = (
     Column("model_id", "text", "name of the model directory"),
     Column("round", "text", "NIST's name of the round"),
@@ -110,8 +113,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *_rate(
         "asr_before_all",
-        "likewise of all poisoned examples, also those made of images that are trained on; empty where asr_before is of "
-        "all",
+        "of all poisoned examples, also those made of images that are trained on; empty where asr_before is of all",
         "",
         _POISONED,
     ),
@@ -174,7 +176,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("measured_on", "text", "held-out, cross-validated, or in-sample (nothing could be held out)"),
     Column("folds", "count", "unlearning runs of this model"),
     Column("seed", "count", "seed of the run; the model's own seed derives from it and model_id"),
-    Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how"),
+    Column("phases", "text", "names of the phases of the method, in order; empty where the preset has none"),
+    Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how; empty without it"),
     Column(
         "forget_epochs",
         "number",
@@ -195,7 +198,7 @@ COLUMNS: tuple[Column, ...] = (
         unit="share",
         made_from=("folds/*/phases/forget/end_accuracy",),
     ),
-    Column("recover_status", "text", "how recovery ended; where folds differ, how many did how"),
+    Column("recover_status", "text", "how recovery ended; where folds differ, how many did how; empty without it"),
     Column(
         "recover_epochs",
         "number",
@@ -266,6 +269,7 @@ COLUMNS: tuple[Column, ...] = (
     _seconds("load", "reading the model and its examples"),
     _seconds("forget", "forgetting, all folds"),
     _seconds("recover", "recovery, all folds"),
+    _seconds("unlearn", "all phases, all folds"),
     _seconds("score", "predictions and intervals"),
     _seconds("total", "wall-clock time of the model", summarised=True),
 )

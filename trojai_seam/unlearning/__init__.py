@@ -1,13 +1,13 @@
 """SEAM and its relatives: from a network and its fit examples to an unlearned network and a trace.
 
-This room knows nothing of rounds, files or command lines. A new unlearning method is one file here, registered in
-``methods.py``.
+A method is a list of phases. This room knows nothing of rounds, files of models or command lines. A new kind of phase
+is one file in ``phases``, a new method one JSON in ``presets``; other packages can bring both.
 """
 
-from .config import ForgetConfig as ForgetConfig
-from .config import PhaseConfig as PhaseConfig
-from .config import StopRule as StopRule
 from .config import UnlearnConfig as UnlearnConfig
-from .presets import DEFAULT_PRESET as DEFAULT_PRESET
-from .presets import PRESETS as PRESETS
-from .presets import resolve as resolve
+from .engine import run as run
+from .preset_files import DEFAULT_PRESET as DEFAULT_PRESET
+from .preset_files import Preset as Preset
+from .preset_files import get_preset as get_preset
+from .preset_files import preset_names as preset_names
+from .preset_files import resolve as resolve

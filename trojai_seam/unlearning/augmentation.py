@@ -16,24 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .config import UnlearnConfig
+from .training_settings import Views
 
 
-def view(images: Tensor, config: UnlearnConfig, still: bool = False, plain: bool = False) -> Tensor:
-    """What training sees of a batch of images under ``config``: all kinds that are switched on, in this order.
+def view(images: Tensor, views: Views, still: bool = False, plain: bool = False) -> Tensor:
+    """What training sees of a batch of images: all kinds that are switched on, in this order.
 
     ``still`` images are not moved, for their labels are places in them; ``plain`` ones get no colours and no patches.
     """
-    moved = (relit if still else augmented)(images, config.augmentation)
-    if plain:
-        return moved
-    changed = moved
-    for _ in range(config.most_patches):
-        changed = patched(changed, config.patches, config.pure_patches)
-    changed = recoloured(changed, config.recolouring)
-    if config.plain_views == 0:
-        return changed
-    return torch.where((1 + _uniform(images, 1, 1, 1)) / 2 < config.plain_views, moved, changed)
+    moved = (relit if still else augmented)(images, views.augmentation)
+    return moved if plain else recoloured(patched(moved, views.random_erasing), views.color_jitter)
 
 
 def augmented(images: Tensor, strength: float) -> Tensor:
@@ -95,14 +87,12 @@ def recoloured(images: Tensor, strength: float) -> Tensor:
     return low + unit.clamp(0, 1) * (high - low)
 
 
-def patched(images: Tensor, share: float, pure: float = 0.0) -> Tensor:
+def patched(images: Tensor, share: float) -> Tensor:
     """A polygon of one random colour over a random place of some images: 3 to 6 sides, 10 to 50 % of the side across.
 
     Args:
         images: ``float [N, C, H, W]``, any value range; colours are drawn from the range of the batch.
         share: probability that an image gets one.
-        pure: probability that its colour is pure, every channel at its least or its most: such colours stand out on
-            most things, and colours drawn evenly from all are seldom near one.
     """
     if share == 0:
         return images
@@ -122,10 +112,7 @@ def patched(images: Tensor, share: float, pure: float = 0.0) -> Tensor:
         reach = torch.cos(angle[:, side, None, None]) * x + torch.sin(angle[:, side, None, None]) * y
         inside = inside & (reach < cut[:, side, None, None] * radius)
     chosen = (_uniform(images, 1, 1) + 1) / 2 < share
-    drawn = (1 + _uniform(images, images.shape[1], 1, 1)) / 2
-    if pure:
-        drawn = torch.where((1 + _uniform(images, 1, 1, 1)) / 2 < pure, drawn.round(), drawn)
-    colour = low + (high - low) * drawn
+    colour = low + (high - low) * (1 + _uniform(images, images.shape[1], 1, 1)) / 2
     return torch.where((inside & chosen)[:, None], colour, images)
 
 

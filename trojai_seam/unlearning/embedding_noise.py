@@ -14,20 +14,26 @@ import torch
 from torch import Tensor, nn
 
 
+def word_embeddings(model: nn.Module) -> nn.Embedding | None:
+    """The largest embedding of ``model``, which is that of words; ``None`` without any."""
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    return max(tables, key=lambda module: module.num_embeddings) if tables else None
+
+
 @contextmanager
-def noisy_embeddings(model: nn.Module, strength: float) -> Iterator[None]:
-    """While training, the largest embedding of ``model``, which is that of words, gives its vectors plus noise.
+def noisy_embeddings(model: nn.Module, strength: float, like: nn.Module | None = None) -> Iterator[None]:
+    """While training, the word embeddings of ``model`` give their vectors plus noise.
 
     Args:
         model: any network; one without embeddings stays as it is.
         strength: standard deviation of the noise, in units of that of the embedding's weights.
+        like: the network whose weights say what that is; unset: ``model`` as it is now.
     """
-    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    if not tables or strength == 0:
+    table, measured = word_embeddings(model), word_embeddings(like or model)
+    if table is None or measured is None or strength == 0:
         yield
         return
-    table = max(tables, key=lambda module: module.num_embeddings)
-    spread = table.weight.detach().std()
+    spread = measured.weight.detach().std()
 
     def add_noise(module: nn.Module, given: Any, vectors: Tensor) -> Tensor:
         return vectors + strength * spread * torch.randn_like(vectors) if module.training else vectors

@@ -1,7 +1,7 @@
 """Many small networks of one architecture, unlearned side by side: what the engine does to one, done to all at once.
 
 Every network has its own seed, random labels, order, dropout, noise, stop rule and trace, and comes out as it would
-alone (:func:`trojai_seam.unlearning.engine.unlearn`), but for the last digits: sums are made in another order. Which
+alone (:func:`trojai_seam.unlearning.engine.run`), but for the last digits: sums are made in another order. Which
 networks are beside it changes nothing at all on a CPU (see :mod:`trojai_seam.unlearning.stacked_layers`).
 """
 
@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,13 @@ from ..tasks import ExampleSet, Task
 from ..tasks.classification import Classification
 from .batches import epoch_batches
 from .chains import Chain, chain_of
-from .config import ForgetConfig, PhaseConfig, UnlearnConfig
+from .config import UnlearnConfig
+from .context import modality_of
 from .idle_weights import decay, idle_weights
+from .monitor import PhaseMonitor
 from .optimization import learning_rate_of, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
-from .schedule import StopWatcher, final_status, threshold
+from .phases.train import TrainSettings
 from .stacked_layers import Pass, layers_of
 from .stacked_rows import Rows, stacked_scores
 
@@ -38,7 +40,7 @@ SAME = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One network of a stack; see :func:`trojai_seam.unlearning.engine.unlearn`."""
+    """One network of a stack; see :func:`trojai_seam.unlearning.engine.run`."""
 
     model: nn.Module
     task: Task
@@ -50,14 +52,15 @@ def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConf
     """Networks with equal keys can be unlearned together; ``None``: this one is for the engine for one network.
 
     That is whatever is no chain of layers that we know, no single-label classification of vectors, not in float32,
-    or to be unlearned by rules about time, the length of gradients or the head alone.
+    or to be unlearned by other phases than training on labels, or by rules about time, the length of gradients or the
+    head alone.
     """
-    x, phases = fit.inputs.get("x"), (config.forget, config.recover)
-    if config.method != "seam" or config.trainable == "head" or config.precision != "float32":
-        return None
-    if any(phase.max_seconds is not None or phase.longest_gradient is not None for phase in phases):
+    x = fit.inputs.get("x")
+    if config.trainable == "head" or config.precision != "float32" or not _stackable(config):
         return None
     if type(task) is not Classification or x is None or len(fit.inputs) != 1 or not len(fit):
+        return None
+    if modality_of(task, fit) != "vectors":
         return None
     chain = chain_of(model)
     if chain is None or not _fits(chain, x, task.num_classes):
@@ -65,6 +68,13 @@ def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConf
     if any(p.dtype != torch.float32 or p.device != x.device for p in model.parameters()):
         return None
     return tuple(link.key for link in chain), tuple(x.shape), task.num_classes, str(x.device)
+
+
+def _stackable(config: UnlearnConfig) -> bool:
+    return all(
+        type(phase) is TrainSettings and phase.max_seconds is None and phase.max_grad_norm is None
+        for phase in config.phases
+    )
 
 
 def _fits(chain: Chain, x: Tensor, classes: int) -> bool:
@@ -100,10 +110,8 @@ def unlearn_together(
             depend on the size of the stack, so do last digits.
 
     Raises:
-        ConfigProblem: a setting is out of range.
         ValueError: members of different keys.
     """
-    config.check()
     keys = {stack_key(member.model, member.task, member.fit, config) for member in members}
     if len(keys) != 1 or keys == {None}:
         raise ValueError("these networks cannot be unlearned together")
@@ -146,15 +154,15 @@ class _Together:
                 self.failures[number] = EngineFailure(what)
         self.phases: list[list[PhaseOutcome]] = [[] for _ in members]
         self.trace: list[list[EpochTrace]] = [[] for _ in members]
-        self.taken: list[tuple[PhaseConfig, int]] = []
+        self.taken: list[tuple[TrainSettings, int]] = []
 
     def run(self, whole: bool) -> list[Outcome | EngineFailure]:
         self._compare_with_networks()
         with torch.enable_grad():
-            for name, phase in (("forget", self.config.forget), ("recover", self.config.recover)):
+            for phase in self.config.phases:
                 alive = [number for number in range(len(self.members)) if number not in self.failures]
-                if alive:
-                    self.phase(name, phase, alive)
+                if alive and isinstance(phase, TrainSettings):
+                    self.phase(phase, alive)
         return [self.failures[n] if n in self.failures else self._outcome(n, whole) for n in range(len(self.members))]
 
     @torch.no_grad()
@@ -168,19 +176,19 @@ class _Together:
                 kind = type(member.model).__name__
                 self.failures[number] = EngineFailure(f"a {kind} does not do what its steps_in_order() says")
 
-    def phase(self, name: str, phase: PhaseConfig, alive: list[int]) -> None:
+    def phase(self, phase: TrainSettings, alive: list[int]) -> None:
         """Train ``alive`` until each has met its stop rule or a cap; one device synchronisation per epoch."""
         began, size = time.perf_counter(), self.config.batch_size
         total = most_steps(phase, self.x.shape[1], size)
-        first = self.members[0]
-        phase = replace(phase, learning_rate=learning_rate_of(phase, first.model, self.config))
+        rate = learning_rate_of(phase, self.members[0].model, self.config)
+        phase = phase.model_copy(update={"learning_rate": rate})
         rows = self._rows(phase, alive, total)
         places = list(alive)  # the member in each row
         start = dict(zip(alive, self._accuracies(rows, places), strict=False))
-        ends = {number: _End(self, name, phase, number, start[number]) for number in alive}
+        monitors = {number: self._monitor(phase, number, start[number]) for number in alive}
         if total == 0:
-            for number, end in ends.items():
-                self.phases[number].append(end.outcome("off" if phase.max_epochs == 0 else "no-steps", 0, 0, 0.0))
+            for number, monitor in monitors.items():
+                self.phases[number].append(monitor.outcome("off" if phase.max_epochs == 0 else "no-steps", 0, 0))
             return
         fixed = {number: self._fixed_labels(number, phase) for number in alive}
         spent, steps = dict.fromkeys(alive, 0.0), 0
@@ -190,7 +198,7 @@ class _Together:
             epoch_began = time.perf_counter()
             where, labels, sizes = self._epoch(phase, places, training, fixed)
             parts = list(zip(torch.split(where, sizes, 1), torch.split(labels, sizes, 1), strict=True))[: total - steps]
-            losses = [rows.step(*part, self.config.feature_noise) for part in parts]
+            losses = [rows.step(*part, phase.views.noise) for part in parts]
             steps += len(parts)
             figures = self._figures(rows, places, losses)
             share = (time.perf_counter() - epoch_began) / len(training)
@@ -200,15 +208,14 @@ class _Together:
                 loss, accuracy = figures[row]
                 spent[number] += share
                 if not math.isfinite(loss):
-                    what = f"the {name} loss became non-finite in epoch {epoch}; lower {name}.learning_rate"
-                    self.failures[number] = EngineFailure(what)
+                    self.failures[number] = EngineFailure(monitors[number].lost(epoch))
                 else:
-                    self.trace[number].append(EpochTrace(name, epoch, len(parts), loss, accuracy, share))
-                    status = ends[number].status(epoch, accuracy, last=steps >= total)
+                    self.trace[number].append(EpochTrace(phase.name, epoch, len(parts), loss, accuracy, share))
+                    status = monitors[number].status(epoch, accuracy, last=steps >= total)
                     if status is None:
                         continue
                     seconds = spent[number] + overhead
-                    self.phases[number].append(ends[number].outcome(status, epoch + 1, steps, seconds))
+                    self.phases[number].append(monitors[number].outcome(status, epoch + 1, steps, seconds))
                     self._settle(rows, row, number)
                 training.remove(number)
                 rows.rest(row)
@@ -220,7 +227,11 @@ class _Together:
                 places = [places[row] for row in kept]
         self.taken.append((phase, total))
 
-    def _rows(self, phase: PhaseConfig, alive: list[int], total: int) -> Rows:
+    def _monitor(self, phase: TrainSettings, number: int, start: float) -> PhaseMonitor:
+        task, key = self.members[number].task, self.keys[number]
+        return PhaseMonitor(phase, phase.labels == "random", task.guess(key), task.chance(key), start)
+
+    def _rows(self, phase: TrainSettings, alive: list[int], total: int) -> Rows:
         filled = alive + alive[:1] * ((self.fixed_rows or 0) - len(alive))
         at = torch.as_tensor(filled, device=self.x.device)
         weights = [[tensor[at] for tensor in layer] for layer in self.home]
@@ -233,10 +244,10 @@ class _Together:
             for tensor, weight in zip(layer, weights, strict=True):
                 tensor[number] = weight.detach()[row]
 
-    def _fixed_labels(self, number: int, phase: PhaseConfig) -> Tensor | None:
+    def _fixed_labels(self, number: int, phase: TrainSettings) -> Tensor | None:
         """See the engine: labels of all fit examples, or ``None`` if every epoch draws new ones."""
         key = self.keys[number]
-        if not isinstance(phase, ForgetConfig):
+        if phase.labels == "true":
             return key.labels
         if phase.fresh_labels:
             return None
@@ -244,20 +255,19 @@ class _Together:
         return self.members[number].task.random_labels(key, order, phase.label_sampling, self.generators[number])
 
     def _epoch(
-        self, phase: PhaseConfig, places: list[int], training: list[int], fixed: dict[int, Tensor | None]
+        self, phase: TrainSettings, places: list[int], training: list[int], fixed: dict[int, Tensor | None]
     ) -> tuple[Tensor, Tensor, list[int]]:
         """Examples and labels of an epoch, ``[R, draws]`` on the device, and the sizes of its batches. Rows that are
         not in training draw nothing; what they compute is thrown away."""
         orders, labels, sizes = {}, {}, [0]
-        sampling = phase.label_sampling if isinstance(phase, ForgetConfig) else "uniform"
         for number in training:
             generator, key = self.generators[number], self.keys[number]
-            batches = epoch_batches(len(key), phase.draws_per_epoch, self.config.batch_size, generator)
+            batches = epoch_batches(len(key), phase.examples_per_epoch, self.config.batch_size, generator)
             order, sizes = torch.cat(batches), [len(batch) for batch in batches]
             given = fixed[number]
             orders[number] = order
             labels[number] = (
-                self.members[number].task.random_labels(key, order, sampling, generator)
+                self.members[number].task.random_labels(key, order, phase.label_sampling, generator)
                 if given is None
                 else given[order]
             )
@@ -310,27 +320,3 @@ class _Together:
             return EngineFailure(what)
         phases, trace = tuple(self.phases[number]), tuple(self.trace[number])
         return Outcome(model=model, phases=phases, trace=trace, seed=member.seed, num_fit=len(member.fit))
-
-
-class _End:
-    """When and how a phase ends for one member."""
-
-    def __init__(self, run: _Together, name: str, phase: PhaseConfig, number: int, start: float) -> None:
-        task, key = run.members[number].task, run.keys[number]
-        self.name, self.start, self.accuracy = name, start, start
-        self.limit = threshold(phase.stop, task.guess(key), task.chance(key), start)
-        self.watcher = StopWatcher(phase.stop, self.limit, below=name == "forget")
-        self.trivial = self.watcher.trivial(start)
-        self.last = phase.max_epochs - 1
-
-    def status(self, epoch: int, accuracy: float, last: bool) -> str | None:
-        """How the phase has ended with this epoch; ``None`` if it goes on. ``last``: no step is left."""
-        self.accuracy = accuracy
-        if self.watcher.should_stop(epoch, accuracy):
-            return final_status("declined" if self.watcher.declined else "reached", self.trivial, self.limit)
-        return final_status("missed", self.trivial, self.limit) if last or epoch >= self.last else None
-
-    def outcome(self, status: str, epochs: int, steps: int, seconds: float) -> PhaseOutcome:
-        """The phase as it ended."""
-        limit = None if status == "off" else self.limit
-        return PhaseOutcome(self.name, status, limit, self.start, self.accuracy, epochs, steps, seconds)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from .config import PhaseConfig
 from .optimization import make_optimizer, make_scheduler
+from .training_settings import TrainingSettings
 
 CHUNK = 1 << 16
 
@@ -28,7 +28,7 @@ def idle_weights(rnn: nn.LSTM | nn.GRU) -> Iterator[Tensor]:
             yield parameter.detach()[forget]
 
 
-def decay(weights: Tensor, phases: Sequence[tuple[PhaseConfig, int, int]]) -> None:
+def decay(weights: Tensor, phases: Sequence[tuple[TrainingSettings, int, int]]) -> None:
     """Do to ``weights``, in place, what training without a gradient does.
 
     Args:

@@ -9,23 +9,24 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from .batches import batches_per_epoch
-from .config import PhaseConfig, UnlearnConfig
+from .config import UnlearnConfig
 from .training_mode import moves_batch_statistics, rate_factor
+from .training_settings import TrainingSettings
 
 FUSED_FROM = 500_000
 """Parameters from which one pass over memory per step saves time; a third of a ResNet-18's on a CPU."""
 
 
-def learning_rate_of(phase: PhaseConfig, model: nn.Module, config: UnlearnConfig) -> float:
+def learning_rate_of(phase: TrainingSettings, model: nn.Module, config: UnlearnConfig) -> float:
     """The highest learning rate of ``phase`` for this network."""
     rate = phase.learning_rate
     if phase.learning_rate_without_batch_norm is not None and not moves_batch_statistics(model, config):
         rate = phase.learning_rate_without_batch_norm
-    return rate * rate_factor(model, config.rate_width)
+    return rate * rate_factor(model, phase.rate_width)
 
 
 def make_optimizer(
-    phase: PhaseConfig, parameters: Sequence[nn.Parameter], fused: bool | None = None
+    phase: TrainingSettings, parameters: Sequence[nn.Parameter], fused: bool | None = None
 ) -> torch.optim.Optimizer:
     """The optimizer of ``phase``; ``fused`` says whether it is; unset: SGD is not, Adam by the number of parameters."""
     if phase.optimizer == "sgd":
@@ -39,7 +40,7 @@ def make_optimizer(
     return kind(parameters, lr=phase.learning_rate, betas=betas, weight_decay=phase.weight_decay, fused=fused)
 
 
-def make_scheduler(phase: PhaseConfig, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
+def make_scheduler(phase: TrainingSettings, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
     """The schedule of ``phase`` over ``steps`` steps; None where the rate is constant."""
     if phase.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
@@ -49,9 +50,9 @@ def make_scheduler(phase: PhaseConfig, optimizer: torch.optim.Optimizer, steps: 
     return None
 
 
-def most_steps(phase: PhaseConfig, count: int, batch_size: int) -> int:
+def most_steps(phase: TrainingSettings, count: int, batch_size: int) -> int:
     """Steps that the caps of ``phase`` allow with ``count`` fit examples."""
-    total = phase.max_epochs * batches_per_epoch(count, phase.draws_per_epoch, batch_size)
+    total = phase.max_epochs * batches_per_epoch(count, phase.examples_per_epoch, batch_size)
     return total if phase.max_steps is None else min(total, phase.max_steps)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -24,21 +25,24 @@ class EpochTrace:
 class PhaseOutcome:
     """How a phase ended.
 
-    ``status`` is one of ``reached`` (the stop rule was met), ``declined`` (it ended by the decline rule), ``missed``
-    (a cap on epochs or steps came first), ``time-limit`` (the cap on seconds came first), ``trivial-threshold`` (the
-    stop rule was met, but its threshold was no change from the start: at or above the starting accuracy for
-    forgetting, below it for recovery), ``no-rule`` (the phase has no stop rule and ran to its caps), ``no-steps`` (caps
-    left no step to take) or ``off`` (not asked for).
+    ``status`` of a phase that trains is one of ``reached`` (the stop rule was met), ``declined`` (it ended by the
+    decline rule), ``missed`` (a cap on epochs or steps came first), ``time-limit`` (the cap on seconds came first),
+    ``trivial-threshold`` (the stop rule was met, but its threshold was no change from the start: at or above the
+    starting accuracy for forgetting, below it for recovery), ``no-rule`` (the phase has no stop rule and ran to its
+    caps), ``no-steps`` (caps left no step to take) or ``off`` (not asked for). Others say ``done``, or what they like.
+
+    ``figures`` are numbers of the phase's own (layers changed, a chosen strength): kept in the record, in no column.
     """
 
     phase: str
-    status: str
-    threshold: float | None
-    start_accuracy: float
-    end_accuracy: float
-    epochs: int
-    steps: int
-    seconds: float
+    status: str = "done"
+    threshold: float | None = None
+    start_accuracy: float | None = None
+    end_accuracy: float | None = None
+    epochs: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,6 @@ class Outcome:
     seed: int
     num_fit: int
 
-    def phase(self, name: str) -> PhaseOutcome:
-        """The phase called ``name`` (``"forget"`` or ``"recover"``)."""
-        return next(p for p in self.phases if p.phase == name)
+    def phase(self, name: str) -> PhaseOutcome | None:
+        """The phase called ``name`` (``"forget"``, ``"recover"``, …), if there was one."""
+        return next((phase for phase in self.phases if phase.phase == name), None)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import PhaseConfig
 from .optimization import make_optimizer, make_scheduler
 from .stacked_layers import Layer, Pass, Plain, known_product, padded
+from .training_settings import TrainingSettings
 
 
 class Asking(Pass):
@@ -79,7 +79,7 @@ class Rows:
         weights: Sequence[Sequence[Tensor]],
         x: Tensor,
         generators: Sequence[torch.Generator | None],
-        phase: PhaseConfig,
+        phase: TrainingSettings,
         planned: int,
     ) -> None:
         self.layers, self.classes, self.x, self.draws = layers, classes, x, Training(generators)

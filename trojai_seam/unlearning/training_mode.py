@@ -66,6 +66,4 @@ def moves_batch_statistics(model: nn.Module, config: UnlearnConfig) -> bool:
     """Whether training updates BatchNorm statistics, which takes at least two examples per batch."""
     if config.trainable == "head" or config.batch_norm != "train":
         return False
-    if config.forget.max_epochs == config.recover.max_epochs == 0:
-        return False
     return any(isinstance(module, _BatchNorm) for module in model.modules())

@@ -60,10 +60,9 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     from ..worker import evaluate_units, free_cached_memory
 
     assignment = Assignment.from_json(assignment_text)
-    if assignment.networks is not None:
-        if code_hash(assignment.networks) != assignment.plan.networks:
-            report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
-            return
+    if assignment.networks is not None and code_hash(assignment.networks) != assignment.plan.networks:
+        report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
+        return
 
     def turn() -> None:
         report("opened")

@@ -13,60 +13,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import EngineFailure
-from ..tasks import ExampleSet, Task
-from ..tasks.calling import BATCH, batched_outputs
-from ..tasks.classification import Classification, random_classes
-from .config import UnlearnConfig
-from .engine import Observer, unlearn
-from .outcome import Outcome
+from ...errors import EngineFailure
+from ...tasks import ExampleSet, Task
+from ...tasks.calling import BATCH, batched_outputs
+from ...tasks.classification import Classification, random_classes
+from ..context import Context
+from ..outcome import PhaseOutcome
+from ..phase_kinds import PhaseKind, PhaseSettings
 
 CANDIDATES = 4
 """Images made per image kept: kept are those that make the classes as equal as the network's answers allow."""
 
 
-def unlearn_self_labelled(
-    model: nn.Module,
-    task: Task,
-    fit: ExampleSet,
-    config: UnlearnConfig,
-    seed: int,
-    observer: Observer | None = None,
-) -> Outcome:
-    """As :func:`.engine.unlearn`, on ``fit`` and ``config.self_labelled`` further images.
+class SelfLabelSettings(PhaseSettings):
+    """How many images are made."""
 
-    Stop rules and trace then watch the agreement with these labels, over all images; ``num_fit`` counts ``fit`` only.
+    kind: Literal["self-label"] = "self-label"
+    count: int = Field(default=512, ge=1, le=100_000)
+    """Images that are made of the fit images and labelled by the network."""
+
+
+def self_label(context: Context, settings: SelfLabelSettings) -> PhaseOutcome:
+    """Add images to the working set. Stop rules and trace of later phases watch the agreement with their labels.
 
     Raises:
-        EngineFailure: the examples are no images for a classifier; or as :func:`.engine.unlearn`.
+        EngineFailure: the network has non-finite scores.
     """
-    config.check()
-    images = fit.inputs.get("x")
-    if task.name != "classification" or images is None or images.ndim != 4 or len(fit) == 0:
-        raise EngineFailure(f"method {config.method} needs images [N, C, H, W] and a classifier; use another --preset")
-    devices = [images.device] if images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
-        made = extrapolated(images, CANDIDATES * config.self_labelled)
-        answers = _answers(model, task, torch.cat([images, made]))
+    images, labels, task = context.fit.inputs["x"], context.fit.labels, context.task
+    with torch.random.fork_rng(devices=context.devices), torch.no_grad():
+        torch.manual_seed(context.seed)
+        made = extrapolated(images, CANDIDATES * settings.count)
+        answers = _answers(context.shipped, task, torch.cat([images, made]))
     if not bool(torch.isfinite(answers).all()):
         raise EngineFailure("the network has non-finite scores before unlearning")
     told, said = torch.split(answers, [len(images), len(made)])
-    known = fit.labels >= 0
-    truth = functional.one_hot(fit.labels.clamp(min=0), task.num_classes).to(told.dtype)
-    kept = _balanced(said.argmax(dim=1), config.self_labelled)
+    truth = functional.one_hot(labels.clamp(min=0), task.num_classes).to(told.dtype)
+    kept = _balanced(said.argmax(dim=1), settings.count)
     joined = ExampleSet(
         inputs={"x": torch.cat([images, made[kept]])},
-        labels=torch.cat([torch.where(known[:, None], truth, told), said[kept]]),
-        names=(*fit.names, *(f"self-labelled {i}" for i in range(len(kept)))),
+        labels=torch.cat([torch.where((labels >= 0)[:, None], truth, told), said[kept]]),
+        names=(*context.fit.names, *(f"self-labelled {i}" for i in range(len(kept)))),
     )
-    outcome = unlearn(model, SoftClassification(task.num_classes), joined, config, seed, observer)
-    return replace(outcome, num_fit=len(fit))
+    context.use(joined, SoftClassification(task.num_classes))
+    return PhaseOutcome(settings.name, figures={"images": float(len(joined))})
 
 
 class SoftClassification(Classification):
@@ -144,3 +140,6 @@ def _balanced(answers: Tensor, count: int) -> Tensor:
 
 def _hard(key: ExampleSet) -> ExampleSet:
     return replace(key, labels=key.labels.argmax(dim=1))
+
+
+KIND = PhaseKind(SelfLabelSettings, self_label, serves=("images",))

@@ -1,8 +1,9 @@
-"""Stop rules on fit accuracy: the only thing that may end a phase early."""
+"""When and how a phase of training ends: its stop rule, its statuses; the same for one network and for many."""
 
 from __future__ import annotations
 
-from .config import StopRule
+from .outcome import PhaseOutcome
+from .training_settings import StopRule, TrainingSettings
 
 
 def threshold(rule: StopRule, guess: float, chance: float, start: float) -> float | None:
@@ -62,8 +63,47 @@ class StopWatcher:
         return self._left <= 0
 
 
-def final_status(status: str, trivial: bool, limit: float | None) -> str:
-    """``PhaseOutcome.status`` of a phase that ended as ``reached``, ``declined``, ``missed`` or ``time-limit``."""
-    if status == "reached" and trivial:
-        return "trivial-threshold"
-    return "no-rule" if status == "missed" and limit is None else status
+class PhaseMonitor:
+    """Follows one network through one phase of training, and says how that ended.
+
+    Args:
+        settings: of the phase.
+        forgets: the stop rule is met below its threshold.
+        guess: see ``Task.guess``.
+        chance: see ``Task.chance``.
+        start: fit accuracy when the phase begins.
+    """
+
+    def __init__(self, settings: TrainingSettings, forgets: bool, guess: float, chance: float, start: float) -> None:
+        self.name, self.start, self.accuracy = settings.name, start, start
+        self.limit = threshold(settings.stop, guess, chance, start)
+        self._watcher = StopWatcher(settings.stop, self.limit, below=forgets)
+        self._trivial = self._watcher.trivial(start)
+        self._last = settings.max_epochs - 1
+
+    def status(self, epoch: int, accuracy: float, last: bool, late: bool = False) -> str | None:
+        """How the phase has ended with this epoch; ``None`` if it goes on.
+
+        Args:
+            epoch: counted from 0.
+            accuracy: on the fit examples, after it.
+            last: no step is left.
+            late: no time is left.
+        """
+        self.accuracy = accuracy
+        if self._watcher.should_stop(epoch, accuracy):
+            if self._watcher.declined:
+                return "declined"
+            return "trivial-threshold" if self._trivial else "reached"
+        if last or epoch >= self._last:
+            return "no-rule" if self.limit is None else "missed"
+        return "time-limit" if late else None
+
+    def outcome(self, status: str, epochs: int, steps: int, seconds: float = 0.0) -> PhaseOutcome:
+        """The phase as it ended."""
+        limit = None if status == "off" else self.limit
+        return PhaseOutcome(self.name, status, limit, self.start, self.accuracy, epochs, steps, seconds)
+
+    def lost(self, epoch: int) -> str:
+        """What to say of a loss that is no number."""
+        return f"the {self.name} loss became non-finite in epoch {epoch}; lower {self.name}.learning_rate"

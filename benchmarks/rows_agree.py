@@ -1,0 +1,233 @@
+"""Do two checkouts make the same rows and arrays, to the last bit? For changes that must not move a number.
+
+Small sets of several rounds are synthesised once, and evaluated by each checkout with many presets, caps and protocols.
+All attributes and arrays of the records are compared, but for timings and what names the settings. Columns that only
+the newer one has are named. Options bear the names of the older checkout. Exits 1 if anything differs.
+
+python benchmarks/rows_agree.py OLD NEW --work DIR [--only pdf,r4] [--examples TROJAI_EXAMPLES]
+
+What OLD has made is kept in DIR and not made again; what NEW makes always is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+CAPS = {"forget.max_epochs": "3", "recover.max_epochs": "3"}
+FEW = {**CAPS, "forget.draws_per_epoch": "32", "recover.draws_per_epoch": "32"}
+FEATURES = ("default", "finetune", "authors-trojai", "authors-cifar", "backdoor-toolbox", "no-op")
+IMAGES = ("images", "images-finetune", "images-one-example", "authors-trojai", "backdoor-toolbox", "no-op")
+OF_PHASE = {phase: re.compile(rf"^@{phase}_|/phases/{phase}/") for phase in ("forget", "recover")}
+UNCOMPARED = ("fingerprint", "changed_options", "log_tail")
+
+
+def options_for(preset: str, options: dict[str, str]) -> dict[str, str]:
+    """Without those of phases that the preset does not have."""
+    gone = ("forget.", "recover.") if preset == "no-op" else ("forget.",) if preset.endswith("finetune") else ("-",)
+    return {name: value for name, value in options.items() if not name.startswith(gone)}
+
+
+@dataclass
+class Set:
+    """One dataset, and what is done to it: (name, preset, options, further options of ``evaluate``)."""
+
+    round: str
+    models: int
+    runs: list[tuple[str, str | None, dict[str, str], dict[str, Any]]]
+    synthesis: list[str] = field(default_factory=list)
+
+
+SETS = {
+    "pdf": Set(
+        "cyber-pdf-dec2022",
+        8,
+        [
+            *[(name, name, {}, {"limit": None if name == "default" else 2}) for name in FEATURES],
+            ("alone", "default", {}, {"stack": "off", "limit": 2}),
+            ("sgd", "default", {"forget.optimizer": "sgd", "recover.schedule": "cosine", **CAPS}, {"stack": "off"}),
+            ("same-labels", "default", {"forget.fresh_labels": "false", **CAPS}, {"limit": 3}),
+            ("kfold", "default", CAPS, {"protocol": "kfold", "limit": 3}),
+            ("paper", "default", CAPS, {"protocol": "paper", "limit": 2}),
+            ("clipped", "default", {"forget.longest_gradient": "0.5", **CAPS}, {"limit": 2}),
+            ("adamw-head", "default", {"recover.optimizer": "adamw", "trainable": "head", **CAPS}, {"limit": 2}),
+        ],
+    ),
+    "r4": Set(
+        "r4",
+        2,
+        [
+            *[(name, name, options_for(name, FEW), {}) for name in IMAGES],
+            ("by-size", None, FEW, {"limit": 1}),
+            ("bf16", "images", {"precision": "bf16", **FEW}, {"limit": 1}),
+            ("frozen", "images", {"batch_norm": "frozen-stats", "feature_noise": "0.1", **FEW}, {"limit": 1}),
+        ],
+        ["--image-size", "32", "--classes", "5", "--epochs", "2", "--examples-per-class", "4"],
+    ),
+    "r5": Set(
+        "r5",
+        4,
+        [
+            ("stacked", None, CAPS, {}),
+            ("alone", None, CAPS, {"stack": "off"}),
+            ("text-finetune", "text-finetune", options_for("text-finetune", CAPS), {"limit": 2}),
+        ],
+        ["--epochs", "2"],
+    ),
+    "r7": Set("r7", 2, [("text", None, CAPS, {})], ["--epochs", "1", "--width", "32"]),
+    "r8": Set(
+        "r8", 2, [("spans", None, CAPS, {}), ("text", "text", CAPS, {"limit": 1})], ["--epochs", "1", "--width", "32"]
+    ),
+    "r13": Set(
+        "r13",
+        1,
+        [("detection", None, FEW, {}), ("finetune", "detection-finetune", options_for("detection-finetune", FEW), {})],
+        ["--epochs", "1"],
+    ),
+}
+REAL_SEEDS = 10
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path, help="a checkout")
+    parser.add_argument("new", type=Path, nargs="?", help="another; unset: only record OLD")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", default=",".join([*SETS, "real"]))
+    parser.add_argument("--examples", type=Path, help="a folder with cyber-pdf-dec2022 as NIST shipped it")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    names = given.only.split(",")
+    if given.child:
+        evaluate_sets(names, given.work, given.examples)
+        return 0
+    os.environ["OMP_NUM_THREADS"] = "1"
+    here = given.work.absolute()
+    given.work = here / "old"
+    for name in names:
+        make(name, given.old, here / "datasets")
+    child(given.old, here / "old", given)
+    if given.new is None:
+        return 0
+    shutil.rmtree(here / "new", ignore_errors=True)
+    child(given.new, here / "new", given)
+    return compare(here / "old", here / "new", names)
+
+
+def make(name: str, checkout: Path, folder: Path) -> None:
+    if name not in SETS or (folder / name).exists():
+        return
+    one = SETS[name]
+    words = ["synthesize", one.round, "--out", str(folder / name), "--models", str(one.models), *one.synthesis]
+    python(checkout, ["-m", "trojai_seam", *words])
+
+
+def child(checkout: Path, work: Path, given: argparse.Namespace) -> None:
+    words = [str(Path(__file__).absolute()), str(checkout), "--work", str(work), "--only", given.only, "--child"]
+    python(checkout, words + (["--examples", str(given.examples.absolute())] if given.examples else []))
+
+
+def python(checkout: Path, words: list[str]) -> None:
+    subprocess.run(
+        [sys.executable, *words],
+        check=True,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout.absolute()), "PYTHONSAFEPATH": "1"},
+    )
+
+
+def evaluate_sets(names: list[str], work: Path, examples: Path | None) -> None:
+    from trojai_seam.batch.runner import Options, evaluate
+
+    def run(dataset: Path, out: Path, options: Options) -> None:
+        frame = evaluate(dataset, out, options)
+        print(out.name, frame["status"].value_counts().to_dict(), flush=True)
+        for error in frame["error"].dropna():
+            print("   ", error, flush=True)
+
+    for name in names:
+        if name in SETS:
+            for run_name, preset, options, more in SETS[name].runs:
+                chosen = Options(round=SETS[name].round, preset=preset, options=options, device="cpu", **more)
+                run(work.parent / "datasets" / name, work / f"{name}-{run_name}", chosen)
+        elif examples is not None:
+            for seed in range(REAL_SEEDS):
+                chosen = Options(
+                    round="cyber-pdf-dec2022", seed=seed, device="cpu", stack="off" if seed > 7 else "auto"
+                )
+                run(examples / "cyber-pdf-dec2022", work / f"real-seed-{seed}", chosen)
+
+
+def compare(old: Path, new: Path, names: list[str]) -> int:
+    from trojai_seam.tables.columns import TIMINGS
+
+    records, values, differences, added, absent = 0, 0, [], set(), 0
+    for one in sorted(old.glob("*/records/*.h5")):
+        if one.parts[-3].split("-")[0] not in names:
+            continue
+        other = new / one.relative_to(old)
+        if not other.exists():
+            differences.append(f"{one}: not made")
+            continue
+        first, second = contents(one), contents(other)
+        for timing in (*TIMINGS, *UNCOMPARED):
+            first.pop(f"@{timing}", None), second.pop(f"@{timing}", None)
+        for phase in ("forget", "recover"):
+            if first.get(f"@{phase}_status") == "off" and f"@{phase}_status" not in second:
+                absent += 1  # a phase that was switched off is now none at all: empty cells
+                first = {key: value for key, value in first.items() if not OF_PHASE[phase].search(key)}
+        added |= second.keys() - first.keys()
+        records, values = records + 1, values + len(first)
+        for key, value in first.items():
+            if key not in second or not same(value, second[key]):
+                differences.append(f"{one.relative_to(old)} {key}: {value!r} / {second.get(key)!r}"[:300])
+    print(
+        json.dumps(
+            {
+                "records": records,
+                "values": values,
+                "different": len(differences),
+                "phases that are none at all now": absent,
+                "new": sorted(added),
+            },
+            indent=1,
+        )
+    )
+    print("\n".join(differences[:40]))
+    return int(bool(differences) or not records)
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Attributes as ``@name`` and datasets by their paths, but for times."""
+    found: dict[str, Any] = {}
+    with h5py.File(path, "r") as file:
+        found.update({f"@{name}": value for name, value in file.attrs.items()})
+
+        def visit(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and not name.endswith("/seconds"):
+                found[name] = item[()]
+
+        file.visititems(visit)
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    one, other = np.asarray(one), np.asarray(other)
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return one.tobytes() == other.tobytes() if one.dtype != object else bool((one == other).all())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,138 @@
+"""What a phase gets to work with: the network that it changes, the one as shipped, the examples, and the clock."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ..tasks import ExampleSet, Task
+from ..tasks.calling import BATCH, all_outputs
+from .augmentation import view
+from .config import UnlearnConfig
+from .embedding_noise import noisy_embeddings
+from .outcome import EpochTrace
+from .phase_kinds import Modality
+from .precision import StepPrecision
+from .training_settings import Views
+
+Observer = Callable[[str, int, nn.Module], None]
+"""Called after every epoch with (phase, epoch, network in eval mode), and once, as epoch 0, after a phase that has no
+epochs. It can only watch: its result is ignored."""
+
+
+class Context:
+    """The state of one run of unlearning, shared by its phases.
+
+    Attributes:
+        model: the network that phases change in place, one after the other. On a CPU its convolutions lie channels
+            last in memory.
+        task: what it does; a phase that replaces the examples may replace it, too.
+        fit: the working set that phases train on: the examples as given, until a phase calls :meth:`use`. Nothing else
+            of the model's examples is ever seen.
+        given: the fit examples as given.
+        key: of ``fit``: labels on the CPU.
+        config: settings that all phases share.
+        seed: of this run. Random choices come from ``generator`` (on the CPU) or from torch's global generators, which
+            the engine has seeded with it and will put back.
+        precision: of training steps.
+        trace: of epochs, to be added to.
+        deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        shipped: nn.Module,
+        task: Task,
+        fit: ExampleSet,
+        config: UnlearnConfig,
+        seed: int,
+        observer: Observer | None,
+    ) -> None:
+        self.model, self.config, self.seed, self.given = model, config, seed, fit
+        self.generator = torch.Generator().manual_seed(seed)
+        self.device = fit.labels.device
+        self.devices = [self.device] if self.device.type == "cuda" else []
+        """For ``torch.random.fork_rng``."""
+        self.precision = StepPrecision(config.precision, self.device)
+        self.trace: list[EpochTrace] = []
+        self.deadline: float | None = None
+        self._shipped, self._observer = shipped, observer
+        self.fit, self.task, self.key = fit, task, fit.key()
+
+    def use(self, fit: ExampleSet, task: Task | None = None) -> None:
+        """From now on phases train on ``fit``, on the device of the examples as given, and by ``task`` if set."""
+        self.fit, self.key = fit, fit.key()
+        self.task = self.task if task is None else task
+
+    @property
+    def chance(self) -> float:
+        """Fit accuracy of knowing nothing; see ``Task.chance``."""
+        return self.task.chance(self.key)
+
+    @property
+    def guess(self) -> float:
+        """Fit accuracy of random answers; see ``Task.guess``."""
+        return self.task.guess(self.key)
+
+    @cached_property
+    def shipped(self) -> nn.Module:
+        """A copy of the network as it was shipped, in eval mode, without gradients; made when first asked for."""
+        shipped = copy.deepcopy(self._shipped).eval()
+        return shipped.requires_grad_(False)
+
+    def noisy(self, views: Views) -> AbstractContextManager[None]:
+        """While training, word embeddings with the noise of ``views``, in units of the shipped network's."""
+        return noisy_embeddings(self.model, views.noise, self._shipped)
+
+    @property
+    def modality(self) -> Modality:
+        """What is unlearned; see :data:`.phase_kinds.MODALITIES`."""
+        return modality_of(self.task, self.fit)
+
+    def view(self, tensor: Tensor, views: Views, plain: bool = False) -> Tensor:
+        """What training sees of a batch of inputs; ``plain``: without colours and patches."""
+        if not tensor.is_floating_point():
+            return tensor
+        if tensor.ndim == 4:
+            tensor = view(tensor, views, still=self.task.places, plain=plain)
+        if views.noise:
+            tensor = tensor + views.noise * torch.randn_like(tensor)
+        return tensor
+
+    def answers(self) -> Tensor:
+        """Answers of the network as it is to all of ``fit``, on their device; it is in eval mode afterwards."""
+        self.model.eval()
+        # Without gradients much more fits than in training, but a batch that had to be halved must help here too.
+        size = max(self.config.batch_size, min(BATCH, 32 * self.config.batch_size))
+        return self.task.answers(all_outputs(self.model, self.task, self.fit, size), self.fit)
+
+    def accuracy(self) -> float:
+        """Fit accuracy of the network as it is, which is in eval mode afterwards; what it is says ``Task``."""
+        return self.task.fit_accuracy(self.answers().cpu(), self.key)
+
+    def watch(self, phase: str, epoch: int) -> None:
+        """Let the observer see the network, which must be in eval mode."""
+        if self._observer is not None:
+            with torch.random.fork_rng(devices=self.devices):  # what it draws must not shift dropout
+                self._observer(phase, epoch, self.model)
+
+    def time_is_up(self) -> bool:
+        """Whether the phase has used up its ``max_seconds``."""
+        return self.deadline is not None and time.perf_counter() >= self.deadline
+
+
+def modality_of(task: Task, examples: ExampleSet) -> Modality:
+    """``boxes`` for detectors, ``tokens`` where ids go in, ``images`` for ``x [N, C, H, W]``, else ``vectors``."""
+    if task.places:
+        return "boxes"
+    inputs = list(examples.inputs.values())
+    if not any(tensor.is_floating_point() for tensor in inputs):
+        return "tokens"
+    return "images" if any(tensor.ndim == 4 for tensor in inputs) else "vectors"

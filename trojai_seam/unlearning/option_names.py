@@ -1,0 +1,33 @@
+"""Option names of the version before this one, understood for one release with a note."""
+
+from __future__ import annotations
+
+import warnings
+
+_RENAMED = {
+    "longest_gradient": "max_grad_norm",
+    "draws_per_epoch": "examples_per_epoch",
+    "plain_end": "views.plain_end",
+    "augmentation": "views.augmentation",
+    "recolouring": "views.color_jitter",
+    "patches": "views.random_erasing",
+    "feature_noise": "views.noise",
+    "self_labelled": "count",
+}
+_GONE = ("most_patches", "pure_patches", "plain_views", "method")
+
+
+def current(name: str) -> str:
+    """What the option ``name`` is called now; an old name gives a ``FutureWarning``.
+
+    Raises:
+        ValueError: there is no such option any more.
+    """
+    phase, dot, last = name.rpartition(".")
+    if last in _GONE:
+        raise ValueError("this option no longer exists")
+    if last not in _RENAMED or phase not in ("", "forget", "recover"):
+        return name
+    new = f"{phase}{dot}{_RENAMED[last]}"
+    warnings.warn(f"option {name} is now called {new}; the old name goes with the next release", FutureWarning, 2)
+    return new
