@@ -191,8 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     unlearn.add_argument(
         "--format",
         default="state-dict",
-        choices=("state-dict", "module"),
-        help="state-dict (default) opens with torch.load(weights_only=True); module is a whole nn.Module",
+        choices=("state-dict", "module", "backdoorbench"),
+        help="state-dict (default) opens with torch.load(weights_only=True); module is a whole nn.Module; "
+        "backdoorbench is a defense_result.pt for its records",
     )
     add_rounds(unlearn)
     add_unlearning(unlearn)

@@ -186,7 +186,7 @@ def add_unlearning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network",
         metavar="NAME",
-        help="what the network is, where the file does not tell: a known name, torchvision:NAME, timm:NAME, or your own "
+        help="what the network is, where the file does not tell: a name, torchvision:NAME, timm:NAME, or your own "
         "FILE.py:function",
     )
     add_reading(parser)

@@ -67,8 +67,8 @@ def evaluate_model(
         trigger: instead of these a trigger as data (JSON, a file of it, or the values), stamped on held-out images.
         target: the class that triggered images are to get.
         all_to_all: instead every class is to be called the next one.
-        network: name of a registered network, ``torchvision:NAME``, ``timm:NAME`` or ``FILE.py:function``; unset: by the
-            tensors.
+        network: name of a registered network, ``torchvision:NAME``, ``timm:NAME`` or ``FILE.py:function``; unset: by
+            the tensors.
         entry: key of the network in a checkpoint that holds several.
         size: height and width that the network takes; images of another size are fitted.
         resize: how: ``whole`` (default), ``crop`` or ``cut``.

@@ -17,8 +17,7 @@ from ..networks import UserCode, code_hash, named
 from ..rounds import (
     ModelDirectory,
     RoundConfig,
-    detect_round,
-    discover,
+    detect_models,
     find_models,
     get_round,
     is_own_round,
@@ -190,8 +189,8 @@ def found_models(dataset: Path, options: Options) -> tuple[list[ModelDirectory],
     else:
         round_config = get_round(options.round) if options.round else round_beside(dataset)
     if round_config is None:
-        directories = discover(dataset)
-        round_config = detect_round(directories).with_options(options.round_options)
+        directories, round_config = detect_models(dataset)
+        round_config = round_config.with_options(options.round_options)
     else:
         round_config = round_config.with_options(options.round_options)
         directories = find_models(dataset, round_config)

@@ -205,6 +205,8 @@ def find(saved: SavedModel, hints: Hints) -> Network:
     fitting = [n for n in networks if n.fits is not None and n.fits(saved)]
     if len(fitting) == 1:
         return fitting[0]
+    if told := _told(saved):
+        return named(told)
     problem = f"fits several networks ({listed(n.name for n in fitting)})" if fitting else "fits no registered network"
     what_to_do = f"say which with --network NAME, or {TEACH}"
     raise UnsupportedModel(f"{saved.path}: a bare state dict that {problem}: {listed(saved.tensors)}; {what_to_do}")
@@ -250,6 +252,15 @@ def check_called(facts: NetworkFacts, hints: Hints, where: object) -> None:
 def plain_name(name: object) -> str:
     """``classification:mobilenet_v2`` and ``mobilenetv2`` are one architecture."""
     return shown(name, 80).rpartition(":")[2].lower().replace("_", "").replace("-", "")
+
+
+def _told(saved: SavedModel) -> str | None:
+    """The name that a checkpoint gives beside its weights, as BackdoorBench's do, if it is a known one."""
+    name = getattr(saved.content, "get", lambda _: None)("model_name")
+    if not isinstance(name, str) or len(name) > 80:
+        return None
+    known = {plain_name(own) for network in registered() for own in network.state_dict_names}
+    return name if plain_name(name) in known else None
 
 
 def _suggested(fitting: list[Network]) -> str:

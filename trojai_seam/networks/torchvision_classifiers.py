@@ -106,7 +106,7 @@ class Family:
         variant = self.variant(saved)
         classes = shape_of(saved, self.head, self.head_dims)[0]
         if self.auxiliary is not None:
-            _flag(saved, "transform_input"), _flag(saved, "aux_logits")
+            _flag(saved, "transform_input", self.auxiliary), _flag(saved, "aux_logits", self.auxiliary)
         notes = class_count_notes(hints, classes, self.head)
         claimed = hint(hints, "model_architecture")
         if claimed is not None and plain_name(claimed) not in (plain_name(variant.name), plain_name(variant.factory)):
@@ -119,17 +119,20 @@ class Family:
         options: dict[str, Any] = dict(self.options)
         if self.auxiliary is not None:
             options["aux_logits"] = any(name.startswith(self.auxiliary) for name in saved.tensors)
-            options["transform_input"] = _flag(saved, "transform_input")
+            options["transform_input"] = _flag(saved, "transform_input", self.auxiliary)
         classes = shape_of(saved, self.head, self.head_dims)[0]
         network: Any = getattr(models, self.variant(saved).factory)(num_classes=classes, **options)
-        if self.auxiliary is not None and not _flag(saved, "aux_logits"):
+        if self.auxiliary is not None and not _flag(saved, "aux_logits", self.auxiliary):
             network.aux_logits = False  # old files may keep the second head but not use it
         built: nn.Module = network
         return built
 
 
-def _flag(saved: SavedModel, name: str) -> bool:
-    value = saved.root.get(name) if saved.root is not None else None
+def _flag(saved: SavedModel, name: str, auxiliary: str) -> bool:
+    """Of the file; a bare state dict, which only comes here by name, is taken for what the library makes today."""
+    if saved.root is None:
+        return name == "aux_logits" and any(tensor.startswith(auxiliary) for tensor in saved.tensors)
+    value = saved.root.get(name)
     if not isinstance(value, bool):
         raise UnsupportedModel(f"{saved.path}: {shown(saved.class_path)} does not say whether {name} is on")
     return value
@@ -303,12 +306,12 @@ FAMILIES = (
 )
 
 for _family in FAMILIES:
-    # GoogLeNet and Inception cannot come from a bare state dict: transform_input leaves no trace in the tensors.
+    # GoogLeNet and Inception come from a bare state dict only by name: transform_input leaves no trace in the tensors.
     _bare = _family.auxiliary is None
     register_network(
         f"torchvision-{_family.name}",
         _family.class_paths,
-        tuple({name: None for v in _family.variants for name in (v.name, v.factory)}) if _bare else (),
+        tuple({name: None for v in _family.variants for name in (v.name, v.factory)}),
         facts=_family.facts,
         fits=_family.fits if _bare else None,
     )(_family.build)

@@ -7,6 +7,7 @@ from .config import RoundConfig as RoundConfig
 from .discovery import discover as discover
 from .discovery import model_directory as model_directory
 from .model_directory import ModelDirectory as ModelDirectory
+from .own_rounds import detect_models as detect_models
 from .own_rounds import find_models as find_models
 from .own_rounds import is_own_round as is_own_round
 from .own_rounds import locate as locate

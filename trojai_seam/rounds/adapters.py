@@ -90,6 +90,7 @@ class Adapter(Protocol):
 ADAPTERS: Registry[Adapter] = Registry("adapter")
 ADAPTERS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:read_examples")
 ADAPTERS.add("image-classification", "trojai_seam.rounds.image_classification:read_examples")
+ADAPTERS.add("backdoorbench", "trojai_seam.rounds.backdoorbench:read_examples")
 ADAPTERS.add("labelled-images", "trojai_seam.rounds.own_images:read_examples")
 ADAPTERS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:read_examples")
 ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:read_examples")

@@ -37,7 +37,7 @@ def npz_arrays(path: Path, labelled: bool = True) -> tuple[NDArray[Any], NDArray
         raise ExampleProblem(
             f"{path}: has no array of {lacking}: it holds {listed(names)}, expected one of {listed(usual)}"
         )
-    return _checked(path, images, labels)
+    return checked_arrays(path, images, labels)
 
 
 def array_pair(
@@ -51,7 +51,7 @@ def array_pair(
     if among:
         first, second = (_read(one) for one in among)
         pair = (first, second) if first.ndim >= 3 else (second, first)
-        return _checked(path, *pair)
+        return checked_arrays(path, *pair)
     images = _read(path)
     pairs = zip(IMAGE_NAMES, LABEL_NAMES, strict=True)
     wanted = [path.with_name(f"{y}.npy") for x, y in pairs if x == path.stem]
@@ -61,7 +61,7 @@ def array_pair(
         raise ExampleProblem(
             f"{path}: no labels beside it; expected {listed([w.name for w in wanted])}, or a .npz with x and y"
         )
-    return _checked(path, images, None if found is None else _read(found))
+    return checked_arrays(path, images, None if found is None else _read(found))
 
 
 def picture_of(path: Path) -> NDArray[Any]:
@@ -70,7 +70,7 @@ def picture_of(path: Path) -> NDArray[Any]:
     Raises:
         ExampleProblem: it is something else.
     """
-    picture: NDArray[Any] = _checked(path, _read(path)[None], None)[0][0]
+    picture: NDArray[Any] = checked_arrays(path, _read(path)[None], None)[0][0]
     return picture
 
 
@@ -83,8 +83,14 @@ def _read(path: Path) -> NDArray[Any]:
         raise ExampleProblem(f"{path}: is not a readable .npy file: {shown(problem, 200)}") from None
 
 
-def _checked(path: Path, images: NDArray[Any], labels: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Images as ``uint8`` or ``float32`` (0 … 1) ``[N, H, W, C]``."""
+def checked_arrays(
+    path: Path, images: NDArray[Any], labels: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Images as ``uint8`` or ``float32`` (0 … 1) ``[N, H, W, C]``, and labels.
+
+    Raises:
+        ExampleProblem: they are none, or normalised already.
+    """
     if labels is not None and (labels.ndim != 1 or len(labels) != len(images) or labels.dtype.kind not in "iuUS"):
         raise ExampleProblem(
             f"{path}: labels of {labels.dtype} and shape {list(labels.shape)} for {len(images)} images; expected one "

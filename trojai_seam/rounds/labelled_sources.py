@@ -186,7 +186,7 @@ class _Reader:
     def _files(self, paths: Sequence[Path], labels: Sequence[int], root: Path | None = None) -> LabelledImages:
         root = root or self.path
         names = tuple(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths)
-        return LabelledImages(self.path, names, tuple(labels), lambda: _pictures(paths), self.classes)
+        return LabelledImages(self.path, names, tuple(labels), lambda: file_pictures(paths), self.classes)
 
     def arrays(self, images: Any, labels: Any) -> LabelledImages:
         """Arrays of images ``[N, H, W, C]``, ``[N, C, H, W]`` or ``[N, H, W]`` and labels ``[N]`` (None: unknown)."""
@@ -200,7 +200,12 @@ class _Reader:
         return LabelledImages(self.path, names, tuple(numbers), lambda: iter(images), self.classes)
 
 
-def _pictures(paths: Iterable[Path]) -> Iterator[Picture]:
+def file_pictures(paths: Iterable[Path]) -> Iterator[Picture]:
+    """The pixels of image files, one after the other.
+
+    Raises:
+        ExampleProblem: one is unusable, or they have more than ``MOST_TOGETHER`` pixels so far.
+    """
     pixels = 0
     for path in paths:
         picture = picture_of(path) if path.suffix.lower() == ".npy" else read_image(path)

@@ -37,7 +37,7 @@ def read_examples(
     Raises:
         ExampleProblem: nothing usable is there, images differ in size, or the trigger or the target makes no sense.
     """
-    return _Opening(directory, round_config, num_classes, image_channels(network.model)).examples()
+    return Opening(directory, round_config, num_classes, image_channels(network.model)).examples()
 
 
 def image_channels(model: nn.Module) -> int | None:
@@ -46,8 +46,12 @@ def image_channels(model: nn.Module) -> int | None:
     return None if first is None else first.in_channels
 
 
-class _Opening:
-    """The images of one model on their way to example sets."""
+class Opening:
+    """The images of one model on their way to example sets.
+
+    Attributes:
+        preparation: what the network is given of them.
+    """
 
     def __init__(
         self, directory: ModelDirectory, round_config: RoundConfig, num_classes: int, channels: int | None
@@ -57,7 +61,7 @@ class _Opening:
         order = settings.get("channel_order", "grey" if channels == 1 else "rgb")
         self.channels = 1 if order == "grey" else 3
         self.preparation = PixelPreparation(
-            settings["scaling"], order, tuple(settings.get("mean", ())), tuple(settings.get("std", ()))
+            settings.get("scaling", "/255"), order, tuple(settings.get("mean", ())), tuple(settings.get("std", ()))
         )
         for name in ("mean", "std"):
             given = len(settings.get(name, ()))
@@ -81,13 +85,13 @@ class _Opening:
         return [*(above or [directory.path]), *([Path(self.config.folder)] if self.config.folder else [])]
 
     def examples(self) -> Examples:
-        fit = self._labelled("clean")
+        fit = self.labelled("clean")
         if fit is None:
             wanted, folders = listed(self.config.layout["clean"]), listed(self.folders)
             raise ExampleProblem(f"{self.directory.path}: no clean images: none of {wanted} in {folders}")
-        held_out = self._labelled("held_out")
+        held_out = self.labelled("held_out")
         parts = [fit] if held_out is None else [fit, held_out]
-        images = self._pixels(parts)
+        images = self.pixels(parts)
         labels = [label for part in parts for label in part.labels]
         names = [f"{part.where.name}/{name}" if held_out else name for part in parts for name in part.names]
         clean = ExampleSet({"x": images}, torch.tensor(labels), tuple(names), prepare=self.preparation)
@@ -103,7 +107,12 @@ class _Opening:
         only_measured = tuple(range(len(fit), len(labels)))
         return Examples(clean, poisoned, facts, (), only_measured)
 
-    def _labelled(self, group: str) -> LabelledImages | None:
+    def labelled(self, group: str) -> LabelledImages | None:
+        """The images of ``clean``, ``held_out`` or ``poisoned``; None where the round's layout names none that exist.
+
+        Raises:
+            ExampleProblem: they have no usable labels.
+        """
         path = self._first_of(self.config.layout.get(group, ()))
         if path is None:
             return None
@@ -115,8 +124,12 @@ class _Opening:
     def _first_of(self, names: Iterable[str]) -> Path | None:
         return next((folder / name for name in names for folder in self.folders if (folder / name).exists()), None)
 
-    def _pixels(self, parts: Sequence[LabelledImages]) -> Tensor:
-        """``uint8`` or ``float32 [N, C, H, W]``, all of one size."""
+    def pixels(self, parts: Sequence[LabelledImages]) -> Tensor:
+        """``uint8`` or ``float32 [N, C, H, W]``, all of one size, with the network's channels.
+
+        Raises:
+            ExampleProblem: one is unreadable, or of another size that nothing says what to do with.
+        """
         fitted: list[NDArray[Any]] = []
         for part in parts:
             for picture, name in zip(part.pictures(), part.names, strict=True):
@@ -184,7 +197,7 @@ class _Opening:
         examples = self.config.examples
         classes = examples.get("classes") or next((part.classes for part in parts if part.classes), None)
         found = read_labelled(folder, self.num_classes, classes, examples["suffixes"], labelled=False)
-        images, labels = self._pixels([found]), list(found.labels)
+        images, labels = self.pixels([found]), list(found.labels)
         if any(label == UNKNOWN for label in labels) and self.config.attack.get("labelling") == "all-to-all":
             raise ExampleProblem(
                 f"{folder}: all-to-all needs the true class of every poisoned image; expected class folders"

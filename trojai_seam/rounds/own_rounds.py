@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigProblem, DatasetProblem, listed
+from .backdoorbench_records import ATTACK_FILE, ROUND, find_records, one_record
 from .catalogue import detect_round, get_round
 from .config import RoundConfig
 from .discovery import discover, model_directory
@@ -19,7 +20,7 @@ from .model_directory import ModelDirectory, read_json
 
 FILE_NAME = "round.json"
 ENDINGS = (".pt", ".pth", ".pth.tar", ".pt.tar", ".ckpt", ".pkl")
-ADAPTER = "labelled-images"
+ADAPTER, RECORDS = "labelled-images", "backdoorbench"
 
 _DEFAULTS: Mapping[str, Any] = {
     "name": "own-models",
@@ -86,6 +87,11 @@ def find_models(dataset: Path, round_config: RoundConfig) -> list[ModelDirectory
     settings = {} if round_config.network is None else {"network": round_config.network}
     if round_config.models:
         return [_listed_model(dataset, round_config, name, settings) for name in sorted(round_config.models)]
+    if round_config.adapter == RECORDS:
+        records = [with_settings(record, settings) for record in find_records(dataset)]
+        if not records:
+            raise DatasetProblem(f"{dataset}: holds no {ATTACK_FILE} of BackdoorBench, up to four levels down")
+        return records
     if round_config.adapter == ADAPTER:
         settings |= _truth(round_config)
     patterns = round_config.layout.get("models", ())
@@ -107,6 +113,22 @@ def with_settings(directory: ModelDirectory, settings: Mapping[str, Any]) -> Mod
 def with_network(round_config: RoundConfig, name: str) -> RoundConfig:
     """The round with a network for all its models, so that the plan knows of it."""
     return RoundConfig.from_document({**round_config.document, "network": name}, f"--network {name}")
+
+
+def detect_models(dataset: Path) -> tuple[list[ModelDirectory], RoundConfig]:
+    """The models of a dataset of which nothing is said, and the round that they look like.
+
+    Raises:
+        DatasetProblem: there are none, or they look like no round or several.
+    """
+    try:
+        found = discover(dataset)
+    except DatasetProblem:
+        records = find_records(dataset) if dataset.is_dir() else []
+        if not records:
+            raise
+        return records, get_round(ROUND)
+    return found, detect_round(found)
 
 
 def locate(path: Path, name: str | None = None) -> tuple[ModelDirectory, RoundConfig]:
@@ -131,6 +153,9 @@ def locate(path: Path, name: str | None = None) -> tuple[ModelDirectory, RoundCo
         if found is not None:
             return found, round_config
         return (model_directory(path) if path.is_dir() else one_model(path, _truth(round_config))), round_config
+    record = one_record(path)
+    if record is not None and (round_config is None or round_config.adapter == RECORDS):
+        return record, round_config or get_round(ROUND)
     directory = model_directory(path)
     return directory, round_config or detect_round([directory])
 
