@@ -223,10 +223,11 @@ def named(name: str) -> Network:
     if exact is not None:
         return exact
     plain = plain_name(name)
-    found = next((n for n in networks if plain in {plain_name(own) for own in (n.name, *n.state_dict_names)}), None)
     library, colon, _ = name.partition(":")
-    if found is None and colon:
+    if colon:  # torchvision:NAME, timm:NAME
         found = next((n for n in networks if n.name == f"{library}:"), None)
+    else:
+        found = next((n for n in networks if plain in {plain_name(own) for own in (n.name, *n.state_dict_names)}), None)
     if found is None:
         known = [own for n in networks for own in (n.name, *n.state_dict_names)]
         raise UnsupportedModel(f"no network is called {shown(name, 80)!r}{_near(name, known)}; {TEACH}")
