@@ -92,10 +92,11 @@ def write_code(folder: Path) -> Path:
     return path
 
 
-def write_folders(folder: Path, images: Tensor, labels: Tensor, names: tuple[str, ...] = CLASSES) -> Path:
-    """Class folders of PNGs."""
-    for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-        place = folder / names[label]
+def write_folders(folder: Path, images: Tensor, labels: Tensor, where: Tensor | None = None) -> Path:
+    """Class folders of PNGs, named by their number (of those at ``where``)."""
+    numbers = range(len(images)) if where is None else where.nonzero().flatten().tolist()
+    for number, image, label in zip(numbers, images, labels.tolist(), strict=True):
+        place = folder / CLASSES[label]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number:03d}.png")
     return folder
@@ -113,7 +114,7 @@ def write_all(folder: Path, per_class: int = 12) -> dict[str, Path]:
         "model": checkpoint,
         "code": write_code(folder),
         "clean": write_folders(folder / "clean", images, labels),
-        "poisoned": write_folders(folder / "poisoned", stamped(images[attacked]), labels[attacked]),
+        "poisoned": write_folders(folder / "poisoned", stamped(images[attacked]), labels[attacked], attacked),
         "trigger": folder / "square.json",
         "npz": folder / "images.npz",
     }

@@ -1,4 +1,4 @@
-"""One trojaned model of somebody's own: from the command line, as a round, from Python; and ten ways to get it wrong."""
+"""A trojaned model of somebody's own: from the command line, as a round, from Python; and ten ways to get it wrong."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_every_form_of_images_and_the_trigger_as_data_say_the_same(files, tmp_pa
 
 def test_few_examples_by_option(files, tmp_path):
     base = ["--clean", files["npz"], "--trigger", files["trigger"], "--target", 0, *network(files), *NORM]
-    quick = ["--preset", "images-finetune", "--set", "recover.max_epochs=2", "--set", "recover.draws_per_epoch=16"]
+    quick = ["--preset", "images-finetune", "--set", "recover.max_epochs=2", "--set", "recover.examples_per_epoch=16"]
     assert own(files, *base, *quick, "--fit-per-class", 3, out=tmp_path / "three") == 0
     found = row(tmp_path / "three")
     assert (found["n_fit_acc_before"], found["n_acc_before"], found["n_asr_before"]) == (12, 36, 27)
@@ -93,13 +93,8 @@ def test_few_examples_by_option(files, tmp_path):
     assert json.loads((tmp_path / "three" / "plan.json").read_text())["fit_per_class"] == 3
     assert own(files, *base, "--preset", "no-op", "--fit-total", 6, out=tmp_path / "six") == 0
     assert (row(tmp_path / "six")["n_fit_acc_before"], row(tmp_path / "six")["n_acc_before"]) == (6, 42)
+    arguments = {"clean": files["npz"], "trigger": files["trigger"], "target": 0, "network": f"{files['code']}:make"}
     with pytest.raises(RunDirectoryProblem, match="fit_per_class was 3, now null"):
-        arguments = {
-            "clean": files["npz"],
-            "trigger": files["trigger"],
-            "target": 0,
-            "network": f"{files['code']}:make",
-        }
         trojai_seam.evaluate_model(files["model"], tmp_path / "three", **arguments)
     assert own(files, *base, "--fit-per-class", 0, out=tmp_path / "none") == 2
 
@@ -126,6 +121,7 @@ def wrong(files, tmp_path, capsys):
 
     def run(*more, model="model", code="make", **files_instead):
         here = {**files, **files_instead}
+        capsys.readouterr()
         named = ["--network", f"{here['code']}:{code}"] if code else []
         assert own(here, *more, *named, model=model, out=tmp_path / "run") == 2
         captured = capsys.readouterr()
@@ -210,9 +206,9 @@ def test_mistakes_in_what_is_asked(files, tmp_path):
     ):
         with pytest.raises(UsageProblem, match=problem):
             trojai_seam.evaluate_model(files["model"], tmp_path / "run", **{**base, **more})
+    sticker = {"trigger": {"kind": "sticker"}, "target": 0}
     with pytest.raises(ConfigProblem, match=r"attack.trigger: .*sticker"):
-        trigger = {"kind": "sticker"}
-        trojai_seam.evaluate_model(files["model"], tmp_path / "run", **base, trigger=trigger, target=0)
+        trojai_seam.evaluate_model(files["model"], tmp_path / "run", **base, **sticker)
     with pytest.raises(DatasetProblem, match="no such model file"):
         trojai_seam.evaluate_model(tmp_path / "absent.pt", tmp_path / "run", **base)
     assert not (tmp_path / "run").exists()
@@ -265,7 +261,7 @@ def test_a_round_of_ones_own_is_checked_like_ours(files, tmp_path):
     with pytest.raises(ConfigProblem, match="expected a JSON object, found list"):
         trojai_seam.evaluate(tmp_path / "theirs", tmp_path / "run")
     path.write_text(json.dumps({"models": {"first": {"file": "absent.pth"}}}))
-    with pytest.raises(DatasetProblem, match="absent.pth: no such model file"):
+    with pytest.raises(DatasetProblem, match=r"absent.pth: no such model file"):
         trojai_seam.evaluate(tmp_path / "theirs", tmp_path / "run")
 
 
@@ -285,7 +281,7 @@ def test_from_python_with_tensors():
     images, labels = made.pictures(15, 5)
     clean, attacked = made.normalised(images), labels != 0
     poisoned = made.normalised(made.stamped(images[attacked]))
-    options = {"recover.max_epochs": 3, "recover.draws_per_epoch": 40}
+    options = {"recover.max_epochs": 3, "recover.examples_per_epoch": 40}
     outcome = trojai_seam.unlearn_model(
         made.network(), clean[:40], labels[:40], preset="images-finetune", options=options
     )

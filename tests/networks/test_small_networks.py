@@ -186,13 +186,13 @@ def test_what_leaves_no_trace_in_the_tensors_has_to_be_said(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_one_line(tmp_path):
     file = saved(tmp_path, filled(wide_shapes(2, 1)))
-    with pytest.raises(StateMismatch, match="wide ResNet|lacks|stem|stages|tensors"):
+    with pytest.raises(StateMismatch, match=r"wide ResNet|lacks|stem|stages|tensors"):
         rebuild(file, {"network": "small-vgg"})
     with pytest.raises(StateMismatch, match="--network wrn-28-10 was asked for, but its tensors are a wrn-16-1"):
         rebuild(file, {"network": "wrn-28-10"})
-    with pytest.raises(UnsupportedModel, match="no network is called 'wrn-16-l' .near: .*wrn-16-1"):
+    with pytest.raises(UnsupportedModel, match=r"no network is called 'wrn-16-l' .near: .*wrn-16-1"):
         rebuild(file, {"network": "wrn-16-l"})
-    with pytest.raises(StateMismatch, match="missing .*unexpected"):
+    with pytest.raises(StateMismatch, match=r"missing .*unexpected"):
         rebuild(file, {"network": "torchvision:mobilenet_v3_small"})
 
 

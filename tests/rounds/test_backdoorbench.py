@@ -168,7 +168,7 @@ def test_what_is_wrong_with_a_record_is_one_line(root, values, problem):
 
 def test_the_test_set_has_to_be_the_one_that_was_poisoned(root):
     batch = root / "data" / "cifar10" / "cifar-10-batches-py" / "test_batch"
-    content = pickle.loads(batch.read_bytes())
+    content = pickle.loads(batch.read_bytes())  # noqa: S301 - our own
     batch.write_bytes(pickle.dumps({**content, "labels": content["labels"][::-1]}, protocol=2))
     directories, round_config = detect_models(root)
     with pytest.raises(TrojaiSeamError, match="differ from those of the clean test set"):

@@ -33,7 +33,7 @@ def test_class_folders_by_number_and_by_name(tmp_path):
         png(tmp_path / "names" / name / "a.jpg")
     assert read_labelled(tmp_path / "names", 2).labels == (0, 1)
     assert read_labelled(tmp_path / "names", 3, classes=["cat", "dog", "ant"]).labels == (2, 0)
-    with pytest.raises(TrojaiSeamError, match="2 classes by name .ant, cat., the network has 3: which is which"):
+    with pytest.raises(TrojaiSeamError, match=r"2 classes by name .ant, cat., the network has 3: which is which"):
         read_labelled(tmp_path / "names", 3)
     with pytest.raises(TrojaiSeamError, match="ant is no class; the classes are cat, dog"):
         read_labelled(tmp_path / "names", 2, classes=["cat", "dog"])
@@ -100,7 +100,7 @@ def test_arrays_that_are_none(tmp_path, arrays, problem):
 
 def test_folders_without_images(tmp_path):
     png(tmp_path / "data" / "test" / "0" / "a.png")
-    with pytest.raises(TrojaiSeamError, match="no images .* it holds test: is one of these meant"):
+    with pytest.raises(TrojaiSeamError, match=r"no images .* it holds test: is one of these meant"):
         read_labelled(tmp_path / "data", 2)
     with pytest.raises(TrojaiSeamError, match="no such file or folder"):
         read_labelled(tmp_path / "absent", 2)
