@@ -133,9 +133,12 @@ def compare(folder, out, only):
 
     torch.set_num_threads(1)
     lines = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
-    with open(out, "w") as results:
+    known = set()
+    if Path(out).exists():  # the same command goes on
+        known = {json.loads(line)["name"] for line in Path(out).read_text().splitlines()}
+    with open(out, "a") as results:
         for line in lines:
-            if only not in line["name"]:
+            if only not in line["name"] or line["name"] in known:
                 continue
             verdict, detail = "same", ""
             with tempfile.TemporaryDirectory() as scratch:

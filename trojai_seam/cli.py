@@ -21,7 +21,7 @@ from .command_options import (
     options,
 )
 from .errors import TooManyFailures, TrojaiSeamError, UsageProblem, shown
-from .model_commands import add_model_commands, warn_of_doubts
+from .model_commands import add_model_commands
 from .result_commands import add_result_commands
 
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -70,20 +70,19 @@ def _demo(given: argparse.Namespace) -> int:
 def _evaluate(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
+    from .batch.check_report import scope_lines, verdict_lines
     from .batch.runner import check, evaluate
     from .tables import render, render_summary, summary_frame
 
     if given.check:
-        findings = check(given.dataset, options(given), choose_progress(given.quiet))
-        print(
-            "\n".join(f"{shown(row['model_id'])}  {row['error_kind']}: {row['error']}" for row in findings)
-            or "all good"
-        )
-        return SOME_FAILED if findings else OK
+        checked = check(given.dataset, options(given), choose_progress(given.quiet))
+        if not given.quiet:
+            print("\n".join(scope_lines(checked)), file=sys.stderr)
+        print("\n".join(verdict_lines(checked)))
+        return SOME_FAILED if checked.findings else OK
     if given.out is None:
         raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
     results = evaluate(given.dataset, given.out, options(given), choose_progress(given.quiet))
-    warn_of_doubts(results)
     if not given.quiet:
         print(render(results), render_summary(summary_frame(results)), sep="\n\n")
         print(f"\nwritten to {RunPaths(given.out).results} and beside it")
@@ -170,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="dataset folder, or one model directory")
     evaluate.add_argument("--out", type=Path, metavar="RUN", help="run directory, made or continued")
     evaluate.add_argument(
-        "--check", action="store_true", help="only read the models, on all cores, and list those that cannot be used"
+        "--check", action="store_true", help="only look, on all cores, whether every model would open"
     )
     add_rounds(evaluate)
     add_unlearning(evaluate)

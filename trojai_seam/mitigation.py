@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .api import unlearn
+from .batch.evaluation import accuracy_doubt_of
 from .batch.files import write_atomic
 from .batch.reproducible import reproducible
 from .batch.runner import Options, resolve_device
@@ -75,8 +76,11 @@ def _unlearn(
     lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
     models = (subject.model, outcome.model)
-    before, after = (predict(model, subject.task, subject.clean).right for model in models)
+    shipped, mitigated_answers = (predict(model, subject.task, subject.clean) for model in models)
+    before, after = shipped.right, mitigated_answers.right
     lines.append(f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
+    if (doubt := accuracy_doubt_of(subject, shipped)) is not None:
+        lines.append(f"doubtful: {doubt}")
     if subject.poisoned is not None:
         was, now = (predict_attacks(model, subject.task, subject.poisoned).hits for model in models)
         lines.append(f"attack success on {len(was.counting())} poisoned: {_share(was)} -> {_share(now)}")

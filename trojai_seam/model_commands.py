@@ -88,20 +88,7 @@ def _evaluate_model(given: argparse.Namespace) -> int:
         kind, text = failed
         print(f"trojai-seam: error: {text}", file=sys.stderr)
         return BAD_INPUT if kind in INPUT_KINDS else SOME_FAILED
-    warn_of_doubts(results)
     if not given.quiet:
         print(render(results))
         print(f"\nwritten to {results.attrs['run_dir']}")
     return OK
-
-
-def warn_of_doubts(results: object) -> None:
-    """One line on standard error if figures of some rows are doubtful."""
-    import pandas as pd
-
-    assert isinstance(results, pd.DataFrame)  # noqa: S101
-    doubtful = results[results["doubts"].notna()]
-    if len(doubtful):
-        first = doubtful.iloc[0]
-        many = f" ({len(doubtful)} of {len(results)} models; column doubts)" if len(results) > 1 else ""
-        print(f"trojai-seam: warning: {shown(first['model_id'])}: {shown(first['doubts'], 400)}{many}", file=sys.stderr)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pytest
+import torch
 
+from tests import made_images
 from tests.batch.misbehaving import make
 from tests.made_rounds import write_round
 from trojai_seam.batch.check import check_models
 from trojai_seam.cli import main
 from trojai_seam.loading import Budget
 from trojai_seam.rounds import discover
+from trojai_seam.synthesis.archs import make_network, save_as_nist
 
 
 def test_what_cannot_be_read_is_listed_with_the_reason(tmp_path, capsys):
@@ -54,7 +58,7 @@ def test_a_reader_that_dies_is_one_finding(tmp_path, monkeypatch):
     assert "ended with code 9" in rows["id-00000001"]["error"]
 
 
-def test_readers_do_without_torch(tmp_path, monkeypatch):
+def test_without_a_round_readers_do_without_torch(tmp_path, monkeypatch):
     dataset = write_round(tmp_path / "round", 2)
     blocked = tmp_path / "blocked"
     blocked.mkdir()
@@ -74,3 +78,77 @@ def test_configs_of_any_kind_are_findings(tmp_path, text):
     (dataset / "models" / "id-00000000" / "config.json").write_text(text)
     (row,) = check_models(discover(dataset), Budget())
     assert row["error_kind"] == "dataset"
+
+
+# What an evaluation would stumble over behind the model file ------------------------------------------------------------
+
+
+def checked(dataset, *options):
+    """Exit code, and error kind by model."""
+    code = main(["evaluate", str(dataset), "--check", "--quiet", *options])
+    return code
+
+
+def findings(capsys):
+    lines = capsys.readouterr().out.splitlines()
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("id-")}
+
+
+def without_bias(model):
+    network = make_network(2, "tanh")
+    network.fc2 = torch.nn.Linear(100, 2, bias=False)
+    save_as_nist(network, model / "model.pt")
+
+
+def examples(model):
+    return sorted((model / "clean-example-data").iterdir())
+
+
+BROKEN = {
+    "no folder": (lambda m: shutil.rmtree(m / "clean-example-data"), "examples", "no clean example"),
+    "empty folder": (lambda m: [path.unlink() for path in examples(m)], "examples", "no clean example"),
+    "no side-car": (lambda m: examples(m)[1].unlink(), "examples", "has no label"),
+    "label that is none": (lambda m: examples(m)[1].write_text("7"), "examples", "only classes 0 to 1"),
+    "array that is none": (lambda m: examples(m)[-2].write_bytes(b"x"), "examples", "not a readable .npy"),
+    "tensors that do not fit": (without_bias, "state-mismatch", "missing fc2.bias"),
+}
+
+
+def test_all_that_opening_would_stumble_over(tmp_path, capsys):
+    dataset = write_round(tmp_path / "round", len(BROKEN) + 1)
+    models = sorted((dataset / "models").iterdir())
+    for model, (spoil, _, _) in zip(models[1:], BROKEN.values(), strict=True):
+        spoil(model)
+    assert checked(dataset, "--round", "r12") == 1
+    found = findings(capsys)
+    assert len(found) == len(BROKEN)
+    for model, (name, (_, kind, words)) in zip(models[1:], BROKEN.items(), strict=True):
+        assert found[model.name].startswith(f"{kind}: "), name
+        assert words in found[model.name], name
+    (dataset / "scale_params.npy").unlink()
+    assert checked(dataset, "--round", "r12", "--ids", models[0].name) == 1
+    assert "scale_params.npy" in findings(capsys)[models[0].name]
+
+
+def test_what_was_looked_at_is_said(tmp_path, capsys):
+    dataset = write_round(tmp_path / "round", 2)
+    assert main(["evaluate", str(dataset), "--round", "r12", "--check"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "all good\n"
+    assert "2 of 2 models would open\nlooked at: " in said.err
+    assert "not looked at: pixels" in said.err
+
+
+def test_check_finds_nothing_that_an_evaluation_does_not(tmp_path, capsys):
+    """Images, whose check decodes nothing: what it calls good is opened."""
+    dataset = tmp_path / "image-classification-feb2021-train"
+    model = made_images.write_model(dataset / "id-00000000", made_images.R4)
+    folder = made_images.write_named(model / "clean_example_data", per_class=1)
+    assert checked(dataset) == 0
+    picture = sorted(folder.glob("*.png"))[0]
+    capsys.readouterr()
+    whole = picture.read_bytes()
+    for content, words in ((whole[:-20], "not a readable"), (b"", "empty"), (b"GIF89a", "not a readable")):
+        picture.write_bytes(content)
+        assert checked(dataset) == 1
+        assert words in findings(capsys)[model.name]

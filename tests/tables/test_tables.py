@@ -204,3 +204,15 @@ def test_in_sample_rows_are_shown_as_such() -> None:
     assert "0.95 (n=20 in-sample)" in text
     assert "- (0.85 in-sample)" in text
     assert "- (oracle 0.90)" in render(results_frame([{**row, "oracle_fidelity": 0.9}]))
+
+
+def test_doubtful_figures_are_marked_and_explained() -> None:
+    why = "accuracy before is 0.40 on all 50 clean examples, far below 0.80"
+    first = row("a", poisoned=False, kept_accuracy=2.5, fidelity=None, doubts=why)
+    text = render(results_frame([first, row("b", poisoned=False, kept_accuracy=0.9)]))
+    assert f"a  doubtful: {why}" in text
+    assert "(kept 2.50!)" in text
+    assert "! above 1" in text
+    assert "(kept 0.90)" in text
+    assert "!" not in render(results_frame([row("b", poisoned=False, kept_accuracy=1.0)]))
+    assert "1.700!" in render_summary(summary_frame(results_frame([first, row("b", kept_accuracy=0.9)])))

@@ -143,7 +143,8 @@ class Case:
         if not self.failed and self.evaluation is not None:
             with self.attempt():
                 columns, arrays = self.evaluation.result()
-                self.row.update(columns, status="done", stacked=self.stacked)
+                notes = [note for note in (self.row.get("notes"), columns.pop("notes")) if note]
+                self.row.update(columns, status="done", stacked=self.stacked, notes="; ".join(notes) or None)
         if self.failed:
             arrays = {}  # a failed repair is a failed row, never half a score
             self.row["log_tail"] = self.around.log_tail() or None

@@ -20,6 +20,9 @@ from ..scoring import (
     predict_attacks,
     score,
 )
+from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
+from ..scoring.intervals import Rate
+from ..scoring.model_doubts import model_doubts
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
@@ -28,7 +31,6 @@ from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
 from ..unlearning import UnlearnConfig, run
 from ..unlearning.outcome import Outcome, PhaseOutcome
-from .doubts import doubts
 from .plan import Plan
 
 
@@ -84,7 +86,6 @@ class Evaluation:
             for number, split in enumerate(self._splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
-        self.doubts = doubts(subject, self._clean_before, self._poisoned_before)
         self._folds: dict[int, FoldPredictions] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
@@ -124,16 +125,20 @@ class Evaluation:
         self._scoring += time.perf_counter() - began
 
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Columns of the row, and arrays of the record."""
+        """Columns of the row (``notes``: those on the figures), and arrays of the record."""
         began, subject = time.perf_counter(), self.subject
         folds = [self._folds[number] for number in range(len(self.runs))]
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
         is_clean = subject.facts["poisoned"] is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
+        accuracy = accuracy_doubt_of(subject, self._clean_before)
+        further = model_doubts(subject, self._clean_before, self._poisoned_before)
+        remarks = (accuracy, kept_accuracy_doubt(scored))
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
         columns = {
-            "doubts": self.doubts,
+            "doubts": "; ".join(doubt for doubt in (doubts(scored, accuracy), further) if doubt) or None,
+            "notes": "; ".join(remark for remark in remarks if remark) or None,
             "batch_size": self.unlearning.batch_size,
             **self._oracle,
             **scored,
@@ -172,6 +177,15 @@ def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None
         return None
     fit = set(split.fit)
     return tuple(place for place, origin in enumerate(poisoned.made_from) if origin not in fit)
+
+
+def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
+    """Why the accuracy of the model as shipped cannot be right: :func:`trojai_seam.scoring.doubts.accuracy_doubt`."""
+    usual = subject.facts.get("usual_accuracy", USUAL)
+    if subject.task.name == "detection":
+        usual = None  # mean average precision has no usual value
+    told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")
+    return accuracy_doubt(Rate.of(before.right), *told, usual=usual)
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -52,6 +53,14 @@ from .units import Assignment, WorkUnit, stamp
 from .work import Work
 
 _TABLES, _EXPECTED = "=tables", "=expected"  # no model's record is called so: "=" is quoted there
+
+
+class Checked(NamedTuple):
+    """What :func:`check` found: the models that would not open, of how many, and how many were looked at for what."""
+
+    findings: list[dict[str, Any]]
+    models: int
+    looked_at: Mapping[str, int]
 
 
 def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress | None = None) -> pd.DataFrame:
@@ -152,11 +161,12 @@ def evaluate_models(
     return results
 
 
-def check(dataset: Path, options: Options, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Read every selected model as far as that goes without loading it; see :mod:`trojai_seam.batch.check`.
+def check(dataset: Path, options: Options, progress: Progress | None = None) -> Checked:
+    """Look at every selected model as far as that goes without computing; see :mod:`trojai_seam.batch.check`.
 
     Returns:
-        A row for each that cannot be read or whose network nobody knows: ``model_id``, ``error_kind``, ``error``, ….
+        What was looked at in how many of the models, and a row for each that would not open: ``model_id``,
+        ``error_kind``, ``error``, ….
 
     Raises:
         TrojaiSeamError: a user's mistake about the whole.
@@ -168,14 +178,16 @@ def check(dataset: Path, options: Options, progress: Progress | None = None) -> 
     networks = None if options.networks is None else str(UserCode.parse(options.networks))
     progress.start(len(selected), 0, 0)
     findings = []
+    looked_at: Counter[str] = Counter()
     try:
-        for row in check_models(selected, options.budget, networks):
+        for row in check_models(selected, options.budget, networks, round_config=round_config):
             progress.update(row)
             if row["status"] == "failed":
                 findings.append(row)
+            looked_at.update(row.get("looked_at", ()))
     finally:
         progress.stop()
-    return sorted(findings, key=lambda row: str(row["model_id"]))
+    return Checked(sorted(findings, key=lambda row: str(row["model_id"])), len(selected), looked_at)
 
 
 def found_models(dataset: Path, options: Options) -> tuple[list[ModelDirectory], RoundConfig]:

@@ -113,9 +113,9 @@ class SavedModel:
         with self._contents.open() as file:
             return file.sha256()
 
-    def renamed(self, tensors: Mapping[str, str], modules: Mapping[str, str] | None = None) -> SavedModel:
+    def renamed(self, tensors: Mapping[str, str], modules: Mapping[str, tuple[str, ...]] | None = None) -> SavedModel:
         """The same file with other names for some tensors (old → new) and for the modules that hold them, and for
-        further ``modules``.
+        further ``modules``, which may get several.
 
         Library versions moved layers into containers; the layers themselves are as they were.
 
@@ -124,12 +124,13 @@ class SavedModel:
         """
         if not tensors and not modules:
             return self
-        parts = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in tensors.items()}
+        parts = {old.rpartition(".")[0]: (new.rpartition(".")[0],) for old, new in tensors.items()}
         parts |= modules or {}
+        paths = [(new, node) for path, node in self.modules.items() for new in parts.get(path, (path,))]
         twin = copy.copy(self)
         twin.tensors = MappingProxyType({tensors.get(name, name): ref for name, ref in self.tensors.items()})
-        twin.modules = MappingProxyType({parts.get(path, path): node for path, node in self.modules.items()})
-        if len(twin.tensors) != len(self.tensors) or len(twin.modules) != len(self.modules):
+        twin.modules = MappingProxyType(dict(paths))
+        if len(twin.tensors) != len(self.tensors) or len(twin.modules) != len(paths):
             raise RefusedArchive(self.path, "it holds a layer under its old and its new name")
         return twin
 
@@ -140,6 +141,15 @@ class SavedModel:
             RefusedArchive: not enough memory, a damaged record, or the file is not the one that was read.
         """
         return materialise(self._contents, self.tensors, device)
+
+    def values(self, refs: Mapping[str, TensorRef], device: str = "cpu") -> dict[str, torch.Tensor]:
+        """Tensors of this file by any names, read as :meth:`state_dict` reads.
+
+        Raises:
+            RefusedArchive: they are larger than the budget, or as for :meth:`state_dict`.
+        """
+        check_size(self._contents, refs, self._budget)
+        return materialise(self._contents, refs, device)
 
     def tensor(self, ref: TensorRef, device: str = "cpu") -> torch.Tensor:
         """One tensor of this file, for those that are attributes and not part of :attr:`tensors`.

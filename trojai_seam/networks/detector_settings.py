@@ -138,6 +138,8 @@ def copy_settings(network: nn.Module, saved: SavedModel) -> nn.Module:
         if settings is None:
             continue
         module = network.get_submodule(path)
+        if "scales" in node.attributes:
+            _copy_levels(module, saved, path, node)
         for name, value in _checked(saved, path, node, settings).items():
             setattr(module, name, value)
         for name, checks in _HELPERS.items():
@@ -151,6 +153,29 @@ def copy_settings(network: nn.Module, saved: SavedModel) -> nn.Module:
             for attribute, value in _checked(saved, f"{path}.{name}", helper, checks).items():
                 setattr(getattr(module, name), attribute, value)
     return network
+
+
+_LEVELS: Final[Mapping[str, Check]] = {
+    "k_min": _count(0, 16), "k_max": _count(0, 16), "s0": _SIDE, "lvl0": _count(0, 16), "eps": _real(0, 1),
+}  # fmt: skip
+
+
+def _copy_levels(module: Any, saved: SavedModel, path: str, node: ModuleNode) -> None:
+    """The scales of the feature maps, and which box goes to which. The first images that a detector sees settle them,
+    and later images are treated alike: a detector that has seen images carries them."""
+    scales, mapper = node.get("scales"), node.get("map_levels")
+    if scales is None or mapper is None:
+        return
+    if not isinstance(mapper, Instance) or not mapper.cls.path.startswith("torchvision.ops.poolers."):
+        raise UnsupportedModel(f"{saved.path}: {shown(path)}.map_levels is not one of torchvision's")
+    found = _checked(saved, f"{path}.map_levels", mapper, _LEVELS)
+    kept = _checked(saved, path, node, {"scales": _several(_real(1e-4, 1), kind=list)})
+    if found.keys() != _LEVELS.keys():
+        raise UnsupportedModel(f"{saved.path}: {shown(path)}.map_levels lacks some of its numbers")
+    from torchvision.ops.poolers import LevelMapper
+
+    module.scales = kept["scales"]
+    module.map_levels = LevelMapper(found["k_min"], found["k_max"], found["s0"], found["lvl0"], found["eps"])
 
 
 def anchors(saved: SavedModel, path: str) -> dict[str, Any]:

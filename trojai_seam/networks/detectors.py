@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _DETECTION: Final = "torchvision.models.detection"
 
+#: Round 10's subclasses add methods and no state.
+_NIST: Final = {
+    "models.RegionProposalNetwork": f"{_DETECTION}.rpn.RegionProposalNetwork",
+    "models.RoIHeads": f"{_DETECTION}.roi_heads.RoIHeads",
+}
 #: Blocks per stage, and whether they are bottlenecks → torchvision's name.
 RESNETS: Final[dict[tuple[tuple[int, ...], bool], str]] = {
     ((2, 2, 2, 2), False): "resnet18",
@@ -38,12 +43,6 @@ def _notes(hints: Hints, architecture: str, family: str) -> tuple[str, ...]:
     return (f"config says {shown(claimed, 60)}, the file holds a {architecture}",)
 
 
-def _refuse_foreign(saved: SavedModel) -> None:
-    for path, node in saved.modules.items():
-        if not node.class_path.startswith(("torchvision.", "torch.nn.modules.", "models.")):
-            raise UnsupportedModel(f"{saved.path}: holds a {shown(node.class_path, 100)} at {shown(path, 60)}")
-
-
 # SSD ------------------------------------------------------------------------------------------------------------------
 
 _SCORES: Final = "head.classification_head.module_list.0.weight"
@@ -58,7 +57,6 @@ def _ssd_classes(saved: SavedModel) -> int:
 
 
 def _ssd_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
-    _refuse_foreign(saved)
     architecture = ssdlite.ARCHITECTURE if ssdlite.is_lite(saved) else "ssd300_vgg16"
     classes = ssdlite.lite_classes(saved) if ssdlite.is_lite(saved) else _ssd_classes(saved)
     return NetworkFacts("ssd", architecture, classes, None, _notes(hints, architecture, "ssd"))
@@ -108,7 +106,6 @@ def _is_second_version(saved: SavedModel) -> bool:
 
 
 def _faster_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
-    _refuse_foreign(saved)
     architecture = f"fasterrcnn_{_resnet(saved)}_fpn{'_v2' if _is_second_version(saved) else ''}"
     notes = _notes(hints, architecture, "fasterrcnn")
     return NetworkFacts("faster-rcnn", architecture, shape_of(saved, _CLASSES, 2)[0], None, notes)
@@ -119,6 +116,8 @@ def _faster_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
     ("models.FasterRCNN", f"{_DETECTION}.faster_rcnn.FasterRCNN"),
     facts=_faster_facts,
     renamed_keys=_MOVED,
+    added_layers=(r"rpn\.head\.conv\.0\.1",),
+    same_classes=_NIST,
 )
 def _build_faster(saved: SavedModel, hints: Hints) -> nn.Module:
     from torch import nn

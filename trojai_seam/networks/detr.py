@@ -19,7 +19,7 @@ from ..errors import StateMismatch, UnsupportedModel, shown
 from ..loading.nodes import DictNode, Global, Inert, Instance
 from .detr_backbones import backbone_fields, backbone_prefix, follow_norms
 from .interval import Interval
-from .language_configs import ACTIVATIONS
+from .plain_values import ACTIVATIONS
 from .registry import Hints, NetworkFacts, count_numbered, hint, register_network, shape_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from ..loading import SavedModel
 
-_PLACES: Final = ("transformers.", "timm.", "torch.nn.modules.")
 _HEAD: Final = "class_labels_classifier.weight"
 _QUERIES: Final = "model.query_position_embeddings.weight"
 
@@ -50,7 +49,6 @@ _EOS: Final = "eos_coefficient"
 
 
 def _detr_facts(saved: SavedModel, hints: Hints) -> NetworkFacts:
-    _refuse_foreign(saved)
     claimed = hint(hints, "model_architecture")
     notes: tuple[str, ...] = ()
     if claimed is not None and not shown(claimed, 80).rpartition(":")[2].startswith("detr"):
@@ -86,12 +84,6 @@ def _build_detr(saved: SavedModel, hints: Hints) -> nn.Module:
     network: nn.Module = DetrForObjectDetection(DetrConfig(**fields))
     follow_norms(network, saved)
     return network
-
-
-def _refuse_foreign(saved: SavedModel) -> None:
-    for path, node in saved.modules.items():
-        if not node.class_path.startswith(_PLACES):
-            raise UnsupportedModel(f"{saved.path}: holds a {shown(node.class_path, 100)} at {shown(path, 60)}")
 
 
 def _config(saved: SavedModel) -> Mapping[str, Inert]:

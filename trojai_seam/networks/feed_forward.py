@@ -168,7 +168,7 @@ def _drebin_fits(saved: SavedModel) -> bool:
     return all(re.fullmatch(r"fc\d{1,2}\.(weight|bias)", name) for name in saved.tensors)
 
 
-@register_network("drebin", _DREBIN, ("drebin", "drebinnn"), facts=_drebin_facts, fits=_drebin_fits)
+@register_network("drebin", _DREBIN, ("drebin", "drebinnn"), facts=_drebin_facts, fits=_drebin_fits, settled=("act_func",))
 def _build_drebin(saved: SavedModel, hints: Hints) -> nn.Module:
     return _sequential(layer_sizes(saved), _drebin_activation(saved, hints))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import StateMismatch, UnsupportedModel, listed, shown
 from ..loading.nodes import DictNode, Global, Inert, Instance, SetNode
+from .class_names import today
+from .plain_values import ACTIVATIONS
 from .registry import count_numbered, shape_of
 
 if TYPE_CHECKING:
@@ -121,33 +123,6 @@ FAMILIES: Final = (
         },
     ),
 )  # fmt: skip
-
-#: The activation functions of these networks, as pickled over the years → today's name in transformers.
-ACTIVATIONS: Final = {
-    **{f"torch.nn.functional.{name}": name for name in ("gelu", "relu", "silu")},
-    **{f"torch._C._nn.{name}": name for name in ("gelu", "silu")},
-    **{f"torch.{name}": name for name in ("relu", "tanh", "sigmoid")},
-    **{f"torch._C._VariableFunctions.{name}": name for name in ("relu", "tanh", "sigmoid")},
-    **{f"torch.nn.functional.{name}": name for name in ("tanh", "sigmoid", "mish", "relu6")},
-    "torch.nn.modules.activation.ReLU": "relu",
-    "torch.nn.modules.activation.ReLU6": "relu6",
-    "torch.nn.modules.activation.SiLU": "swish",  # "silu" became a class of transformers' own
-    "torch.nn.modules.activation.Tanh": "tanh",
-    "torch.nn.modules.activation.Sigmoid": "sigmoid",
-    **{
-        f"transformers.activations.{pickled}": name
-        for pickled, name in {
-            "gelu": "gelu", "_gelu_python": "gelu", "gelu_python": "gelu", "GELUActivation": "gelu",
-            "gelu_new": "gelu_new", "NewGELUActivation": "gelu_new",
-            "gelu_fast": "gelu_fast", "FastGELUActivation": "gelu_fast",
-            "quick_gelu": "quick_gelu", "QuickGELUActivation": "quick_gelu",
-            "PytorchGELUTanh": "gelu_pytorch_tanh", "GELUTanh": "gelu_pytorch_tanh",
-            "silu": "silu", "swish": "silu", "_silu_python": "silu", "SiLUActivation": "silu",
-            "mish": "mish", "_mish_python": "mish", "MishActivation": "mish",
-            "linear_act": "linear", "LinearActivation": "linear",
-        }.items()
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -308,20 +283,12 @@ class _Reader:
             pruned = node.get("pruned_heads")
             if isinstance(pruned, SetNode) and pruned.items:
                 raise UnsupportedModel(f"{where} with pruned attention heads")
-            inside = node.class_path.startswith((f"transformers.models.{self.family.name}.", "torch.nn.modules."))
-            shared = node.class_path.startswith(_SHARED_PLACES)
-            if path.startswith(self.prefix) and path != self.prefix.rstrip(".") and not inside and not shared:
-                raise UnsupportedModel(f"{where} holds a {shown(node.class_path, 100)} at {shown(path, 60)}")
 
     def _checked(self, name: str, value: Inert, fits: Callable[[Any], bool], problem: str) -> Any:
         if not fits(value):
             where = f"{self.saved.path}: the config of {shown(self.saved.class_path)}"
             raise UnsupportedModel(f"{where} has {name} {_text(value)}, {problem}")
         return value
-
-
-#: Modules that all families share: Conv1D and the activations.
-_SHARED_PLACES: Final = ("transformers.activations.", "transformers.modeling_utils.", "transformers.pytorch_utils.")
 
 
 def _text(value: Inert) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StateMismatch, UnsupportedModel, shown
 from ..loading.nodes import DictNode, Instance
+from .class_names import today
 from .language_configs import FAMILIES, Family, LanguageConfig, read_config
 from .registry import Hints, NetworkFacts, class_count_notes, hint, register_network, shape_of
 
@@ -122,13 +123,18 @@ def _settle(network: nn.Module) -> None:
             module.register_buffer(name, row.long().expand(tuple(buffer.shape)), persistent=False)
 
 
+#: A pooler that transformers 3 made for heads that do not look at it.
+_UNUSED_POOLER: Final = (r".*\.pooler\.dense\.(weight|bias)",)
+
+
 def _register(family: Family, head: str) -> None:
+    pooled = head == "Model" or (head == "ForSequenceClassification" and family.name in ("bert", "mobilebert"))
     class_path = f"transformers.models.{family.name}.modeling_{family.name}.{family.prefix}{head}"
     register_network(
         f"{family.name}-{head}",
         (class_path,),
         facts=lambda saved, hints: _family_facts(saved, hints, family, head),
-        ignored_keys=_LEGACY,
+        ignored_keys=_LEGACY if pooled else _LEGACY + _UNUSED_POOLER,
     )(lambda saved, hints: _build(saved, family, head))
 
 
@@ -143,7 +149,7 @@ for _family in FAMILIES:
 def _wrapped(saved: SavedModel) -> Family:
     """The family of the base model inside NIST's wrapper."""
     node = saved.modules.get(_INNER)
-    path = "nothing" if node is None else node.class_path
+    path = "nothing" if node is None else today(node.class_path)
     for family in FAMILIES:
         if path == f"transformers.models.{family.name}.modeling_{family.name}.{family.prefix}Model":
             return family

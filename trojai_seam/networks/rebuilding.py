@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from ..errors import StateMismatch, TrojaiSeamError, UnsupportedModel, listed, shown
+from .comparison import compare_tree
 from .registry import Hints, Network, check_called, dimensions, find
-from .tree_facts import apply_tree
 
 if TYPE_CHECKING:
     from ..loading import SavedModel
+    from .kept_values import KeptValues
 
 
 _NO_VALUES = (RuntimeError, TypeError)
@@ -50,13 +51,14 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     saved = network.up_to_date(saved)
     if network.facts is not None:
         check_called(network.facts(saved, hints), hints, saved.path)  # the checks that identify() makes, none weaker
-    module = _without_memory(network, saved, hints, device)
+    module, kept = _without_memory(network, saved, hints, device)
     ties, named = _tied(module), saved
     saved = _as_built(network, named, module)
-    module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
-    if _has_meta(module):  # buffers outside the state dict: compute them for real this time
-        module = _checked(network, named, hints, device)
-        module.load_state_dict(_state(network, saved, module, device), strict=True, assign=True)
+    values = saved.values({**saved.tensors, **kept.refs}, str(device))
+    _fill(network, saved, module, kept, values)
+    if _has_meta(module):  # values that neither the state dict nor the file has: compute them for real this time
+        module, kept = _checked(network, named, hints, device)
+        _fill(network, saved, module, kept, values)
     _tie(module, ties, saved)
     for parameter in module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
@@ -67,7 +69,16 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     return module
 
 
-def _without_memory(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
+def _fill(
+    network: Network, saved: SavedModel, module: nn.Module, kept: KeptValues, values: dict[str, torch.Tensor]
+) -> None:
+    module.load_state_dict(_state(network, saved, module, values), strict=True, assign=True)
+    kept.take(values)
+
+
+def _without_memory(
+    network: Network, saved: SavedModel, hints: Hints, device: torch.device
+) -> tuple[nn.Module, KeptValues]:
     """Built on the meta device, without memory or random numbers; where the constructor computes with values that
     tensors there do not have, on ``device``."""
     try:
@@ -79,8 +90,10 @@ def _without_memory(network: Network, saved: SavedModel, hints: Hints, device: t
         return _checked(network, saved, hints, device)
 
 
-def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.device) -> nn.Module:
-    """A module on ``device`` with the right names, shapes and tree facts; its weights are arbitrary."""
+def _checked(
+    network: Network, saved: SavedModel, hints: Hints, device: torch.device
+) -> tuple[nn.Module, KeptValues]:
+    """A module on ``device`` with the right names, shapes and attributes; its weights are arbitrary."""
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device, _Unfilled():
             module = network.build(saved, hints)
@@ -92,8 +105,7 @@ def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.de
         ) from error
     saved = _as_built(network, saved, module)
     _compare(network, saved, module)
-    apply_tree(module, saved)
-    return module
+    return module, compare_tree(network, saved, module)
 
 
 def _as_built(network: Network, saved: SavedModel, module: nn.Module) -> SavedModel:
@@ -101,8 +113,18 @@ def _as_built(network: Network, saved: SavedModel, module: nn.Module) -> SavedMo
 
 
 def _wanted(network: Network, saved: SavedModel) -> list[str]:
-    ignored = [re.compile(pattern) for pattern in network.ignored_keys]
-    return [name for name in saved.tensors if not any(pattern.fullmatch(name) for pattern in ignored)]
+    ignored = set(network.ignored(saved.tensors))
+    return [name for name in saved.tensors if name not in ignored]
+
+
+def _counters(module: nn.Module) -> set[str]:
+    """Names of the numbers of batches that batch normalisation has seen. Torch before 0.4.1 did not count, converters
+    do not either, and no output depends on it."""
+    return {
+        f"{path}.num_batches_tracked" if path else "num_batches_tracked"
+        for path, part in module.named_modules()
+        if isinstance(part, _BatchNorm) and part.num_batches_tracked is not None
+    }
 
 
 def _compare(network: Network, saved: SavedModel, module: nn.Module) -> None:
@@ -110,7 +132,8 @@ def _compare(network: Network, saved: SavedModel, module: nn.Module) -> None:
     theirs = {name: saved.shape(name) for name in _wanted(network, saved)}
     ours = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     problems = []
-    if missing := [name for name in ours if name not in theirs]:
+    missing = [name for name in ours if name not in theirs]
+    if missing and (missing := [name for name in missing if name not in _counters(module)]):
         problems.append(f"missing {listed(missing)}")
     if unexpected := [name for name in theirs if name not in ours]:
         problems.append(f"unexpected {listed(unexpected)}")
@@ -121,20 +144,25 @@ def _compare(network: Network, saved: SavedModel, module: nn.Module) -> None:
         raise StateMismatch(f"{saved.path}: the tensors do not fit {network.name}: {'; '.join(problems)}")
 
 
-def _state(network: Network, saved: SavedModel, module: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
-    """The file's tensors in fresh memory, floating ones as float32.
+def _state(
+    network: Network, saved: SavedModel, module: nn.Module, values: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The state dict out of the file's tensors ``values``, floating ones as float32.
 
     Raises:
         StateMismatch: a tensor is of another kind of number than the network's.
     """
     ours, wanted = module.state_dict(), set(_wanted(network, saved))
     state: OrderedDict[str, torch.Tensor] = OrderedDict()
-    for name, tensor in saved.state_dict(str(device)).items():
+    for name in saved.tensors:
         if name not in wanted:
             continue
+        tensor = values[name]
         if tensor.is_floating_point() != ours[name].is_floating_point() or tensor.is_complex():
             raise StateMismatch(f"{saved.path}: {shown(name, 80)} holds {tensor.dtype}, not {ours[name].dtype}")
         state[name] = tensor.to(ours[name].dtype)
+    for name in ours.keys() - state.keys():  # counters, see _compare
+        state[name] = torch.zeros((), dtype=torch.int64, device=next(iter(values.values())).device)
     # Names and shapes are today's, so are the layer versions: without them some modules convert, or refuse (MNASNet).
     setattr(state, "_metadata", getattr(ours, "_metadata", None))  # noqa: B010
     return state
@@ -169,3 +197,26 @@ def _holds_meta(value: object) -> bool:
     if not value or not isinstance(value, (list, tuple, dict)):
         return False
     return any(_holds_meta(item) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def check_fit(saved: SavedModel, hints: Hints | None = None) -> nn.Module:
+    """The network that :func:`rebuild` would make, in eval mode on the meta device, without reading any tensor.
+
+    Names, shapes and kinds of the tensors, all classes and attributes have been compared; what is computed from the
+    values of tensors has not.
+
+    Raises:
+        UnsupportedModel, StateMismatch: as for :func:`rebuild`.
+    """
+    hints = {} if hints is None else hints
+    network = find(saved, hints)
+    saved = network.up_to_date(saved)
+    if network.facts is not None:
+        network.facts(saved, hints)
+    module, _ = _without_memory(network, saved, hints, torch.device("cpu"))
+    ours, named = module.state_dict(), _as_built(network, saved, module)
+    for name in _wanted(network, named):
+        dtype = named.tensors[name].dtype
+        if name in ours and dtype.startswith(("float", "bfloat")) != ours[name].is_floating_point():
+            raise StateMismatch(f"{saved.path}: {shown(name, 80)} holds {dtype}, not {ours[name].dtype}")
+    return module.eval()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import StateMismatch, UnsupportedModel, listed, shown
 from ..registry import Registry
+from .class_names import today
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +76,15 @@ class Network:
     ignored_keys: tuple[str, ...]
     renamed_keys: tuple[tuple[str, str], ...] = ()
     moved_layers: tuple[tuple[str, str], ...] = ()
+    added_layers: tuple[str, ...] = ()
+    split_layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    same_classes: Mapping[str, str] = field(default_factory=dict)
+    settled: frozenset[str] = frozenset()
+
+    def ignored(self, names: Iterable[str]) -> list[str]:
+        """Those of ``names`` that are no tensors of today's network."""
+        patterns = [re.compile(pattern) for pattern in self.ignored_keys]
+        return [name for name in names if any(pattern.fullmatch(name) for pattern in patterns)]
 
     def up_to_date(self, saved: SavedModel) -> SavedModel:
         """The file with today's names for the layers that old libraries called otherwise."""
@@ -90,18 +100,28 @@ class Network:
         for name in saved.tensors:
             if name not in keys and (new := self._moved(name, keys)) is not None:
                 names[name] = new
-        modules: dict[str, str] = {}
+        modules: dict[str, tuple[str, ...]] = {}
         for path in saved.modules:
             if path not in paths and (new := self._moved(path, paths)) is not None:
-                modules[path] = new
+                modules[path] = (new,)
+            elif path not in paths and (several := self._split(path, paths)):
+                modules[path] = several
         return saved.renamed(names, modules)
+
+    def _split(self, path: str, known: Collection[str]) -> tuple[str, ...]:
+        for pattern, replacements in self.split_layers:
+            if (found := re.fullmatch(pattern, path)) is not None:
+                several = tuple(found.expand(replacement) for replacement in replacements)
+                return several if all(new in known for new in several) else ()
+        return ()
 
     def _moved(self, name: str, known: Collection[str]) -> str | None:
         candidates = (re.sub(pattern, replacement, name) for pattern, replacement in self.moved_layers)
         return next((new for new in candidates if new in known), None)
 
     def claims(self, class_path: str) -> bool:
-        return any(p == class_path if isinstance(p, str) else p.fullmatch(class_path) for p in self.class_paths)
+        names = {class_path, today(class_path)}
+        return any(p in names if isinstance(p, str) else any(map(p.fullmatch, names)) for p in self.class_paths)
 
 
 _networks: Registry[Network] = Registry("network", UnsupportedModel)
@@ -117,11 +137,18 @@ def register_network(
     ignored_keys: Iterable[str] = (),
     renamed_keys: Iterable[tuple[str, str]] = (),
     moved_layers: Iterable[tuple[str, str]] = (),
+    added_layers: Iterable[str] = (),
+    split_layers: Iterable[tuple[str, Iterable[str]]] = (),
+    same_classes: Mapping[str, str] | None = None,
+    settled: Iterable[str] = (),
 ) -> Callable[[Builder], Builder]:
     """Decorator: make a builder known. The one way in, for our networks and for a user's ``--networks FILE.py``.
 
     The builder gets the inert file and the config values and returns a module with the right shapes; its weights do
     not matter. It may run under ``torch.device("meta")``. The latest registration of a class path wins.
+
+    What it returns is compared with the file: every module must be of the class that the file names (a class of the
+    user's own: of the same name), and every plain attribute must be equal. What differs and is right is said below.
 
     Args:
         name: unique, for messages and tables.
@@ -135,6 +162,14 @@ def register_network(
         moved_layers: pattern (anywhere in a key or module path) and replacement for layers that have moved between
             versions of a library of which several are in use; applied where the built network has the new name and
             lacks the old one. Builder and ``facts`` see the names of the file.
+        added_layers: patterns (whole module path) of layers without tensors that old versions wrote as functions,
+            inside containers that those versions lacked.
+        split_layers: pattern (whole module path) and replacements for a layer that was used several times and is
+            several layers now.
+        same_classes: class path of a module in the file → class path of what the builder makes of it. The outermost
+            class is known by ``class_paths``.
+        settled: names of attributes (``"width"``, ``"Block.width"`` with the class that the builder makes) that compute
+            nothing, or that the builder follows without keeping them.
 
     Raises:
         ValueError: the name is taken, or neither a class path nor a state-dict name is given.
@@ -144,8 +179,14 @@ def register_network(
         raise ValueError(f"network {name!r} needs a class path or a state-dict name")
 
     def add(build: Builder) -> Builder:
-        rules = tuple(ignored_keys), tuple(renamed_keys), tuple(moved_layers)
-        _networks.add(name, Network(name, build, paths, names, facts, fits, *rules))
+        network = Network(
+            name, build, paths, names, facts, fits, tuple(ignored_keys), tuple(renamed_keys), tuple(moved_layers),
+            added_layers=tuple(added_layers),
+            split_layers=tuple((pattern, tuple(several)) for pattern, several in split_layers),
+            same_classes={} if same_classes is None else dict(same_classes),
+            settled=frozenset(settled),
+        )  # fmt: skip
+        _networks.add(name, network)
         return build
 
     return add

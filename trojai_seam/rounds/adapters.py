@@ -87,6 +87,25 @@ class Adapter(Protocol):
         ...
 
 
+class Check(Protocol):
+    """Looks at the example files of a model as far as that is cheap, for ``evaluate --check``."""
+
+    def __call__(
+        self, directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+    ) -> Mapping[str, tuple[int, ...]] | None:
+        """Whether the adapter would find what it needs: examples, labels, scale files, tokenizers. Nothing is decoded.
+
+        ``network.model`` has no memory and ``network.outputs`` cannot be asked.
+
+        Returns:
+            Shape of one example by argument name, where it follows from the round and the files' headers alone.
+
+        Raises:
+            TrojaiSeamError: what the adapter would say.
+        """
+        ...
+
+
 ADAPTERS: Registry[Adapter] = Registry("adapter")
 ADAPTERS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:read_examples")
 ADAPTERS.add("image-classification", "trojai_seam.rounds.image_classification:read_examples")
@@ -97,3 +116,12 @@ ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:read
 ADAPTERS.add("token-classification", "trojai_seam.rounds.labelled_sentences:read_examples")
 ADAPTERS.add("question-answering", "trojai_seam.rounds.question_answering:read_examples")
 ADAPTERS.add("object-detection", "trojai_seam.rounds.object_detection:read_examples")
+
+CHECKS: Registry[Check] = Registry("check of an adapter")
+CHECKS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:check_examples")
+CHECKS.add("image-classification", "trojai_seam.rounds.image_classification:check_examples")
+CHECKS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:check_examples")
+CHECKS.add("text-classification", "trojai_seam.rounds.text_classification:check_examples")
+CHECKS.add("token-classification", "trojai_seam.rounds.labelled_sentences:check_examples")
+CHECKS.add("question-answering", "trojai_seam.rounds.question_answering:check_examples")
+CHECKS.add("object-detection", "trojai_seam.rounds.object_detection:check_examples")

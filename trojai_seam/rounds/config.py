@@ -37,6 +37,7 @@ class RoundConfig:
     preset_one_example: str | None = None
     poisoned_examples: str = "auto"
     checkpoint_entry: str | None = None
+    promised_accuracy: float | None = None
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
     variants: Mapping[str, Any] = field(default_factory=dict)
@@ -126,6 +127,14 @@ class RoundConfig:
                 for case in self.document["variants"]["cases"]:
                     _replace(document, ["variants", "cases", case, *path], last, value)
         return RoundConfig.from_document(document, "--round-set")
+
+
+OWN_ADAPTERS = ("labelled-images", "backdoorbench")
+
+
+def is_own(round_config: RoundConfig) -> bool:
+    """Whether the models are not NIST's, so that nothing is usual of their accuracy but that it is above chance."""
+    return round_config.adapter in OWN_ADAPTERS
 
 
 def config_folder() -> Path:

@@ -22,6 +22,15 @@ def example_files(directory: ModelDirectory, folders: Sequence[str], suffixes: S
     return sorted(path for path in files if path.suffix.lower() in suffixes and path.is_file())
 
 
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first ``count`` bytes of an example, fewer of a shorter one; none of one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
 def sidecar(path: Path, patterns: Sequence[str]) -> tuple[Path, Any]:
     """The JSON document beside an example, with its path.
 

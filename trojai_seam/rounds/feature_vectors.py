@@ -7,6 +7,7 @@ data there.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
 
@@ -19,10 +20,11 @@ from ..errors import ExampleProblem
 from ..tasks import ExampleSet
 from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
-from .example_files import class_label, example_files, sidecar
+from .example_files import class_label, example_files, first_bytes, sidecar
 from .model_directory import ModelDirectory
 from .regular_files import open_regular
 
+_MAGIC = b"\x93NUMPY"
 _UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError, TokenError, RecursionError,
     MemoryError,  # of a header that nests too deeply, or says that it is gigabytes long
@@ -45,8 +47,7 @@ def read_examples(
     scale = _scale(directory, round_config, features)
     clean = _read(directory, "clean", round_config, num_classes, features, scale)
     if clean is None:
-        folders = " or ".join(round_config.layout["clean"])
-        raise ExampleProblem(f"{directory.path}: no clean example; expected *.npy files in {folders}")
+        raise _no_clean_example(directory, round_config)
     if round_config.poisoned_examples == "synthesised":
         raise ExampleProblem(f"{round_config.name}: poisoned examples cannot be synthesised; use shipped, none or auto")
     if round_config.poisoned_examples == "none":
@@ -57,6 +58,41 @@ def read_examples(
     target = class_label(round_config.attack["target_label"], num_classes, Path(round_config.name))
     wanted = torch.full_like(poisoned.labels, target)
     return Examples(clean, ExampleSet(poisoned.inputs, poisoned.labels, poisoned.names, targets=wanted))
+
+
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> Mapping[str, tuple[int, ...]]:
+    """Whether scale file, labels and arrays are there; of every array its first bytes, of the first one its numbers.
+
+    Raises:
+        ExampleProblem: as for :func:`read_examples`.
+    """
+    features = int(round_config.examples["features"])
+    scale = _scale(directory, round_config, features)
+    for which in ("clean", "poisoned")[: 1 + (round_config.poisoned_examples != "none")]:
+        paths = example_files(directory, round_config.layout[which], round_config.examples["suffixes"])
+        if not paths and which == "clean":
+            raise _no_clean_example(directory, round_config)
+        _labels(paths, round_config, num_classes)
+        for path in paths:
+            if first_bytes(path, len(_MAGIC)) != _MAGIC:
+                _vector(path, features, scale)  # which says what it is instead
+        if paths:
+            _vector(paths[0], features, scale)
+    return {"x": (features,)}
+
+
+def _no_clean_example(directory: ModelDirectory, round_config: RoundConfig) -> ExampleProblem:
+    folders = " or ".join(round_config.layout["clean"])
+    return ExampleProblem(f"{directory.path}: no clean example; expected *.npy files in {folders}")
+
+
+def _labels(paths: Sequence[Path], round_config: RoundConfig, num_classes: int) -> list[int]:
+    if round_config.examples.get("labels") == "unknown":
+        return [-1] * len(paths)
+    found = (sidecar(path, round_config.examples["sidecars"]) for path in paths)
+    return [class_label(value, num_classes, where) for where, value in found]
 
 
 def _read(
@@ -70,13 +106,7 @@ def _read(
     paths = example_files(directory, round_config.layout[which], round_config.examples["suffixes"])
     if not paths:
         return None
-    labels = []
-    for path in paths:
-        if round_config.examples.get("labels") == "unknown":
-            labels.append(-1)
-            continue
-        where, value = sidecar(path, round_config.examples["sidecars"])
-        labels.append(class_label(value, num_classes, where))
+    labels = _labels(paths, round_config, num_classes)
     vectors = np.stack([_vector(path, features, scale) for path in paths])
     return ExampleSet(
         inputs={"x": torch.from_numpy(vectors)},

@@ -22,7 +22,7 @@ from torch import nn
 
 from ..errors import ExampleProblem
 from ..loading import Budget, read_model
-from ..networks import rebuild
+from ..networks import check_fit, rebuild
 from .adapters import Workplace
 from .embedding_cache import VectorCache
 from .text_encoding import TextEncoder
@@ -120,6 +120,21 @@ def _embedding(path: Path, workplace: Workplace) -> nn.Module:
 def _opened(path: Path, size: int, changed: int, device: str, budget: Budget) -> nn.Module:
     """Kept for the next model: opening it takes longer than embedding a model's examples."""
     return rebuild(read_model(path, budget, defer_checksums=True), {}, device=device).float()
+
+
+def embedding_without_memory(path: Path, budget: Budget) -> nn.Module:
+    """The transformer in ``path`` as far as its structure goes, found out once while the file stays the same.
+
+    Raises:
+        RefusedArchive, UnsupportedModel: its file.
+    """
+    status = path.stat()
+    return _fitted(path, status.st_size, status.st_mtime_ns, budget)
+
+
+@lru_cache(maxsize=8)
+def _fitted(path: Path, size: int, changed: int, budget: Budget) -> nn.Module:
+    return check_fit(read_model(path, budget), {})
 
 
 def content_hash(path: Path) -> str:

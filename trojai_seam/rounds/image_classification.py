@@ -17,7 +17,7 @@ from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
-from .image_files import Picture, read_images
+from .image_files import Picture, image_size, read_images
 from .image_labels import UNKNOWN, Labelled, clean_label, looked_up, poisoned_label
 from .image_preprocessing import Preprocessing, cropped, input_size
 from .model_directory import ModelDirectory
@@ -72,6 +72,21 @@ def read_examples(
         "notes": poisoned.note,
     }
     return Examples(clean, poisoned.examples, facts, choice.decided_on)
+
+
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> Mapping[str, tuple[int, ...]]:
+    """Whether images and labels are there, by the images' headers.
+
+    Raises:
+        ExampleProblem, DatasetProblem: as for :func:`read_examples`.
+    """
+    found = _find(directory, round_config, read_triggers(directory), num_classes)
+    for example in (*found.clean, *found.poisoned):
+        image_size(example.path)
+    size = input_size(directory, round_config.preprocessing)
+    return {"x": (3, size, size)}
 
 
 def _find(

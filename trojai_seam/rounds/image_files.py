@@ -26,6 +26,9 @@ MOST_PIXELS = 4096 * 4096
 MOST_TOGETHER = 2**29
 """Pixels of all images of one folder; the largest set of any round has 2e8. A PNG of some kilobytes can have 1e7."""
 FORMATS = ("PNG", "JPEG")
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_PLAIN_PNG = (b"\x08\x00", b"\x08\x02", b"\x08\x03", b"\x08\x04", b"\x08\x06")
+"""Depth and colour type: 8 bits, grey, RGB, palette, with or without alpha."""
 EIGHT_BIT_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1")
 
 
@@ -50,6 +53,37 @@ def read_image(path: Path, mode: str = "RGB") -> Picture:
         raise ExampleProblem(f"{path}: is not a readable PNG or JPEG image: {found}") from None
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError, struct.error, zlib.error) as problem:
         raise ExampleProblem(f"{path}: is not a readable PNG or JPEG image: {shown(problem, 200)}") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of a PNG or JPEG file, from its header; a PNG without its end is decoded after all.
+
+    Raises:
+        ExampleProblem: as for :func:`read_image`, as far as the header and the end tell.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+            file.seek(-min(12, file.seek(0, 2)), 2)
+            whole = file.read(12) == _PNG_END
+    except OSError:
+        head, whole = b"", False
+    plain = head[12:16] == b"IHDR" and head.startswith(b"\x89PNG\r\n\x1a\n") and head[24:26] in _PLAIN_PNG
+    width, height = (int.from_bytes(head[start : start + 4], "big") for start in (16, 20))
+    if whole and plain and 0 < width * height <= MOST_PIXELS:
+        return height, width
+    if head.startswith(b"\xff\xd8"):
+        return _size_by_header(path)
+    return read_image(path).shape[:2]
+
+
+def _size_by_header(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            _check(path, image, 0)
+            return image.height, image.width
+    except (Image.DecompressionBombError, UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return read_image(path).shape[:2]  # which says what is wrong
 
 
 def read_images(paths: Iterable[Path]) -> Iterator[Picture]:

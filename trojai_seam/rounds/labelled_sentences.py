@@ -89,6 +89,22 @@ def read_examples(
     return Examples(examples, poisoned, facts)
 
 
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> None:
+    """Whether sentences, labels and tokenizer are there; words are not encoded.
+
+    Raises:
+        TrojaiSeamError: as for :func:`read_examples`.
+    """
+    read = _from_files if round_config.examples["records"] == "token-files" else _from_records
+    found = read(directory, round_config, wanted_poisoned(round_config))
+    if not found.clean:
+        raise no_clean_example(directory, round_config)
+    _label_names(directory, [*found.clean, *found.poisoned], num_classes)
+    text_encoder(directory, round_config, network, split_words=True)
+
+
 def _from_files(directory: ModelDirectory, round_config: RoundConfig, wanted: bool) -> _Found:
     sides: list[list[Labelled]] = [[], []]
     texts: list[Text] = []

@@ -27,7 +27,7 @@ from .box_triggers import BoxTrigger, read_box_triggers
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
-from .image_files import Picture, read_images
+from .image_files import Picture, image_size, read_images
 from .model_directory import ModelDirectory
 
 _RECOMPRESSED = 24  # levels that a pixel may be off without being another one: triggered images are compressed anew
@@ -71,14 +71,7 @@ def read_examples(
     reader = BoxReader(round_config.examples["sidecars"], head.labels)
     layout, suffixes = round_config.layout, round_config.examples["suffixes"]
     clean = _annotated(directory, layout["clean"], suffixes, reader)
-    if not clean:
-        places, kinds = listed(layout["clean"], most=20), listed(f"*{suffix}" for suffix in suffixes)
-        raise ExampleProblem(f"{directory.path}: no clean example; expected {kinds} files in one of {places}")
-    if not any(example.boxes for example in clean):
-        raise ExampleProblem(
-            f"{directory.path}: {len(clean)} clean images, and no usable box in any of them "
-            f"({reader.notes or 'all side-cars are empty lists'}); at least one is needed"
-        )
+    _check_clean(directory, round_config, [example.boxes for example in clean], reader)
     triggers = () if round_config.poisoned_examples == "none" else read_box_triggers(directory)
     poisoned = _Poisoned(None, None)
     if round_config.poisoned_examples != "none":
@@ -93,6 +86,39 @@ def read_examples(
         "notes": "; ".join(note for note in (reader.notes, alone, poisoned.note) if note) or None,
     }
     return Examples(_clean_set(clean, head), poisoned.examples, facts)
+
+
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> None:
+    """Whether images and usable boxes are there, by the images' headers.
+
+    Raises:
+        ExampleProblem, DatasetProblem: as for :func:`read_examples`.
+    """
+    background = background_class(network.model, num_classes)
+    head = _Head(background, num_classes, round_config.examples["class_numbers"] == "objects")
+    reader = BoxReader(round_config.examples["sidecars"], head.labels)
+    layout, suffixes = round_config.layout, round_config.examples["suffixes"]
+    boxes = [reader.read(path, *image_size(path)) for path in example_files(directory, layout["clean"], suffixes)]
+    _check_clean(directory, round_config, boxes, reader)
+    if round_config.poisoned_examples != "none":
+        for path in example_files(directory, layout["poisoned"], suffixes):
+            reader.read(path, *image_size(path))
+
+
+def _check_clean(
+    directory: ModelDirectory, round_config: RoundConfig, boxes: Sequence[Sequence[Box]], reader: BoxReader
+) -> None:
+    if not boxes:
+        places = listed(round_config.layout["clean"], most=20)
+        kinds = listed(f"*{suffix}" for suffix in round_config.examples["suffixes"])
+        raise ExampleProblem(f"{directory.path}: no clean example; expected {kinds} files in one of {places}")
+    if not any(boxes):
+        raise ExampleProblem(
+            f"{directory.path}: {len(boxes)} clean images, and no usable box in any of them "
+            f"({reader.notes or 'all side-cars are empty lists'}); at least one is needed"
+        )
 
 
 def _same_scene(one: Picture, other: Picture) -> bool:

@@ -16,9 +16,10 @@ from ..loading.model_file import CHANGED, ModelFile
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
 from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
-from .config import RoundConfig
+from .config import RoundConfig, is_own
 from .model_directory import ModelDirectory
 from .model_facts import model_facts
+from .promised_accuracy import promised_accuracy
 from .variants import variant_of
 from .weights_beside import disagreement
 
@@ -88,14 +89,18 @@ def open_directory(
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     # A network of another kind is found out here, not by some error in the middle of unlearning.
     outputs(examples.clean.subset([0]).prepared().inputs)
+    promise = promised_accuracy(directory, round_config)
     facts = {
         "round": round_config.name,
         "round_case": round_config.case or None,
+        **({"usual_accuracy": (1 + 1 / num_classes) / 2} if is_own(round_config) else {}),
         "usual_preset": round_config.preset_for(len(examples.clean), round_config.case or None),
         "task": round_config.task,
         "poisoned": poisoned,
         **facts,
         **model_facts(directory, round_config),
+        "promised_accuracy": None if promise is None else promise.accuracy,
+        "promised_by": None if promise is None else promise.source,
         "clean_per_class": _fewest_per_class(examples.clean.labels),
         **{column: value for column, value in examples.facts.items() if value is not None},
         "notes": "; ".join(note for note in (facts["notes"], examples.facts.get("notes")) if note) or None,

@@ -82,6 +82,21 @@ def read_examples(
     return Examples(examples, poisoned, facts)
 
 
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> None:
+    """Whether records, answers and tokenizer are there; texts are not encoded.
+
+    Raises:
+        TrojaiSeamError: as for :func:`read_examples`.
+    """
+    clean, poisoned = read_records(directory, round_config.layout)
+    if not clean:
+        raise no_clean_example(directory, round_config)
+    _questions([*clean, *(poisoned if wanted_poisoned(round_config) else ())])
+    text_encoder(directory, round_config, network)
+
+
 def _questions(records: Sequence[Record]) -> list[Question]:
     return [read_question(record) for record in records]
 

@@ -56,6 +56,22 @@ def read_examples(
     return Examples(examples, attacked, facts)
 
 
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> None:
+    """Whether records, labels and tokenizer are there; texts are not encoded.
+
+    Raises:
+        TrojaiSeamError: as for :func:`read_examples`.
+    """
+    clean, poisoned = read_records(directory, round_config.layout)
+    if not clean:
+        raise no_clean_example(directory, round_config)
+    for record in (*clean, *(poisoned if wanted_poisoned(round_config) else ())):
+        _text(record), _label(record, num_classes)
+    text_encoder(directory, round_config, network)
+
+
 def _encoded(records: Sequence[Record], encoder: TextEncoder, num_classes: int) -> ExampleSet:
     return ExampleSet(
         encoder.tensors([encoder.one(_text(record)) for record in records]),

@@ -21,7 +21,7 @@ from .adapters import Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import class_label, example_files
-from .frozen_embeddings import text_vectors
+from .frozen_embeddings import embedding_without_memory, text_vectors
 from .logit_evidence import logit_evidence
 from .model_directory import ModelDirectory, as_truth
 from .shared_parts import find_part, need_part
@@ -61,11 +61,7 @@ def read_examples(
         RefusedArchive, UnsupportedModel: the file of the tokenizer or the embedding.
     """
     wanted = wanted_poisoned(round_config)
-    clean, unlabelled = _reviews(directory, round_config, "clean", num_classes)
-    if not clean:
-        if unlabelled:
-            raise ExampleProblem(f"{directory.path}: none of its {unlabelled} texts has a class in its name")
-        raise no_clean_example(directory, round_config)
+    clean, unlabelled = _clean_reviews(directory, round_config, num_classes)
     poisoned, _ = _reviews(directory, round_config, "poisoned", num_classes) if wanted else ([], 0)
     clean, repeats = unrepeated(clean, key=lambda review: (review.text.text, review.label))
     both = [*clean, *poisoned]
@@ -98,6 +94,40 @@ def read_examples(
         ),
     }
     return Examples(examples, attacked, facts)
+
+
+def check_examples(
+    directory: ModelDirectory, round_config: RoundConfig, num_classes: int, network: ShippedNetwork
+) -> Mapping[str, tuple[int, ...]] | None:
+    """Whether reviews, labels, tokenizer and embedding are there; nothing is embedded.
+
+    Raises:
+        TrojaiSeamError: as for :func:`read_examples`.
+    """
+    clean, _ = _clean_reviews(directory, round_config, num_classes)
+    poisoned: list[Review] = []
+    if wanted_poisoned(round_config):
+        poisoned, _ = _reviews(directory, round_config, "poisoned", num_classes)
+    rules = round_config.preprocessing
+    embedding, tokenizer = (find_part(directory, rules[kind]).found for kind in ("embedding", "tokenizer"))
+    if embedding is None or tokenizer is None:
+        shipped = _shipped(directory, rules.get("vectors", {}))
+        if any((review.target is not None, review.path.name) not in shipped for review in (*clean, *poisoned)):
+            missing = "embedding" if embedding is None else "tokenizer"
+            need_part(directory, rules[missing], missing)
+    else:
+        _pooling(directory, rules["pooling"])
+        text_encoder(directory, round_config, network, embedding_without_memory(embedding, network.workplace.budget))
+    return None if network.input_shape is None else {"x": network.input_shape}
+
+
+def _clean_reviews(directory: ModelDirectory, round_config: RoundConfig, num_classes: int) -> tuple[list[Review], int]:
+    clean, unlabelled = _reviews(directory, round_config, "clean", num_classes)
+    if not clean:
+        if unlabelled:
+            raise ExampleProblem(f"{directory.path}: none of its {unlabelled} texts has a class in its name")
+        raise no_clean_example(directory, round_config)
+    return clean, unlabelled
 
 
 def _reviews(

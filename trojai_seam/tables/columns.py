@@ -150,6 +150,19 @@ COLUMNS: tuple[Column, ...] = (
     *_rate("ap50_before", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_BEFORE),
     *_rate("ap50_after", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
+    Column(
+        "promised_accuracy",
+        "number",
+        "accuracy on clean examples (detectors: mAP) that the model's files or its round tell, which acc_before_all "
+        "should be near",
+        unit="share",
+    ),
+    Column(
+        "doubts",
+        "text",
+        "what makes the figures doubtful: acc_before_all far below what is promised (0.8 where nothing is), so that "
+        "preprocessing or labels are probably wrong; kept_accuracy above 1 by more than chance",
+    ),
     *_rate(
         "fit_acc_before",
         "accuracy before unlearning on the examples trained on (in-sample)",
@@ -257,11 +270,6 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("errata", "text", "what NIST later said to be wrong about this model's ground truth"),
     Column("notes", "text", "what a reader of the row should know about its examples"),
-    Column(
-        "doubts",
-        "text",
-        "what makes the figures doubtful: an accuracy or attack success before that is far from what such models have",
-    ),
     Column("device", "text", "cpu or cuda"),
     Column("error_kind", "text", "failed rows: a stable word for the kind of failure"),
     Column("error", "text", "failed rows: one line that says what was expected, what was found"),

@@ -10,6 +10,8 @@ import pandas as pd
 from .columns import BY_NAME, SUMMARISED
 
 NOTHING = "-"
+ABOVE_ONE = "!"
+"""Stands behind a ratio above 1: the model got better by unlearning, or was not asked as it should be before."""
 LABELS = {
     "acc_before": "ACC before",
     "acc_after": "ACC after",
@@ -109,6 +111,12 @@ def interval(low: Any, high: Any) -> str:
 def number(value: Any, digits: int = 3) -> str:
     """A number with ``digits`` places, or a dash for nothing."""
     return NOTHING if pd.isna(value) else f"{_zero(value, digits):.{digits}f}"
+
+
+def marked(value: Any, digits: int = 3) -> str:
+    """A ratio with ``digits`` places, and a mark where it is above 1."""
+    text = number(value, digits)
+    return f"{text}{ABOVE_ONE}" if not pd.isna(value) and value > 1 + 1e-9 else text
 
 
 def share(value: Any) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from ...errors import shown
 from ..columns import BY_NAME, COLUMNS
 from ..curves import Curves
-from ..layout import NOTHING, interval, label, number, overview, share
+from ..layout import NOTHING, interval, label, marked, number, overview, share
 from ..summary import kind_of, summary_frame
 
 GROUPED_BY = (
@@ -32,6 +32,7 @@ _MEASURES = tuple(
     and (f"{column.name}_low" in BY_NAME or column.name in ("nist_fidelity", "fit_fidelity") or column.summarised)
     and not column.timing
 )
+_RATIOS = ("fidelity", "kept_accuracy")
 _CELLS = ("acc_before", "acc_after", "asr_before", "asr_after", "ra_after", "fidelity", "kept_accuracy")
 
 
@@ -108,6 +109,7 @@ class Model(NamedTuple):
     trigger: str
     cells: tuple[str, ...]
     error: str
+    doubts: str
     measures: tuple[Measure, ...]
     facts: tuple[tuple[str, str], ...]
 
@@ -142,6 +144,9 @@ def headline(run: Run) -> list[Card]:
                 "ASR below 5 %, less than 2 points of accuracy lost",
             ),
         )
+    doubtful = int(run.results["doubts"].notna().sum())
+    if doubtful:
+        cards.insert(1, Card("doubtful", f"{doubtful} of {whole['done']}", "figures that do not fit, see Doubts"))
     seconds = whole["median_seconds_total"]
     cards.append(Card("seconds per model", number(seconds, 2), f"median of {whole['n_seconds_total']} scored models"))
     return [card for card in cards if card.value != NOTHING]
@@ -203,6 +208,7 @@ def _model(number: int, row: Mapping[str, Any], kind: str, listed: Sequence[str]
         trigger=shown(row["trigger_type"] or NOTHING, 60),
         cells=(*(_cell(row, name) for name in _CELLS), _number(row["seconds_total"])),
         error=shown(row["error"] or "", 2000),
+        doubts=shown(row["doubts"] or "", 2000),
         measures=tuple(measures),
         facts=tuple((name, _plain(row[name])) for name in listed if row[name] is not None),
     )
@@ -212,7 +218,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     if row[name] is None and row["measured_on"] == "in-sample" and name in _IN_SAMPLE:
         told = _number(row[_IN_SAMPLE[name]])
         return told if told == NOTHING else f"{told}†"
-    return _number(row[name])
+    return marked(row[name], 2) if name in _RATIOS else _number(row[name])
 
 
 def _the_same(results: pd.DataFrame) -> list[str]:

@@ -68,6 +68,7 @@ def render_page(run: Run) -> str:
         "figures": [_figure(name, draw()) for name, draw in figures(run).items()],
         "tables": [(_words(column), _table(frame)) for column, frame in group_tables(run)],
         "failures": failures(listed, results),
+        "doubtful": [model for model in listed if model.doubts],
         "missing": [model for model in listed if model.status == "missing"],
         "models": listed,
         "columns": (

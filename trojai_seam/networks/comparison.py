@@ -1,0 +1,426 @@
+"""The one comparison that every rebuilt network passes: module by module and attribute by attribute, file against network.
+
+Two networks with the same state dict can compute different things. So the class of every module must be the one that
+the file names, up to :mod:`.class_names`, and every plain attribute must be the same, up to :mod:`.attribute_rules`.
+What no table knows is refused, whichever builder made the network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from torch import nn
+
+from ..errors import StateMismatch, UnsupportedModel, listed, shown
+from ..loading.nodes import DictNode, Global, Inert, Instance, TensorRef
+from .attribute_rules import REMARKS, Derived, Rules, rules_of
+from .class_names import is_copy, of_class, today
+from .kept_values import KeptValues
+from .placeholders import does_nothing, is_placeholder, replaced
+from .plain_values import agree, function_name, holds_tensors, same_object_class, text
+from .registry import TEACH, Network
+
+if TYPE_CHECKING:
+    from ..loading import ModuleNode, SavedModel
+
+_LIBRARIES: Final = ("torch.", "torchvision.", "timm.", "transformers.", "trojai_seam.")
+_NN: Final = "torch.nn.modules."
+_LOSSES: Final = "torch.nn.modules.loss."
+_CONTAINERS: Final = tuple(f"{_NN}container.{name}" for name in ("Sequential", "ModuleList", "ModuleDict"))
+_HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks")
+_SIMPLE: Final = (int, bool, float, str)
+_SYNC: Final = "torch.nn.modules.batchnorm.SyncBatchNorm"
+_SYNC_ATTRIBUTES: Final = frozenset({"process_group", "ddp_gpu_size", "_specify_ddp_gpu_num"})
+#: Attributes of nn.Module itself.
+_MACHINERY: Final = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
+_WAY_OUT: Final = f"what it computes is not known; {TEACH}"
+
+#: Parts that today's classes have and that old ones did in their forward pass, by the class that has them. A file that
+#: lacks one cannot be of a version that used it: it would not run.
+_FORMERLY_INLINE: Final[Mapping[str, frozenset[str]]] = {
+    "torchvision.models.inception.Inception3": frozenset({"maxpool1", "maxpool2", "avgpool"}),  # 0.7
+    "torchvision.ops.misc.SqueezeExcitation": frozenset({"avgpool", "activation", "scale_activation"}),  # 0.11
+    "transformers.models.electra.modeling_electra.ElectraClassificationHead": frozenset({"activation"}),  # 5.0
+}
+#: Parts that old classes had and did not use, where today's have none: transformers 3 made every BERT with a pooler.
+_FORMERLY_UNUSED: Final[Mapping[str, frozenset[str]]] = {
+    f"transformers.models.{family}.modeling_{family}.{prefix}Model": frozenset({"pooler"})
+    for family, prefix in (("bert", "Bert"), ("roberta", "Roberta"), ("mobilebert", "MobileBert"))
+}
+
+
+def compare_tree(network: Network, saved: SavedModel, module: nn.Module) -> KeptValues:
+    """Compare ``module`` with the pickled tree, and copy into it the numbers that the file decides.
+
+    Returns:
+        The values that only the file knows and that need its tensors; see :class:`.kept_values.KeptValues`.
+
+    Raises:
+        UnsupportedModel: a class or an attribute that is not known, or a number out of its range.
+        StateMismatch: a layer computes something else than the rebuilt one (kind, stride, padding …).
+    """
+    kept = KeptValues(saved, network)
+    if saved.modules:
+        _Comparison(network, saved, module, kept).run()
+    kept.add_ignored(module)
+    return kept
+
+
+class _Comparison:
+    def __init__(self, network: Network, saved: SavedModel, module: nn.Module, kept: KeptValues) -> None:
+        self.network, self.saved, self.module, self.kept = network, saved, module, kept
+        self.ours: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
+        self.theirs: Mapping[str, ModuleNode] = saved.modules
+        self.parts = _children(self.theirs)
+        self.compared: set[tuple[int, int]] = set()
+
+    def run(self) -> None:
+        for path, node in self.theirs.items():
+            rebuilt = self.ours.get(path)
+            if rebuilt is None:
+                self._only_in_file(path, node)
+            elif (id(node), id(rebuilt)) not in self.compared:  # a shared one once
+                self.compared.add((id(node), id(rebuilt)))
+                self._pair(path, node, rebuilt)
+        for path, rebuilt in self.ours.items():
+            if path not in self.theirs:
+                self._only_in_network(path, rebuilt)
+
+    # classes ---------------------------------------------------------------------------------------------------------
+
+    def _pair(self, path: str, node: ModuleNode, rebuilt: nn.Module) -> None:
+        self._refuse_hooks(path, node)
+        theirs, ours = today(node.class_path), of_class(type(rebuilt))
+        stands_in = False
+        if theirs != ours and not self._same(node.class_path, rebuilt):
+            if does_nothing(theirs) and is_placeholder(rebuilt) and (new := replaced(node, rebuilt)) is not None:
+                if new is not rebuilt:
+                    self.module.set_submodule(path, new)
+                    self.ours[path] = rebuilt = new
+                if of_class(type(rebuilt)) != theirs:
+                    return  # an Identity in the file
+            elif path == "":  # the builder was registered for this class, and makes another of it
+                stands_in = True
+            else:
+                self._other_class(path, node, rebuilt)
+        if not stands_in:
+            self._compare_parts(path, rebuilt)
+        rules = rules_of(type(rebuilt))
+        self._attributes(path, node.attributes, rebuilt, rules, node, stands_in)
+        self.kept.add_buffers(path, node, rebuilt)
+
+    def _same(self, class_path: str, rebuilt: nn.Module) -> bool:
+        kind = type(rebuilt)
+        if class_path == _SYNC:
+            return isinstance(rebuilt, nn.modules.batchnorm._BatchNorm)
+        if self.network.same_classes.get(class_path) == f"{kind.__module__}.{kind.__qualname__}":
+            return True
+        if is_copy(class_path, of_class(kind)):
+            return True
+        if function_name(class_path) == function_name(f"{kind.__module__}.{kind.__qualname__}"):
+            return True
+        # The user's own classes are the user's word: the file and FILE.py need not import them from one place.
+        own = not f"{kind.__module__}.".startswith(_LIBRARIES) and not class_path.startswith(_LIBRARIES)
+        return own and class_path.rpartition(".")[2] == kind.__qualname__.rpartition(".")[2]
+
+    def _other_class(self, path: str, node: ModuleNode, rebuilt: nn.Module) -> None:
+        kind = type(rebuilt)
+        if node.class_path.startswith(_NN):
+            theirs, ours = node.class_path.rpartition(".")[2], kind.__name__
+            raise StateMismatch(f"{self._where(path)} is a {shown(theirs, 40)} in the file, a {ours} in the network")
+        raise UnsupportedModel(
+            f"{self.saved.path}: holds a {shown(node.class_path, 100)} at {shown(path, 60)}, where "
+            f"{self.network.name} has a {kind.__module__}.{kind.__qualname__}: {_WAY_OUT}"
+        )
+
+    def _only_in_file(self, path: str, node: ModuleNode) -> None:
+        """Nothing is left out but what does nothing: containers, whose parts are looked at, placeholders and losses."""
+        theirs = today(node.class_path)
+        owner, _, name = path.rpartition(".")
+        self._refuse_hooks(path, node)
+        if does_nothing(theirs) or theirs in _CONTAINERS or theirs.startswith(_LOSSES):
+            return
+        above = self.ours.get(owner)
+        if self._unused(path):
+            return
+        if above is not None:
+            function = vars(above).get(name)
+            if function is not None and agree(Global(*_split(node.class_path)), function, self._agree_objects):
+                return
+        if node.class_path.startswith(_NN):
+            kind = shown(node.class_path, 80)
+            raise StateMismatch(f"{self._where(path)} is a {kind} in the file, nothing in the network; {TEACH}")
+        raise UnsupportedModel(
+            f"{self.saved.path}: holds a {shown(node.class_path, 100)} at {shown(path, 60)}, where "
+            f"{self.network.name} has nothing: {_WAY_OUT}"
+        )
+
+    def _unused(self, path: str) -> bool:
+        """Whether ``path`` is, or lies in, a part that no version of its owner computes with."""
+        while path:
+            path, _, name = path.rpartition(".")
+            owner = self.ours.get(path)
+            if owner is not None:
+                return name in _FORMERLY_UNUSED.get(of_class(type(owner)), ())
+        return False
+
+    def _only_in_network(self, path: str, rebuilt: nn.Module) -> None:
+        """Nothing is added but what does nothing, what old versions wrote as a function, and a builder's own."""
+        if is_placeholder(rebuilt) or _only_holds(rebuilt):
+            return
+        owner, _, name = path.rpartition(".")
+        above = self.theirs.get(owner)
+        if above is None:
+            if any(re.fullmatch(pattern, path) for pattern in self.network.added_layers):
+                return  # a layer that moved into a container, with others that were functions
+        else:
+            around = self.ours[owner]
+            function = above.attributes.get(name)
+            if isinstance(function, Global) and function_name(function.path) == function_name(
+                f"{type(rebuilt).__module__}.{type(rebuilt).__qualname__}"
+            ):
+                return
+            if not self._is_class(above, around):
+                return  # a root that stands for another class
+            if name in _FORMERLY_INLINE.get(of_class(type(around)), ()):
+                return
+        raise StateMismatch(
+            f"{self._where(path)} is nothing in the file, a {type(rebuilt).__name__} in the network; {TEACH}"
+        )
+
+
+    def _is_class(self, node: ModuleNode, rebuilt: nn.Module) -> bool:
+        return today(node.class_path) == of_class(type(rebuilt)) or self._same(node.class_path, rebuilt)
+
+    def _compare_parts(self, path: str, rebuilt: nn.Module) -> None:
+        """Parts of a container are computed in the order in which they lie."""
+        if not isinstance(rebuilt, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+            return
+        prefix = f"{path}." if path else ""
+        parts: Mapping[str, nn.Module | None] = rebuilt._modules  # named_children() leaves out the second of a shared one
+        ours = [name for name, part in parts.items() if part is not None and not is_placeholder(part)]
+        found = ((name, self.theirs.get(prefix + name)) for name in self.parts.get(path, ()))
+        theirs = [name for name, node in found if node is None or not (_is_nothing(node) and name not in ours)]
+        if theirs != ours:
+            extra, lacking = sorted({*theirs} - {*ours}), sorted({*ours} - {*theirs})
+            problems = [f"has {listed(extra)} besides"] * bool(extra) + [f"lacks {listed(lacking)}"] * bool(lacking)
+            problems = problems or ["has its parts in another order"]
+            raise StateMismatch(
+                f"{self._where(path)} {' and '.join(problems)}, compared with what its class path calls for; {TEACH}"
+            )
+
+    # attributes ------------------------------------------------------------------------------------------------------
+
+    def _attributes(
+        self,
+        path: str,
+        theirs: Mapping[str, Inert],
+        rebuilt: Any,
+        rules: Rules,
+        node: ModuleNode | None,
+        stands_in: bool = False,
+    ) -> None:
+        ours = vars(rebuilt)
+        free, follow = rules.free, rules.follow
+        for name, value in theirs.items():
+            if name in free:
+                continue
+            if name not in ours:
+                self._unknown(path, name, value, rebuilt, rules, node)
+                continue
+            mine = ours[name]
+            if value is mine or (type(value) is type(mine) and type(value) in _SIMPLE and value == mine):
+                continue
+            if name in follow:
+                self._follow(path, name, value, rebuilt, rules)
+            elif isinstance(rebuilt, nn.RNNBase) and name == "_flat_weights":
+                self._flat_weights(path, value, theirs)
+            elif holds_tensors(value):
+                self.kept.add_attribute(path, name, value, rebuilt)
+            elif not self._agree(path, value, mine) and not self._settled(name, rebuilt):
+                self._differs(path, name, value, mine, rebuilt)
+        if stands_in or not of_class(type(rebuilt)).startswith(_LIBRARIES):
+            return
+        for name in ours.keys() - theirs.keys() - _MACHINERY:
+            if name not in free:
+                self._lacking(path, name, ours[name], rebuilt, rules, node)
+
+    def _agree(self, path: str, value: Inert, mine: Any) -> bool:
+        def objects(theirs: Instance, ours: Any) -> bool:
+            return self._agree_objects(theirs, ours, path)
+
+        return agree(value, mine, objects)
+
+    def _agree_objects(self, theirs: Instance, ours: Any, path: str = "") -> bool:
+        """Instances that are no modules, such as a box coder: of one class, with the same attributes."""
+        if not same_object_class(theirs, ours) or not hasattr(ours, "__dict__"):
+            return False
+        state = theirs.state.strings() if isinstance(theirs.state, DictNode) else {}
+        self._attributes(f"{path}: {type(ours).__name__}", state, ours, rules_of(type(ours)), None)
+        return True
+
+    def _settled(self, name: str, rebuilt: Any) -> bool:
+        settled = self.network.settled
+        return name in settled or f"{type(rebuilt).__name__}.{name}" in settled
+
+    def _follow(self, path: str, name: str, value: Inert, rebuilt: Any, rules: Rules) -> None:
+        interval = rules.follow[name]
+        if not interval.admits(value):
+            raise UnsupportedModel(
+                f"{self._where(path)}: {type(rebuilt).__name__} with {name} = {text(value)}, which is no number "
+                f"{'from' if interval.closed else 'between'} {interval.low:g} {'to' if interval.closed else 'and'} "
+                f"{interval.high:g}"
+            )
+        setattr(rebuilt, name, value)
+
+    def _unknown(
+        self, path: str, name: str, value: Inert, rebuilt: Any, rules: Rules, node: ModuleNode | None
+    ) -> None:
+        """An attribute that the rebuilt module has not."""
+        if name in rules.gone:
+            if rules.gone[name](value, rebuilt):
+                return
+            raise UnsupportedModel(
+                f"{self._where(path)}: {type(rebuilt).__name__} has {name} {text(value)} in the file, which no installed "
+                f"version computes; {TEACH}"
+            )
+        if "_*" in rules.free and name.startswith("_") and not hasattr(type(rebuilt), name):
+            return
+        if self._settled(name, rebuilt) or (node is not None and node.class_path == _SYNC and name in _SYNC_ATTRIBUTES):
+            return
+        if isinstance(rebuilt, nn.Module):
+            for group in (rebuilt._modules, rebuilt._parameters, rebuilt._buffers):
+                if name in group:
+                    part = group[name]
+                    if self._agree_part(value, part):
+                        return
+                    self._differs(path, name, value, part, rebuilt)
+        known = getattr(type(rebuilt), name, None)
+        if callable(known) and not isinstance(known, type):
+            raise StateMismatch(
+                f"{self._where(path)} was saved with {shown(name.strip('_'), 60)} of its own, which the network does not "
+                f"have; {TEACH}"
+            )
+        if hasattr(type(rebuilt), name):
+            mine = getattr(rebuilt, name, None)
+            if agree(value, mine, self._agree_objects):
+                return
+            self._differs(path, name, value, mine, rebuilt)
+        if name in REMARKS:
+            return
+        raise UnsupportedModel(
+            f"{self._where(path)}: {type(rebuilt).__name__} has an attribute {shown(name, 60)} ({text(value)}) in the file, "
+            f"which {_source(rebuilt)} does not know: whether it computes is not known; delete it before saving, or {TEACH}"
+        )
+
+    def _agree_part(self, value: Inert, part: object) -> bool:
+        """An attribute where the network has a part: a function for a module, or None for none."""
+        if value is None or part is None:
+            return value is None and part is None
+        path = f"{type(part).__module__}.{type(part).__qualname__}"
+        return isinstance(value, Global) and function_name(value.path) == function_name(path)
+
+    def _lacking(
+        self, path: str, name: str, mine: Any, rebuilt: Any, rules: Rules, node: ModuleNode | None
+    ) -> None:
+        """An attribute that the file has not: the version that wrote it did what it says in the rules, or nothing."""
+        if name in rules.young:
+            then = rules.young[name]
+            if not isinstance(then, Derived) and mine != then:
+                setattr(rebuilt, name, then)
+            return
+        if not mine and not isinstance(mine, float) and _neutral(mine):
+            return
+        if "_*" in rules.free and name.startswith("_"):
+            return
+        if node is not None and name in node.children:
+            return  # a part in the file, which is compared as one
+        if self._settled(name, rebuilt):
+            return
+        raise StateMismatch(
+            f"{self._where(path)}: {type(rebuilt).__name__} has no {name} in the file, {text(mine)} in the network; {TEACH}"
+        )
+
+    def _flat_weights(self, path: str, value: Inert, theirs: Mapping[str, Inert]) -> None:
+        """Old versions compute with this list, not with the parameters; it must hold them."""
+        names = theirs.get("_flat_weights_names")
+        refs = value if isinstance(value, list) else []
+        tensors = self.saved.tensors
+        prefix = f"{path}." if path else ""
+        same = isinstance(names, list) and len(names) == len(refs) and all(
+            isinstance(ref, TensorRef) and isinstance(name, str) and _one(ref, tensors.get(prefix + name))
+            for ref, name in zip(refs, names, strict=True)
+        )
+        if not same:
+            raise StateMismatch(f"{self._where(path)}: its flat weights are not its parameters; {TEACH}")
+
+    def _differs(self, path: str, name: str, value: Inert, mine: Any, rebuilt: Any) -> None:
+        raise StateMismatch(
+            f"{self._where(path)}: {type(rebuilt).__name__} has {shown(name, 60)} {text(value)} in the file, {text(mine)} in "
+            f"the network; {TEACH}"
+        )
+
+    def _refuse_hooks(self, path: str, node: ModuleNode) -> None:
+        for name in _HOOKS:
+            if name in node.attributes:
+                raise StateMismatch(
+                    f"{self._where(path)} was saved with {name.strip('_')} of its own, which the network does not have; {TEACH}"
+                )
+
+    def _where(self, path: str) -> str:
+        return f"{self.saved.path}: {shown(path or 'the network', 80)}"
+
+
+def _children(paths: Iterable[str]) -> dict[str, dict[str, None]]:
+    """Names of the parts, in their order, by the path of what holds them; also of holders that have no path themselves,
+    because a layer was moved into them."""
+    parts: dict[str, dict[str, None]] = {}
+    for path in paths:
+        owner = path
+        while owner:
+            owner, _, name = owner.rpartition(".")
+            known = owner in parts
+            parts.setdefault(owner, {})[name] = None
+            if known:
+                break
+    return parts
+
+
+def _only_holds(module: nn.Module) -> bool:
+    """A container, which computes what its parts do."""
+    return type(module).forward in (nn.Sequential.forward, nn.ModuleList.forward, nn.ModuleDict.forward)
+
+
+def _empty(node: ModuleNode) -> bool:
+    return today(node.class_path) in _CONTAINERS and all(_is_nothing(child) for child in node.children.values())
+
+
+def _is_nothing(node: ModuleNode) -> bool:
+    return does_nothing(today(node.class_path)) or _empty(node)
+
+
+def _neutral(mine: Any) -> bool:
+    return mine is None or mine is False or mine == 0 or (hasattr(mine, "__len__") and len(mine) == 0)
+
+
+def _one(ref: TensorRef, named: TensorRef | None) -> bool:
+    if named is None:
+        return False
+    return (ref.storage.key, ref.offset, ref.size, ref.stride) == (
+        named.storage.key,
+        named.offset,
+        named.size,
+        named.stride,
+    )
+
+
+def _split(path: str) -> tuple[str, str]:
+    module, _, name = path.rpartition(".")
+    return module, name
+
+
+def _source(rebuilt: object) -> str:
+    package = type(rebuilt).__module__.partition(".")[0]
+    return f"{package} as installed" if package in ("torch", "torchvision", "timm", "transformers") else "the builder"
