@@ -44,8 +44,7 @@ from trojai_seam.synthesis.image_rounds import R4
 from trojai_seam.synthesis.scenes import SceneSettings
 from trojai_seam.synthesis.sign_attacks import Variety
 from trojai_seam.tasks import ExampleSet, Subject
-from trojai_seam.unlearning import UnlearnConfig, resolve
-from trojai_seam.unlearning.methods import get_method
+from trojai_seam.unlearning import UnlearnConfig, resolve, run
 
 FLEETS = {
     "choose": (5, ("squeezenetv1_1", "shufflenet1_0", "mobilenetv2", "resnet18")),
@@ -147,13 +146,14 @@ def run_once(
     subject, poisoned, kinds = _open(folder)
     fit, held_out = _split(subject, per_class, seed)
     began = time.process_time()
-    outcome = get_method(config.method)(
+    outcome = run(
         subject.model, subject.task, subject.clean.subset(fit), config, derive_seed(seed, folder.name, per_class)
     )
     seconds = time.process_time() - began
     clean, models = subject.clean.subset(held_out), (subject.model, outcome.model)
     before, after = (predict(model, subject.task, clean).right for model in models)
     hits_before, hits_after = (predict_attacks(model, subject.task, poisoned).hits for model in models)
+    forget = outcome.phase("forget")
     line: dict[str, Any] = {
         **key,
         "architecture": subject.facts["architecture"],
@@ -161,8 +161,8 @@ def run_once(
         "acc": after.share,
         "asr_before": hits_before.share,
         "asr": hits_after.share,
-        "forget": outcome.phase("forget").status,
-        "forget_epochs": outcome.phase("forget").epochs,
+        "forget": "off" if forget is None else forget.status,
+        "forget_epochs": 0 if forget is None else forget.epochs,
         "seconds": seconds,
     }
     for kind in ("polygon", "instagram"):

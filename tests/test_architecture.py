@@ -29,7 +29,16 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"api", "container", "own_models"}),
     # the bodies of single subcommands, and the options that they share
     frozenset(
-        {"command_options", "demo", "inspection", "mitigation", "model_commands", "reporting", "result_commands"}
+        {
+            "command_options",
+            "demo",
+            "inspection",
+            "listing_commands",
+            "mitigation",
+            "model_commands",
+            "reporting",
+            "result_commands",
+        }
     ),
     frozenset({"cli"}),
     frozenset({"__main__", "__init__"}),
@@ -90,6 +99,7 @@ class Arrow:
 
 PUBLIC_NAMES = {"load_model", "open_subject", "unlearn", "evaluate", "read_results"}
 PUBLIC_NAMES |= {"evaluate_model", "measure_model", "unlearn_model"}
+ENTRY_POINT_GROUPS = {"trojai_seam.phases", "trojai_seam.presets"}
 LAZY_TARGET = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 
 
@@ -112,6 +122,8 @@ def imported(module: Module, node: ast.AST) -> Iterator[str]:
             base = ".".join([*package[: len(package) - climb], *filter(None, [base])])
         yield from (f"{base}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LAZY_TARGET.fullmatch(node.value):
+        if node.value in ENTRY_POINT_GROUPS:  # a name for other packages' metadata, no module
+            return
         yield node.value.replace(":", ".")
 
 

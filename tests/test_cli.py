@@ -17,9 +17,10 @@ from tests.made_rounds import trained_copy, trained_round, write_model, write_ro
 from trojai_seam import __version__
 from trojai_seam.cli import main
 from trojai_seam.rounds import list_rounds
+from trojai_seam.unlearning import preset_names
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("demo", "evaluate", "unlearn", "inspect", "tables", "rounds", "synthesize")
+COMMANDS = ("demo", "evaluate", "unlearn", "inspect", "tables", "rounds", "presets", "synthesize")
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -118,7 +119,31 @@ def test_rounds_as_json(capsys):
     assert documents == [dict(r.document) for r in list_rounds()]
 
 
+def test_presets(capsys):
+    code, out, err = run(capsys, "presets")
+    assert (code, err) == (0, "")
+    named = [line.split(":")[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert named == preset_names()
+    assert "preset of mitigation, r0, r1, r2, r3, r4, r11" in out
+    assert "settings: as published" in out
+    documents = {one["name"]: one for one in json.loads(run(capsys, "presets", "--json")[1])}
+    assert documents["text-spans"]["rounds"] == ["qa23", "r8", "r9"]
+    assert documents["authors-cifar"]["source"]["file"] == "seam.py"
+    verbose = run(capsys, "presets", "--verbose")[1]
+    assert all(one["chosen"]["confirmed"] in verbose for one in documents.values() if isinstance(one["chosen"], dict))
+
+
 # evaluate -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_old_name_of_an_option_is_a_note_without_a_line_of_code(capsys, tmp_path):
+    arguments = ["--set", "forget.draws_per_epoch=8", "--limit", "1", "--quiet", "--set", "max_epochs=1"]
+    code, out, err = run(capsys, "evaluate", trained_round(), "--out", tmp_path / "run", *arguments)
+    assert (code, out) == (0, "")
+    assert err == (
+        "trojai-seam: note: option forget.draws_per_epoch is now called forget.examples_per_epoch; the old name goes "
+        "with the next release\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,15 +152,15 @@ def test_rounds_as_json(capsys):
         (["--round", "cyber-pdf-dec2021"], "did you mean cyber-pdf-dec2022"),
         (["--preset", "author-trojai"], "did you mean authors-trojai"),
         (["--set", "forget.learning_rte=1"], "forget.learning_rte: no such option"),
-        (["--set", "forget.learning_rate=fast"], "forget.learning_rate: expected a number"),
+        (["--set", "forget.learning_rate=fast"], "forget.learning_rate: 'fast' should be a valid number"),
         (["--set", "forget.learning_rate=nan"], "forget.learning_rate"),
         (
             ["--set", "batch_size=0", "--set", "trainable=tail"],
-            "trainable: 'tail' is not one of all, head, no-embeddings; batch_size",
+            "batch_size: '0' should be greater than or equal to 1; trainable: 'tail' should be 'all', 'head'",
         ),
         (["--set", "batch_size"], "expected name=value"),
         (["--set", "=3"], "expected name=value"),
-        (["--set", "forget=3"], "is a group"),
+        (["--set", "forget=3"], "is a phase"),
         (["--round-set", "colour=blue"], "colour"),
         (["--round-set", "examples.features=0", "--round-set", "attack.target_label=x"], "attack.target_label"),
         (["--budget", "opcodes=none"], "opcodes"),

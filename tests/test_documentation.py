@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import torch
 from tests.made_rounds import trained_round
 from trojai_seam import open_subject
 from trojai_seam.cli import main
-from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning import UnlearnConfig, resolve, run
+from trojai_seam.unlearning.phase_kinds import PHASES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -61,18 +63,26 @@ def test_the_pages_build_without_a_warning(tmp_path):
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', built)  # nothing is fetched from elsewhere
 
 
-def test_the_method_of_the_page_unlearns():
+def test_the_method_of_the_page_unlearns(tmp_path, monkeypatch):
     page = (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
     code = re.search(r"^```python\n(.*?)^```", page, flags=re.S | re.M)
+    preset = re.search(r"^```json\n(.*?)^```", page, flags=re.S | re.M)
     assert code
-    names: dict = {}
-    exec(compile(code[1], "adding-a-method.md", "exec"), names)  # noqa: S102 - our own page
+    assert preset
+    (tmp_path / "pruning_of_the_page.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(PHASES._entries, "prune", "pruning_of_the_page:KIND")
+    document = json.loads(preset[1])
+    (tmp_path / "twice.json").write_text(preset[1])
+    phases = [{"kind": "prune", "share": 0.3}, *document["settings"]["phases"]]
+    config = UnlearnConfig(batch_size=8, phases=phases).with_options({"max_epochs": "2"})
     subject = open_subject(trained_round() / "models" / "id-00000001")
     before = {name: value.clone() for name, value in subject.model.state_dict().items()}
-    config = resolve("default", {"recover.max_epochs": "2"})
-    outcome = names["prune"](subject.model, subject.task, subject.clean, config, 0)
-    assert outcome.phase("forget").status == "off"
+    outcome = run(subject.model, subject.task, subject.clean, config, 0)
+    assert [phase.phase for phase in outcome.phases] == ["prune", "forget", "deeper", "recover"]
+    assert outcome.phase("prune").figures["zeroed"] > 0
     assert outcome.phase("recover").epochs == 2
+    assert resolve(str(tmp_path / "twice.json")).phase("deeper").max_epochs == 5
     assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
     assert not torch.equal(next(outcome.model.parameters()), next(subject.model.parameters()))
 

@@ -110,7 +110,7 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
     Raises:
         EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
     """
-    config = config or resolve(subject.facts["usual_preset"])
+    config = config or resolve(subject.preset)
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
     measured = set(subject.only_measured)
     fit = subject.clean.subset([i for i in range(len(subject.clean)) if i not in measured])

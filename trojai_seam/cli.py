@@ -6,8 +6,10 @@ import argparse
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .command_options import (
@@ -20,7 +22,8 @@ from .command_options import (
     budget,
     options,
 )
-from .errors import TooManyFailures, TrojaiSeamError, UsageProblem, shown
+from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, UsageProblem, shown
+from .listing_commands import add_listing_commands
 from .model_commands import add_model_commands
 from .result_commands import add_result_commands
 
@@ -42,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return BAD_INPUT
     command: Callable[[argparse.Namespace], int] = given.command
+    shown_otherwise = warnings.showwarning
     try:
+        warnings.showwarning = _notes(shown_otherwise)
         return command(given)
     except TrojaiSeamError as problem:
         print(f"trojai-seam: error: {problem}", file=sys.stderr)
@@ -59,6 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "" if problem.filename is None else f"{shown(str(problem.filename))}: "
         print(f"trojai-seam: error: {where}{problem.strerror or shown(str(problem))}", file=sys.stderr)
         return BAD_INPUT
+    finally:
+        warnings.showwarning = shown_otherwise
+
+
+def _notes(usual: Callable[..., None]) -> Callable[..., None]:
+    """Show warnings as usual, but those about the command line without a line of code, which is no user's."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RenamedOption):
+            print(f"trojai-seam: note: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *where, **more)
+
+    return show
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -68,9 +87,9 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
+    from .batch.check_report import scope_lines, verdict_lines
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
-    from .batch.check_report import scope_lines, verdict_lines
     from .batch.runner import check, evaluate
     from .tables import render, render_summary, summary_frame
 
@@ -105,23 +124,6 @@ def _inspect(given: argparse.Namespace) -> int:
         print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
     else:
         print(render_inspection(findings, tensors=given.tensors))
-    return OK
-
-
-def _rounds(given: argparse.Namespace) -> int:
-    from .rounds import list_rounds
-
-    if given.json:
-        print(json.dumps([dict(r.document) for r in list_rounds()], indent=2))
-        return OK
-    for one in list_rounds():
-        print(f"{one.name} ({', '.join(one.aliases)}): {one.title}")
-        if given.verbose:
-            for value, case in one.cases.items():
-                which = f"{one.variants['key']} {value}: " if value else ""
-                print(f"    {which}adapter {case.adapter}, task {case.task}")
-            print(f"    preset {one.preset}; source: {one.source}")
-            print("\n".join(f"    - {quirk}" for quirk in one.quirks))
     return OK
 
 
@@ -206,9 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     add_model_commands(add)
     add_result_commands(add)
 
-    rounds = add("rounds", _rounds, "list the rounds that can be evaluated")
-    rounds.add_argument("--verbose", action="store_true", help="with sources and quirks")
-    rounds.add_argument("--json", action="store_true", help="whole configs as JSON")
+    add_listing_commands(add)
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(

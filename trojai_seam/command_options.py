@@ -178,7 +178,9 @@ def add_rounds(parser: argparse.ArgumentParser) -> None:
 
 def add_unlearning(parser: argparse.ArgumentParser) -> None:
     """What is done to a model, and where."""
-    parser.add_argument("--preset", metavar="NAME", help="unlearning preset (default: the round's)")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="unlearning preset, or your own FILE.json (default: the round's)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an unlearning option")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or (evaluate) cuda:N,M")

@@ -44,6 +44,10 @@ def _restored(kind: type[TrojaiSeamError], message: str, attributes: dict[str, A
     return error
 
 
+class RenamedOption(FutureWarning):
+    """An option was given by a name that it no longer has; the message says which it has now."""
+
+
 class UsageProblem(TrojaiSeamError):
     """The command line or an API call asks for something that does not exist or cannot be combined."""
 

@@ -67,13 +67,13 @@ def _unlearn(
         record_of(directory)
     if file_format == "module":
         _check_portable(subject.model, out)
-    config = resolve(options.preset or subject.facts["usual_preset"], options.options)
+    config = resolve(options.preset or subject.preset, options.options)
     outcome = unlearn(subject, config, options.seed)
     mitigated = outcome.model.cpu()
     buffer = io.BytesIO()
     torch.save(_written(mitigated, file_format, directory, subject.task.num_classes), buffer)
     write_atomic(out, buffer.getvalue())
-    lines = [f"{phase.phase}: {phase.status} after {phase.epochs} epochs" for phase in outcome.phases]
+    lines = [str(phase) for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
     models = (subject.model, outcome.model)
     shipped, mitigated_answers = (predict(model, subject.task, subject.clean) for model in models)

@@ -205,7 +205,7 @@ def _subject(model: nn.Module, images: Tensor, labels: Tensor) -> Subject:
     classes = outputs.shape[1]
     if int(labels.max()) >= classes or int(labels.min()) < 0:
         raise UsageProblem(f"labels from {int(labels.min())} to {int(labels.max())}, the network has {classes} classes")
-    return Subject(model, get_task("classification", classes), clean, None, "own", {})
+    return Subject(model, get_task("classification", classes), clean, None, "own", OWN_ROUND, None, None, {})
 
 
 def _examples(images: Tensor, labels: Tensor, targets: Tensor | None) -> ExampleSet:

@@ -33,7 +33,6 @@ class Registry(Generic[T]):
         self.what, self.group = what, group
         self._error = error
         self._entries: dict[str, T | str] = {}
-        self._looked = group is None
 
     def add(self, name: str, entry: T | str) -> None:
         """Register ``entry`` (a value, or a lazy ``"module:attribute"`` string) under ``name``.
@@ -72,9 +71,8 @@ class Registry(Generic[T]):
 
     def _look_around(self) -> None:
         """Take note of what other packages bring."""
-        if not self._looked:
-            self._looked = True
-            for point in entry_points(group=self.group or ""):
+        if self.group is not None:
+            for point in entry_points(group=self.group):
                 self._entries.setdefault(point.name, point.value)  # ours cannot be replaced
 
     def __contains__(self, name: object) -> bool:

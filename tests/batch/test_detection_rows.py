@@ -14,21 +14,21 @@ import torch
 from PIL import Image
 
 from tests.made_detection import r13_trigger
+from tests.made_phases import recovery
 from tests.made_scenes import faster_rcnn, scenes
 from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.cli import main
 from trojai_seam.tables.columns import NAMES
 from trojai_seam.tables.documentation import columns_page
 from trojai_seam.tasks import BoxDetails, ExampleSet, get_task
-from trojai_seam.unlearning import ForgetConfig, PhaseConfig, UnlearnConfig
-from trojai_seam.unlearning.engine import unlearn
+from trojai_seam.unlearning import UnlearnConfig
+from trojai_seam.unlearning import run as unlearn
 
 TASK = get_task("detection", 4)
-FEW = {"max_epochs": 1, "draws_per_epoch": 8}
+FEW = {"max_epochs": 1, "examples_per_epoch": 8}
 LEARN = UnlearnConfig(
     batch_size=8,
-    forget=ForgetConfig(max_epochs=0),
-    recover=PhaseConfig(max_epochs=12, learning_rate=1e-3, schedule="one-cycle", longest_gradient=5.0),
+    phases=(recovery(max_epochs=12, learning_rate=1e-3, schedule="one-cycle", max_grad_norm=5.0),),
 )
 
 

@@ -225,18 +225,15 @@ def test_the_batch_is_halved_when_memory_runs_out_and_only_then(tmp_path, monkey
     from trojai_seam.batch import evaluation
 
     dataset = write_round(tmp_path / "round", 2)
-    genuine, sizes, error = evaluation.get_method, [], MemoryError()
+    genuine, sizes, error = evaluation.run, [], MemoryError()
 
-    def greedy(name):
-        def method(model, task, fit, config, seed, oracle):
-            sizes.append(config.batch_size)
-            if config.batch_size > 3:
-                raise error
-            return genuine(name)(model, task, fit, config, seed, oracle)
+    def greedy(model, task, fit, config, seed, oracle):
+        sizes.append(config.batch_size)
+        if config.batch_size > 3:
+            raise error
+        return genuine(model, task, fit, config, seed, oracle)
 
-        return method
-
-    monkeypatch.setattr(evaluation, "get_method", greedy)
+    monkeypatch.setattr(evaluation, "run", greedy)
     results = run(dataset, tmp_path / "a", limit=1, stack="off", options={**FEW, "batch_size": "12"})
     assert sizes == [12, 6, 3]
     assert results["batch_size"].tolist() == [3]

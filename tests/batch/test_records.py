@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.made_rounds import write_round
+from trojai_seam.batch import evaluation
 from trojai_seam.batch.files import write_atomic
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.records import read_row, read_rows, write_record
@@ -106,8 +107,12 @@ def test_the_row_in_front_is_the_row_in_the_attributes(runs, tmp_path):
         assert file.userblock_size >= 512
         attributes = {name: getattr(value, "item", lambda v=value: v)() for name, value in file.attrs.items()}
     assert attributes == read_row(path)
-    row = {"model_id": "x", "status": "done", "fingerprint": "f", "text": "ü" * 40_000, "nothing": None, "half": 0.5}
-    for changes in ({}, {"limit": float("inf")}, {"text": ""}):  # JSON has no infinity: then the attributes are read
+    row = {"model_id": "x", "status": "done", "fingerprint": "f", "notes": "ü" * 40_000, "error": None, "fidelity": 0.5}
+    for changes in (
+        {},
+        {"acc_after": float("inf")},
+        {"notes": ""},
+    ):  # JSON has no infinity: then the attributes are read
         write_record(tmp_path / "x.h5", {**row, **changes}, {"numbers": [1, 2]})
         assert read_row(tmp_path / "x.h5") == {k: v for k, v in {**row, **changes}.items() if v is not None}
         with h5py.File(tmp_path / "x.h5") as file:
@@ -124,23 +129,39 @@ def test_a_record_that_was_cut_or_changed_is_not_believed(tmp_path):
             read_row(tmp_path / "x.h5")
 
 
+def test_a_column_that_no_table_would_show_is_refused(tmp_path):
+    row = {"model_id": "x", "status": "done", "fingerprint": "f", "log_tail": "kept in the record only"}
+    write_record(tmp_path / "x.h5", row, {})
+    with pytest.raises(ValueError, match=r"my_metric: no such column; declare it"):
+        write_record(tmp_path / "x.h5", {**row, "my_metric": 1.0}, {})
+
+
+def test_a_metric_that_is_not_declared_is_a_failed_row_that_names_it(runs, tmp_path, monkeypatch):
+    genuine = evaluation.score
+    monkeypatch.setattr(evaluation, "score", lambda *given, **more: {**genuine(*given, **more), "my_metric": 0.5})
+    options = Options(round="r12", device="cpu", preset="no-op", limit=1)
+    (row,) = evaluate(runs[0] / "round", tmp_path / "run", options).to_dict("records")
+    assert (row["status"], row["error_kind"]) == ("failed", "internal")
+    assert "my_metric: no such column" in row["error"]
+
+
 def test_what_hdf5_cannot_hold_is_written_so_that_it_can_be_read(tmp_path):
     row = {
         "model_id": "a\0b",
         "status": "\ud800",
         "fingerprint": "€" * 100_000,
-        "none": None,
-        "flag": True,
-        "empty": "",
+        "error": None,
+        "poisoned": True,
+        "notes": "",
     }
     write_record(tmp_path / "x.h5", row, {"names": ["n\0", "\udcff", ""], "folds/0/fit": (), "numbers": [1, 2]})
     stored = read_row(tmp_path / "x.h5")
     assert stored["model_id"] == "a\\x00b"
     assert stored["status"] == "\\ud800"
     assert stored["fingerprint"].startswith("€€€")
-    assert "none" not in stored
-    assert stored["flag"] is True
-    assert stored["empty"] == ""
+    assert "error" not in stored
+    assert stored["poisoned"] is True
+    assert stored["notes"] == ""
     with h5py.File(tmp_path / "x.h5") as record:
         assert [n.decode() for n in record["names"][:]] == ["n\\x00", "\\udcff", ""]
         assert record["folds/0/fit"].shape == (0,)

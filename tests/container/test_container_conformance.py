@@ -26,8 +26,8 @@ from trojai_seam.container.mitigate import mitigation_config
 from trojai_seam.container.subjects import given_model, open_given, with_examples
 from trojai_seam.rounds import get_round
 from trojai_seam.tables.nist import Submission, metrics_csv
-from trojai_seam.unlearning import PRESETS
-from trojai_seam.unlearning.methods import get_method
+from trojai_seam.unlearning import preset_names
+from trojai_seam.unlearning import run as unlearn
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -409,7 +409,7 @@ def test_6_packaged_files_pass_the_servers_rules(kind):
     assert issues(schema, values) == []
     assert read_metaparameters(kind, None, {}) == values
     preset = next(name for name in values if name.endswith("preset"))
-    assert set(schema["properties"][preset]["enum"]) - {"auto"} <= set(PRESETS)
+    assert set(schema["properties"][preset]["enum"]) - {"auto"} <= set(preset_names())
     for name, one in schema["properties"].items():
         if "minimum" in one:
             assert one["minimum"] <= one["suggested_minimum"] <= values[name] <= one["suggested_maximum"]
@@ -467,16 +467,16 @@ def test_6_two_hundred_draws_validate_and_start_the_engine(kind, subjects, tmp_p
             config = mitigation_config(preset, values, len(subject.clean), None, 60.0)
         else:
             config = dynamics_config(preset, values, 60.0)
-        config = config.with_options({"forget.max_steps": "1", "recover.max_steps": "1"})
-        if config.self_labelled:
-            config = config.with_options({"self_labelled": "16"})
+        config = config.with_options({"max_steps": "1"})
+        if config.preset == "images-one-example":
+            config = config.with_options({"label.count": "16"})
         if kind == "mitigation":
-            outcome = get_method(config.method)(subject.model, subject.task, subject.clean, config, 0)
+            outcome = unlearn(subject.model, subject.task, subject.clean, config, 0)
             assert sum(phase.steps for phase in outcome.phases) >= 1
         elif number < 40:
             assert all(math.isfinite(v) for v in dynamics(subject, config, {**values, "infer_probes": 10}).values())
         else:
-            get_method(config.method)(subject.model, subject.task, subject.clean, config, 0)
+            unlearn(subject.model, subject.task, subject.clean, config, 0)
 
 
 # 7 -------------------------------------------------------------------------------------------------------------------

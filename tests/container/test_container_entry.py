@@ -116,7 +116,7 @@ def test_a_result_is_written_undisturbed():
 
 def test_time_running_out_leaves_the_best_state_so_far(active, container, scale, tmp_path, monkeypatch, capsys):
     """The clock strikes in the middle of recovery; what is written is the best recovered state up to there."""
-    engine = mitigate.get_method("seam")
+    engine = mitigate.run
 
     def slow(model, task, fit, config, seed, observer):
         def watch(phase, epoch, network):
@@ -129,7 +129,7 @@ def test_time_running_out_leaves_the_best_state_so_far(active, container, scale,
 
         return engine(model, task, fit, config, seed, watch)
 
-    monkeypatch.setattr(mitigate, "get_method", lambda name: slow)
+    monkeypatch.setattr(mitigate, "run", slow)
     status = container(
         "mitigate", model_filepath=active / "model.pt", dataset=active / "clean-example-data",
         output_dirpath=tmp_path / "out", scratch_dirpath=tmp_path / "s", scale_parameters_filepath=scale,
@@ -146,7 +146,7 @@ def test_time_running_out_while_forgetting_leaves_nothing(active, container, sca
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
-    monkeypatch.setattr(mitigate, "get_method", lambda name: never)
+    monkeypatch.setattr(mitigate, "run", never)
     status = container(
         "mitigate", model_filepath=active / "model.pt", dataset=active / "clean-example-data",
         output_dirpath=tmp_path / "out", scratch_dirpath=tmp_path / "s", scale_parameters_filepath=scale,

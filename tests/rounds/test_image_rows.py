@@ -99,7 +99,7 @@ def test_a_model_with_one_clean_image_gets_the_preset_for_one(tmp_path):
     for number, images in enumerate((1, 12)):
         model = write_model(tmp_path / "models" / f"id-{number:08}", nested(R11))
         write_sidecars(model / "mitigate-example-data", [k % CLASSES for k in range(images)])
-    quick = {"forget.max_steps": 1, "recover.max_steps": 1, "self_labelled": 8}
+    quick = {"forget.max_steps": 1, "recover.max_steps": 1, "label.count": 8}
     rows = trojai_seam.evaluate(tmp_path, tmp_path / "run", "mitigation", options=quick, device="cpu")
     assert rows["status"].tolist() == ["done", "done"], rows["error"].tolist()
     assert rows["preset"].tolist() == ["images-one-example", "images"]

@@ -194,9 +194,9 @@ def test_each_kind_of_r9_s_models_gets_the_preset_that_the_round_has_for_it(tmp_
     assert rows["status"].tolist() == ["done"] * 3, rows["error"].tolist()
     assert rows["preset"].tolist() == ["text-spans", "text", "text"]
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
-    rates = {name: one["forget"]["learning_rate"] for name, one in plan["presets"].items()}
+    rates = {name: one["phases"][0]["learning_rate"] for name, one in plan["presets"].items()}
     assert rates == {"text": 2e-3, "text-spans": 2e-4}
-    assert {one["forget"]["max_steps"] for one in plan["presets"].values()} == {1}
+    assert {one["phases"][0]["max_steps"] for one in plan["presets"].values()} == {1}
     assert "--preset" not in evaluate_command(plan)
     assert "--set forget.max_steps=1" in evaluate_command(plan)
     asked = evaluate(data, tmp_path / "asked", replace(options, preset="text", limit=1))

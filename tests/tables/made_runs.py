@@ -43,6 +43,7 @@ def made_row(number: int, **values: Any) -> dict[str, Any]:
         "seconds_load": 0.2,
         "seconds_forget": 0.3,
         "seconds_recover": 1.0,
+        "seconds_unlearn": 1.3,
         "seconds_score": 0.05,
         **_rate("acc_before", before, 6),
         **_rate("acc_after", after, 6),

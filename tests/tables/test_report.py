@@ -16,8 +16,8 @@ from tests.tables.made_runs import HOSTILE, failed_row, made_row, made_run
 from trojai_seam.tables.curves import band, mean_curve
 from trojai_seam.tables.frames import with_expected
 from trojai_seam.tables.report import render_page
-from trojai_seam.tables.report.charts import by_column, fidelity_distribution, figures
-from trojai_seam.tables.report.content import failures, group_tables, headline, models
+from trojai_seam.tables.report.charts import by_column, fidelity_distribution, figures, phase_curves, time_split
+from trojai_seam.tables.report.content import Run, failures, group_tables, headline, models
 from trojai_seam.tables.report.drawing import inline_svg, save
 from trojai_seam.tables.report.model_curves import MOST_POINTS, CurveSheet
 
@@ -182,6 +182,19 @@ def test_curves_by_hand():
     assert three.models == 2
     np.testing.assert_allclose(three.median, [1.0, 0.5, 0.3])
     assert band([{}], "forget") is None
+
+
+def test_the_curves_are_those_of_the_phases_that_there_were():
+    fall, rise = np.linspace(1, 0, 4), np.linspace(0, 1, 6)
+    rows = [made_row(1, seconds_unlearn=2.3), made_row(3, seconds_unlearn=2.3)]
+    results = made_run(rows).results
+    run = Run("x", results, {"id-00000001": {"shift": fall, "recover": rise}, "id-00000003": {"forget": fall}})
+    assert run.phases == ("shift", "recover", "forget")
+    assert [axes.get_title(loc="left") for axes in phase_curves(run).axes] == ["shift", "Recovery", "Forgetting"]
+    assert [label.get_text() for label in time_split(run).axes[0].get_legend().get_texts()] == [
+        "load", "forget", "recover", "other phases", "score",
+    ]  # fmt: skip
+    assert [phase for phase, _ in CurveSheet(run).paths(run.curves["id-00000001"])] == ["shift", "recover"]
 
 
 def test_paths_of_models_lie_within_their_box():

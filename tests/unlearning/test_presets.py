@@ -67,7 +67,7 @@ def test_every_preset_says_what_is_known_of_it_and_survives_json(name: str) -> N
     preset = get_preset(name)
     assert preset.settings.preset == preset.name == name
     assert preset.summary
-    assert preset.chosen == "as published" or preset.chosen.confirmed
+    assert isinstance(preset.chosen, str) or preset.chosen.confirmed
     assert (preset.source.repository is not None) == (preset.chosen == "as published")
     assert UnlearnConfig.from_document(json.loads(json.dumps(preset.settings.as_dict()))) == preset.settings
 
@@ -162,6 +162,9 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
         "settings.trian",
         "settings.train.lr",
     ]
+    path.write_text(json.dumps(document(name="default")))
+    with pytest.raises(ConfigProblem, match="there is a preset default already"):
+        resolve(str(path))
     path.write_text("{")
     with pytest.raises(ConfigProblem, match="is no JSON"):
         Preset.read(path)

@@ -14,9 +14,10 @@ import torch
 from ..errors import RunDirectoryProblem, TrojaiSeamError, shown
 from ..rounds.model_facts import readable_facts
 from ..rounds.opening import open_directory
+from ..scoring.splits import SplitPlan
 from ..tasks import Subject
-from .evaluation import Evaluation, unlearning_of
-from .records import write_record
+from .evaluation import Evaluation, splits_of, unlearning_of
+from .records import check_declared, write_record
 from .units import WorkUnit
 
 
@@ -47,6 +48,7 @@ class Case:
 
     Attributes:
         subject: the opened model, while it is needed.
+        splits: which of its examples are fitted on.
         unlearning: what is done to it: of the plan, for such a model.
         evaluation: what is made of it.
         seconds: that were spent on it so far.
@@ -57,6 +59,7 @@ class Case:
         self.unit, self.around = unit, around
         self.row: dict[str, Any] = first_columns(unit)
         self.subject: Subject | None = None
+        self.splits: SplitPlan | None = None
         self.unlearning = unit.plan.unlearning
         self.evaluation: Evaluation | None = None
         self.seconds = 0.0
@@ -105,9 +108,11 @@ class Case:
             self.row["poisoned"] = self.unit.directory.poisoned
             given = self.unit.assignment
             subject = open_directory(self.unit.directory, given.plan.round_config, device, given.budget, given.cache)
+            check_declared(subject.facts)  # before anything is computed
             self.row.update(subject.facts)
             self.row["poisoned_origin"] = None if subject.poisoned is None else subject.poisoned.origin
-            self.unlearning = unlearning_of(given.plan, subject)
+            self.splits = splits_of(given.plan, subject)
+            self.unlearning = unlearning_of(given.plan, subject, self.splits)
             self.row["preset"] = self.unlearning.preset
             self.subject = subject
         self.row["seconds_load"] = self.seconds if not self.failed else None
@@ -133,6 +138,13 @@ class Case:
             message = f"{path}: unexpected {type(problem).__name__}: {problem}"
             fail_row(self.row, kind, f"{message} (traceback in {self.unit.final_record})")
 
+    def begin(self, batch_size: int | None = None) -> Evaluation:
+        """Ask the model as it was shipped; with smaller batches than the plan's where they are given."""
+        assert self.subject is not None and self.splits is not None  # noqa: S101, PT018 - it was opened
+        unlearning = self.unlearning if batch_size is None else self.unlearning.changed(batch_size=batch_size)
+        self.evaluation = Evaluation(self.unit.plan, self.subject, self.splits, unlearning)
+        return self.evaluation
+
     def write(self) -> dict[str, Any]:
         """Write the record, and let go of the model. Returns the row.
 
@@ -144,6 +156,7 @@ class Case:
             with self.attempt():
                 columns, arrays = self.evaluation.result()
                 notes = [note for note in (self.row.get("notes"), columns.pop("notes")) if note]
+                check_declared(columns)
                 self.row.update(columns, status="done", stacked=self.stacked, notes="; ".join(notes) or None)
         if self.failed:
             arrays = {}  # a failed repair is a failed row, never half a score

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from ..errors import RunDirectoryProblem
-from ..tables.curves import PHASES, Curves, mean_curve
+from ..tables.curves import Curves, mean_curve
 
 
 def read_curves(path: Path) -> Curves:
@@ -21,10 +21,10 @@ def read_curves(path: Path) -> Curves:
         with h5py.File(path, "r") as file:
             folds = list(file.get("folds", {}).values())
             curves = {}
-            for phase in PHASES:
-                parts = [part for part in (_of_fold(fold, phase) for fold in folds) if len(part) > 1]
-                if parts:
-                    curves[phase] = mean_curve(parts)
+            traces = [[str(name) for name in fold["trace/phase"].asstr()[:]] for fold in folds]
+            for phase in dict.fromkeys(name for names in traces for name in names):
+                pairs = zip(folds, traces, strict=True)
+                curves[phase] = mean_curve([_of_fold(fold, phase) for fold, names in pairs if phase in names])
             return curves
     except (OSError, RuntimeError, KeyError, ValueError) as problem:
         raise RunDirectoryProblem(
@@ -34,5 +34,6 @@ def read_curves(path: Path) -> Curves:
 
 def _of_fold(fold: h5py.Group, phase: str) -> np.ndarray:
     taken = fold["trace/phase"][()] == phase.encode()
-    start = fold[f"phases/{phase}/start_accuracy"][()]
-    return np.concatenate([[start], fold["trace/fit_accuracy"][()][taken]]).astype(np.float64)
+    start = fold[f"phases/{phase}"].get("start_accuracy")
+    begin = [] if start is None else [start[()]]
+    return np.concatenate([begin, fold["trace/fit_accuracy"][()][taken]]).astype(np.float64)

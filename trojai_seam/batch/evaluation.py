@@ -43,15 +43,13 @@ class Run:
     seed: int
 
 
-def unlearning_of(plan: Plan, subject: Subject) -> UnlearnConfig:
+def unlearning_of(plan: Plan, subject: Subject, splits: SplitPlan) -> UnlearnConfig:
     """What the plan has for this model: with several folds, for the one that is fitted on fewest examples."""
-    if not plan.presets:
-        return plan.unlearning
-    fewest = min(len(split.fit) for split in _splits_of(plan, subject).splits)
-    return plan.unlearning_for(fewest, subject.facts["round_case"])
+    return plan.unlearning_for(min(len(split.fit) for split in splits.splits), subject.case)
 
 
-def _splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
+    """Which of its clean examples are fitted on, and which are held out."""
     strata = subject.task.strata(subject.clean.key())
     return plan_splits(
         strata,
@@ -70,20 +68,21 @@ class Evaluation:
     Args:
         plan: the settings.
         subject: the model, its task and examples.
+        splits: of its examples, :func:`splits_of`.
         unlearning: of the plan for this model, :func:`unlearning_of`, or with smaller batches.
     """
 
-    def __init__(self, plan: Plan, subject: Subject, unlearning: UnlearnConfig) -> None:
+    def __init__(self, plan: Plan, subject: Subject, splits: SplitPlan, unlearning: UnlearnConfig) -> None:
         began = time.perf_counter()
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
-        self._splits = _splits_of(plan, subject)
+        self._splits = splits
         self.runs = tuple(
             Run(
                 split,
                 subject.clean.subset(split.fit).prepared(),
                 derive_seed(plan.seed, subject.model_id, "unlearn", number),
             )
-            for number, split in enumerate(self._splits.splits)
+            for number, split in enumerate(splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
         self._folds: dict[int, FoldPredictions] = {}
@@ -130,7 +129,7 @@ class Evaluation:
         folds = [self._folds[number] for number in range(len(self.runs))]
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
-        is_clean = subject.facts["poisoned"] is False
+        is_clean = subject.trojaned is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
         accuracy = accuracy_doubt_of(subject, self._clean_before)
         further = model_doubts(subject, self._clean_before, self._poisoned_before)
@@ -181,7 +180,7 @@ def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None
 
 def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
     """Why the accuracy of the model as shipped cannot be right: :func:`trojai_seam.scoring.doubts.accuracy_doubt`."""
-    usual = subject.facts.get("usual_accuracy", USUAL)
+    usual = USUAL if subject.least_accuracy is None else subject.least_accuracy
     if subject.task.name == "detection":
         usual = None  # mean average precision has no usual value
     told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")

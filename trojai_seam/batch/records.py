@@ -18,7 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import RunDirectoryProblem
+from ..errors import RunDirectoryProblem, listed
+from ..tables.columns import undeclared
 from . import row_block
 from .files import leftovers, write_atomic
 from .paths import RunPaths
@@ -40,7 +41,9 @@ def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
 
     Raises:
         RunDirectoryProblem: it cannot be written.
+        ValueError: a column is not declared in :mod:`trojai_seam.tables.columns`.
     """
+    check_declared(row)
     stored = {name: storable(value) for name, value in row.items() if value is not None}
     text = row_block.encoded({name: _plain(value) for name, value in stored.items()})
     buffer = io.BytesIO()
@@ -55,6 +58,13 @@ def write_record(path: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
     content = bytearray(buffer.getbuffer())
     row_block.fill(content, text)
     write_atomic(path, content)
+
+
+def check_declared(names: Iterable[str]) -> None:
+    """Raise ``ValueError`` for columns that would be written, and that no table would ever show."""
+    if strange := undeclared(names):
+        what = "declare it in COLUMNS, or in RECORD_ONLY"
+        raise ValueError(f"{listed(strange)}: no such column; {what} of trojai_seam.tables.columns")
 
 
 def read_row(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ..rounds import ModelDirectory, RoundConfig
 from ..seeds import derive_seed
 from .known_facts import known_facts
 from .options import Options
-from .where import Condition
+from .where import holding
 
 
 def select(directories: Sequence[ModelDirectory], round_config: RoundConfig, options: Options) -> list[ModelDirectory]:
@@ -27,8 +27,7 @@ def select(directories: Sequence[ModelDirectory], round_config: RoundConfig, opt
         chosen = [d for d in chosen if d.model_id in wanted]
     if options.where is not None:
         rows = known_facts(chosen, round_config)
-        condition = Condition(options.where, {name for row in rows for name in row})
-        chosen = [d for d, row in zip(chosen, rows, strict=True) if condition.holds(row)]
+        chosen = [d for d, holds in zip(chosen, holding(options.where, rows), strict=True) if holds]
         if not chosen:
             raise UsageProblem(f"--where {shown(options.where, 80)!r}: holds for none of {len(rows)} models")
     if options.sample is not None:

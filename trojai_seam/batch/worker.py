@@ -16,7 +16,6 @@ import torch
 
 from ..unlearning.outcome import Outcome
 from .case import ALONE, Case, Surroundings, out_of_memory
-from .evaluation import Evaluation
 from .stacks import Part, stacks_of, unlearn_stack
 from .units import WorkUnit
 
@@ -64,7 +63,7 @@ def _evaluate(cases: list[Case], done: Done) -> bool:
     """Unlearn and score opened models. False: it was told to stop."""
     for case in cases:
         with case.attempt():
-            _with_memory(case, lambda case=case: _begin(case))  # type: ignore[misc]
+            _with_memory(case, case.begin)
     begun = [(case, case.evaluation) for case in cases if case.evaluation is not None and not case.evaluation.complete]
     parts = [Part(case, number, evaluation) for case, evaluation in begun for number in range(len(evaluation.runs))]
     left = list(cases)
@@ -81,12 +80,6 @@ def _evaluate(cases: list[Case], done: Done) -> bool:
             if not done(case.unit, case.write()):
                 return False
     return True
-
-
-def _begin(case: Case) -> None:
-    """Ask the model as it was shipped."""
-    assert case.subject is not None  # noqa: S101 - an opened case
-    case.evaluation = Evaluation(case.unit.plan, case.subject, case.unlearning)
 
 
 def _in_a_stack(parts: list[Part]) -> None:
@@ -108,7 +101,7 @@ def _alone(part: Part) -> None:
         _with_memory(part.case, lambda: part.evaluation.unlearn(part.number))
 
 
-def _with_memory(case: Case, action: Callable[[], None]) -> None:
+def _with_memory(case: Case, action: Callable[[], object]) -> None:
     """Do ``action``. When memory runs out, and only then, all of the case is done alone instead, with the batch halved
     until it fits; the row tells the batch that did."""
     whole = size = case.unlearning.batch_size
@@ -117,8 +110,7 @@ def _with_memory(case: Case, action: Callable[[], None]) -> None:
             if size == whole:
                 action()
             else:
-                smaller = case.unlearning.changed(batch_size=size)
-                evaluation = Evaluation(case.unit.plan, case.subject, smaller)  # type: ignore[arg-type]
+                evaluation = case.begin(size)
                 for number in range(len(evaluation.runs)):
                     evaluation.unlearn(number)
         except Exception as problem:
@@ -130,6 +122,6 @@ def _with_memory(case: Case, action: Callable[[], None]) -> None:
         size //= 2
         free_cached_memory()
     if size < whole:
-        case.evaluation, case.stacked = evaluation, False
+        case.stacked = False
         halved = f"batch halved from {whole} to {size}: out of memory"
         case.row["notes"] = "; ".join(note for note in (case.row.get("notes"), halved) if note)

@@ -108,7 +108,7 @@ def _features(
         subject, _ = open_given(
             given_model(directory.model_path, examples, None), with_examples(round_config, examples, own), device
         )
-        preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+        preset = round_config.preset_of(subject)
         with reproducible():
             return dynamics(subject, dynamics_config(preset, values, SECONDS_PER_MODEL), values)
     except TrojaiSeamError as problem:

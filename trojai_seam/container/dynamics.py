@@ -16,6 +16,7 @@ from ..tasks.calling import all_outputs, batched_outputs
 from ..unlearning import UnlearnConfig, resolve, run
 from ..unlearning.outcome import Outcome
 from ..unlearning.phases.train import TrainSettings
+from ..unlearning.training_settings import TrainingSettings
 from .probes import Probes, can_be_probed, noise, stamped
 from .subjects import seed_of
 
@@ -46,8 +47,8 @@ def dynamics_config(preset: str, values: Mapping[str, Any], seconds: float) -> U
     phases = []
     for phase in config.phases:
         changes: dict[str, Any] = {"max_seconds": seconds / len(config.phases)}
-        if isinstance(phase, TrainSettings):
-            forgets = phase.labels == "random"
+        if isinstance(phase, TrainingSettings):
+            forgets = isinstance(phase, TrainSettings) and phase.labels == "random"
             changes["max_epochs"] = values["infer_forget_epochs" if forgets else "infer_recover_epochs"]
             changes["learning_rate"] = phase.learning_rate * factor
             changes |= {"label_sampling": values["infer_label_sampling"]} if forgets else {}

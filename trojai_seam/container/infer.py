@@ -136,7 +136,7 @@ def model_features(
         with_examples(round_config, examples, scale), given.tokenizer_filepath, given.embedding_filepath
     )
     subject, _ = open_given(directory, reading, choose_device(given.device))
-    preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    preset = round_config.preset_of(subject)
     config = dynamics_config(preset, values, 0.8 * deadline.remaining())
     with reproducible():
         return dynamics(subject, config, values)

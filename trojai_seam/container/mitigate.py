@@ -169,7 +169,7 @@ def _run(
             best.offer(_accuracy(subject, model), model)
 
     seed = seed_of(subject, values["seed"], "mitigate")
-    preset = round_config.preset_for(len(subject.clean), subject.facts["round_case"])
+    preset = round_config.preset_of(subject)
     while True:
         seconds = 0.95 * deadline.remaining()
         config = mitigation_config(preset, values, len(subject.clean), batch_size, seconds)
@@ -185,7 +185,7 @@ def _run(
             continue
         break
     for phase in outcome.phases:
-        say(f"mitigate: preset {config.preset}: {phase.phase} {phase.status} after {phase.epochs} epochs")
+        say(f"mitigate: preset {config.preset}: {phase}")
     if not outcome.phases or outcome.phases[-1].status != "time-limit":
         # It went to its end as planned, and the end of a schedule is better than its highest point on so few examples.
         best.accuracy = -1.0

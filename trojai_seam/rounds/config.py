@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigProblem, shown
+
+if TYPE_CHECKING:
+    from ..tasks import Subject
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class RoundConfig:
             return self
         one = RoundConfig.from_document(_of_model(self.document, model_id), f"{self.name} ({model_id})")
         return replace(one, case=self.case)
+
+    def preset_of(self, subject: Subject) -> str:
+        """The preset to unlearn ``subject`` with on all its clean examples, if none is asked for."""
+        return self.preset_for(len(subject.clean), subject.case)
 
     def with_options(self, options: Mapping[str, str]) -> RoundConfig:
         """This config with ``{"preprocessing.scale_file": "/data/scale.npy"}`` applied and checked again.

@@ -93,8 +93,6 @@ def open_directory(
     facts = {
         "round": round_config.name,
         "round_case": round_config.case or None,
-        **({"usual_accuracy": (1 + 1 / num_classes) / 2} if is_own(round_config) else {}),
-        "usual_preset": round_config.preset_for(len(examples.clean), round_config.case or None),
         "task": round_config.task,
         "poisoned": poisoned,
         **facts,
@@ -114,9 +112,14 @@ def open_directory(
         clean=examples.clean.to(device),
         poisoned=None if examples.poisoned is None else examples.poisoned.to(device),
         model_id=directory.model_id,
+        round=round_config.name,
+        case=round_config.case or None,
+        trojaned=poisoned,
         facts=facts,
         decided_on=examples.decided_on,
         only_measured=examples.only_measured,
+        preset=round_config.preset_for(len(examples.clean), round_config.case or None),
+        least_accuracy=(1 + 1 / num_classes) / 2 if is_own(round_config) else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 
@@ -220,6 +221,12 @@ COLUMNS: tuple[Column, ...] = (
         made_from=("folds/*/phases/recover/epochs",),
     ),
     Column(
+        "recover_threshold",
+        "number",
+        "fit accuracy above which recovery counts as done, mean over folds; empty without a stop rule",
+        unit="share",
+    ),
+    Column(
         "recover_end_accuracy",
         "number",
         "fit accuracy when recovery ended, mean over folds",
@@ -281,7 +288,25 @@ COLUMNS: tuple[Column, ...] = (
     _seconds("score", "predictions and intervals"),
     _seconds("total", "wall-clock time of the model", summarised=True),
 )
+RECORD_ONLY = {
+    "architecture_hint": "name of the network in NIST's config",
+    "class_path": "class that the pickle names",
+    "fingerprint": "hash of the settings of the run",
+    "log_tail": "failed rows: what the process printed last",
+    "model_format": "container of model.pt",
+    "model_stamp": "size and time of model.pt",
+    "nist_config": "the model's config.json",
+    "nist_metadata": "the model's line of METADATA.csv",
+    "promised_by": "where promised_accuracy stands",
+    "traceback": "failed rows that are a bug: where it happened",
+}
+"""What a record holds beside the columns."""
 NAMES = tuple(column.name for column in COLUMNS)
 BY_NAME = {column.name: column for column in COLUMNS}
 TIMINGS = tuple(column.name for column in COLUMNS if column.timing)
 SUMMARISED = tuple(column.name for column in COLUMNS if column.summarised)
+
+
+def undeclared(names: Iterable[str]) -> list[str]:
+    """Which of ``names`` are neither columns nor kept in the record only: nobody would ever see them."""
+    return sorted(name for name in names if name not in BY_NAME and name not in RECORD_ONLY)

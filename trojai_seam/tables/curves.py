@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-PHASES = ("forget", "recover")
-
 Curve = NDArray[np.float64]  # [epochs + 1], accuracy on the fit examples; the first before the first epoch
-Curves = Mapping[str, Curve]  # by phase; a phase that was off is left out
+Curves = Mapping[str, Curve]  # by phase, in their order; those without epochs are left out
 
 
 class Band(NamedTuple):

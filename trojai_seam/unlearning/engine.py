@@ -65,10 +65,16 @@ def run(
         torch.manual_seed(seed)  # for dropout and views, which draw from the global generators
         phases = tuple(_phase(context, settings) for settings in config.phases)
     channels_first(changed.eval())
+    if _shapes(changed) != _shapes(model):
+        raise EngineFailure("a phase left the network with other parameters than it came with")
     became = nonfinite(changed) - broken
     if became:
         raise EngineFailure(f"became non-finite during unlearning: {listed(sorted(became))}; lower the learning rate")
     return Outcome(model=changed, phases=phases, trace=tuple(context.trace), seed=seed, num_fit=len(fit))
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def _check_served(task: Task, fit: ExampleSet, config: UnlearnConfig) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+from ..errors import RenamedOption
+
 _RENAMED = {
     "longest_gradient": "max_grad_norm",
     "draws_per_epoch": "examples_per_epoch",
@@ -18,7 +20,7 @@ _GONE = ("most_patches", "pure_patches", "plain_views", "method")
 
 
 def current(name: str) -> str:
-    """What the option ``name`` is called now; an old name gives a ``FutureWarning``.
+    """What the option ``name`` is called now; an old name gives a :class:`RenamedOption` warning.
 
     Raises:
         ValueError: there is no such option any more.
@@ -29,5 +31,5 @@ def current(name: str) -> str:
     if last not in _RENAMED or phase not in ("", "forget", "recover"):
         return name
     new = f"{phase}{dot}{_RENAMED[last]}"
-    warnings.warn(f"option {name} is now called {new}; the old name goes with the next release", FutureWarning, 2)
+    warnings.warn(f"option {name} is now called {new}; the old name goes with the next release", RenamedOption, 2)
     return new

@@ -44,6 +44,10 @@ class PhaseOutcome:
     seconds: float = 0.0
     figures: Mapping[str, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """``forget: reached after 12 epochs``."""
+        return f"{self.phase}: {self.status}" + (f" after {self.epochs} epochs" if self.epochs else "")
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:

@@ -59,7 +59,7 @@ class Preset(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
     summary: str = Field(min_length=1, max_length=160)
     source: Source
-    chosen: Chosen | Literal["as published"]
+    chosen: Chosen | Literal["as published", "nothing to choose"]
     settings: UnlearnConfig
 
     @model_validator(mode="before")
@@ -113,10 +113,12 @@ def get_preset(name: str) -> Preset:
         ConfigProblem: it is wrong; all findings in one message.
     """
     if name.endswith(".json"):
-        return Preset.read(Path(name))
-    ours = _OURS / f"{name}.json"
+        preset = Preset.read(Path(name))
+        if preset.name in preset_names():
+            raise ConfigProblem(name, [f"name: there is a preset {preset.name} already; give yours another name"])
+        return preset
     if name in {path.stem for path in _OURS.glob("*.json")}:
-        preset = Preset.read(ours)
+        preset = Preset.read(_OURS / f"{name}.json")
     elif name in (brought := _brought()):
         preset = Preset.read(_file_of(name, brought[name]))
     else:

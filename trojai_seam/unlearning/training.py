@@ -11,7 +11,7 @@ import time
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import EngineFailure
@@ -60,6 +60,13 @@ class Training(Generic[S]):
         """The loss of one step, a scalar; computed under the precision of the run."""
         return self.context.task.loss(self.context.model, inputs, batch.labels)
 
+    def after_step(self) -> None:
+        """Called after every step, without gradients: put weights back where they must be."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer changes."""
+        return trainable_parameters(self.context.model, self.context.config.trainable)
+
     def run(self) -> PhaseOutcome:
         """Train until the stop rule or a cap; one device synchronisation per epoch.
 
@@ -78,8 +85,7 @@ class Training(Generic[S]):
             return monitor.outcome("no-steps", 0, 0)
         rate = learning_rate_of(settings, context.model, config)
         paced = settings.model_copy(update={"learning_rate": rate})
-        parameters = trainable_parameters(context.model, config.trainable)
-        optimizer = make_optimizer(paced, parameters, fused=True if context.precision.scales else None)
+        optimizer = make_optimizer(paced, self.parameters(), fused=True if context.precision.scales else None)
         scheduler = make_scheduler(paced, optimizer, total)
         self.begin()
         steps, epoch, status = 0, 0, None
@@ -91,6 +97,8 @@ class Training(Generic[S]):
                 for batch in self._epoch()[: total - steps]:
                     plain = steps >= total * (1 - settings.views.plain_end)
                     losses.append(self._step(batch, optimizer, scheduler, plain))
+                    with torch.no_grad():
+                        self.after_step()
                     steps += 1
                 loss, accuracy = self._figures(losses)
                 if not math.isfinite(loss):

@@ -13,13 +13,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ...errors import shown
 from ...scoring.intervals import wilson
-from ..curves import PHASES, band
+from ..curves import band
 from .content import Run
-from .drawing import BLUE, GREEN, GREY, ORANGE, SURFACE, new_figure, styled
+from .drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, SURFACE, new_figure, styled
 
 MOST_GROUPS = 24
-_STAGES = (("load", GREY), ("forget", ORANGE), ("recover", BLUE), ("score", GREEN))
+ROUNDING = 1e-6  # seconds
+_STAGES = (("load", GREY), ("forget", ORANGE), ("recover", BLUE), ("other phases", PURPLE), ("score", GREEN))
 _NAMES = {"forget": "Forgetting", "recover": "Recovery"}
+_COLOURS = {"forget": ORANGE, "recover": BLUE}
 
 
 def fidelity_distribution(run: Run) -> Figure:
@@ -92,56 +94,64 @@ def by_column(run: Run, column: str) -> Figure:
 
 
 def phase_curves(run: Run) -> Figure:
-    """Accuracy on the fit examples over the epochs of both phases: median and 5 % to 95 % range over models."""
+    """Accuracy on the fit examples over the epochs of every phase: median and 5 % to 95 % range over models."""
     with styled():
-        figure, both = new_figure(height=2.9, columns=2)
-        for axes, phase, colour in zip(both, PHASES, (ORANGE, BLUE), strict=True):
+        figure, panels = new_figure(height=2.9, columns=len(run.phases))
+        for axes, phase in zip(panels, run.phases, strict=True):
+            colour = _COLOURS.get(phase, PURPLE)
             models = band(run.curves.values(), phase)
             if models is not None:
                 epochs = np.arange(len(models.median))
                 axes.fill_between(epochs, models.q05, models.q95, color=colour, alpha=0.2, linewidth=0)
                 axes.plot(epochs, models.median, color=colour)
-            axes.set_title(_NAMES[phase], fontsize=11, loc="left")
+            axes.set_title(_NAMES.get(phase, phase), fontsize=11, loc="left")
             axes.set(xlabel="epoch", ylim=(-0.02, 1.02))
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        both[0].set_ylabel("accuracy on fit examples")
-        both[1].set_yticklabels([])
+        panels[0].set_ylabel("accuracy on fit examples")
+        for axes in panels[1:]:
+            axes.set_yticklabels([])
         return figure
 
 
 def time_split(run: Run) -> Figure:
     """Mean seconds per scored model by stage, per network."""
     done = run.results[run.results["status"] == "done"]
-    means = done.groupby("model_architecture")[[f"seconds_{stage}" for stage, _ in _STAGES]].mean().astype(float)
+    columns = ("load", "forget", "recover", "unlearn", "score")
+    seconds = pd.DataFrame({name: done[f"seconds_{name}"].fillna(0).astype(float) for name in columns})
+    rest = seconds["unlearn"] - seconds["forget"] - seconds["recover"]
+    seconds["other phases"] = rest.where(rest > ROUNDING, 0.0)
+    stages = [(stage, colour) for stage, colour in _STAGES if seconds[stage].any()]
+    means = seconds[[stage for stage, _ in stages]].groupby(done["model_architecture"]).mean()
     means = means.loc[means.sum(axis=1).sort_values(ascending=False).index[:MOST_GROUPS]]
     with styled():
         figure, (axes,) = new_figure(height=1.1 + 0.28 * max(2, len(means)))
         left = np.zeros(len(means))
         heights = np.arange(len(means))[::-1]
-        for stage, colour in _STAGES:
-            width = means[f"seconds_{stage}"].fillna(0).to_numpy()
+        for stage, colour in stages:
+            width = means[stage].to_numpy()
             axes.barh(heights, width, left=left, height=0.62, color=colour, label=stage)
             left += width
         axes.set_yticks(heights, [shown(name, 30) for name in means.index])
         axes.set_xlabel("mean seconds per model")
         axes.grid(False, axis="y")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0, handlelength=1, columnspacing=1)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, borderpad=0, handlelength=1, columnspacing=1)
         return figure
 
 
 def model_frame(run: Run) -> tuple[Figure, list[Axes]]:
     """Empty axes for the curves of single models, alike for all of them so that they can be compared."""
     with styled():
-        figure, both = new_figure(height=2.1, columns=2)
-        for axes, phase in zip(both, PHASES, strict=True):
+        figure, panels = new_figure(height=2.1, columns=len(run.phases))
+        for axes, phase in zip(panels, run.phases, strict=True):
             longest = max((len(curves[phase]) - 1 for curves in run.curves.values() if phase in curves), default=1)
-            axes.set_title(_NAMES[phase], fontsize=11, loc="left")
+            axes.set_title(_NAMES.get(phase, phase), fontsize=11, loc="left")
             axes.set(xlabel="epoch", ylim=(-0.02, 1.02), xlim=(-0.02 * longest, 1.02 * longest))
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        both[0].set_ylabel("fit accuracy")
-        both[1].set_yticklabels([])
+        panels[0].set_ylabel("fit accuracy")
+        for axes in panels[1:]:
+            axes.set_yticklabels([])
         figure.draw_without_rendering()  # settles the layout, and with it where data go
-        return figure, both
+        return figure, panels
 
 
 def figures(run: Run) -> dict[str, Callable[[], Figure]]:
@@ -152,9 +162,9 @@ def figures(run: Run) -> dict[str, Callable[[], Figure]]:
         drawn["accuracy-against-attack"] = lambda: accuracy_against_attack(run)
     for column in run.grouped_by:
         drawn[f"by-{column.replace('_', '-')}"] = lambda column=column: by_column(run, column)  # type: ignore[misc]
-    if any(run.curves.values()):
+    if run.phases:
         drawn["phase-curves"] = lambda: phase_curves(run)
-    if run.results["seconds_recover"].notna().any():
+    if run.results["seconds_score"].notna().any():
         drawn["time-split"] = lambda: time_split(run)
     return drawn
 

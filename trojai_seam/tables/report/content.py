@@ -23,6 +23,7 @@ GROUPED_BY = (
     "adversarial_training",
     "clean_per_class",
 )
+MOST_PHASES = 4  # more panels than that are too narrow
 MOST_VALUES = 60
 _IN_SAMPLE = {"acc_before": "fit_acc_before", "acc_after": "fit_acc_after", "fidelity": "fit_fidelity"}
 _MEASURES = tuple(
@@ -66,6 +67,12 @@ class Run:
             return tuple(self.by)
         told = {name: self.rows_for(name)[name].nunique() for name in GROUPED_BY}
         return tuple(name for name, count in told.items() if 2 <= count <= MOST_VALUES)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Of which there are curves, in the order in which they are met first; at most ``MOST_PHASES``."""
+        met = dict.fromkeys(phase for curves in self.curves.values() for phase in curves)
+        return tuple(met)[:MOST_PHASES]
 
     def summary(self, *columns: str) -> pd.DataFrame:
         """Of all models, or by columns; worked out once."""

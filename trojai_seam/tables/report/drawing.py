@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 # Colours of the light scheme (all with a contrast of at least 4.5 : 1 to white) and the CSS variables of the page.
 INK, MUTED, GRID, SURFACE = "#1b1f27", "#5b6472", "#d9dde4", "#fffffe"
-BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#b5480f", "#2c7a4b", "#6b7483"
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#1f5fa8", "#b5480f", "#2c7a4b", "#6b4aa0", "#6b7483"
 _VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -24,6 +24,7 @@ _VARIABLES = {
     BLUE: "--blue",
     ORANGE: "--orange",
     GREEN: "--green",
+    PURPLE: "--purple",
     GREY: "--grey",
 }
 _STYLE: Any = {  # rcParams type every key

@@ -24,7 +24,7 @@ from .model_curves import FRAME, CurveSheet
 _TITLES = {
     "fidelity-distribution": "Fidelity over models",
     "accuracy-against-attack": "Accuracy against attack success",
-    "phase-curves": "Forgetting and recovery",
+    "phase-curves": "Forgetting, recovery and other phases",
     "time-split": "Where the time goes",
 }
 _CAPTIONS = {
@@ -40,7 +40,7 @@ _CAPTIONS = {
         "Accuracy on the examples that are trained on: median (line) and 5 % to 95 % range (band) over models. A model "
         "that ended earlier keeps its last value. The stop rules see these figures and no others."
     ),
-    "time-split": "Mean seconds per scored model: reading it, forgetting, recovery, and predictions with intervals.",
+    "time-split": "Mean seconds per scored model: reading it, the phases, and predictions with intervals.",
 }
 _GROUP_CAPTION = (
     "Mean over scored models with 95 % bootstrap intervals over models; groups with fewer than two models have none. "
@@ -55,7 +55,7 @@ def render_page(run: Run) -> str:
     all else, also to whatever a file name or an error message might smuggle in.
     """
     listed = models(run)
-    sheet = CurveSheet(run) if run.curves else None
+    sheet = CurveSheet(run) if run.phases else None
     results = run.results
     script = _file("page.js")
     context: dict[str, Any] = {

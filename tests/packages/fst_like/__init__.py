@@ -1,0 +1,1 @@
+"""A method of unlearning in a package of its own."""
