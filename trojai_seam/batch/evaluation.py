@@ -180,7 +180,7 @@ def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None
 
 def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
     """Why the accuracy of the model as shipped cannot be right: :func:`trojai_seam.scoring.doubts.accuracy_doubt`."""
-    usual = USUAL if subject.least_accuracy is None else subject.least_accuracy
+    usual: float | None = USUAL if subject.least_accuracy is None else subject.least_accuracy
     if subject.task.name == "detection":
         usual = None  # mean average precision has no usual value
     told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")

@@ -35,7 +35,8 @@ class WideBlock(nn.Module):
         active = functional.relu(self.bn1(x))
         hidden: torch.Tensor = self.conv2(functional.relu(self.bn2(self.conv1(active))))
         if self.plain:
-            return hidden + self.shortcut(x)
+            kept: torch.Tensor = self.shortcut(x)
+            return hidden + kept
         around: torch.Tensor = x if self.convShortcut is None else self.convShortcut(active)
         return hidden + around
 

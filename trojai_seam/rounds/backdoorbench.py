@@ -39,7 +39,7 @@ _BATCHES = {
 class Poisoned(NamedTuple):
     """One poisoned test image: its place in the clean test set, its file below the record, wanted and true label."""
 
-    index: int
+    place: int
     file: str
     target: int
     label: int
@@ -83,7 +83,8 @@ def read_examples(
     labels = [label for part in parts for label in part.labels]
     names = [f"{part.where.name}/{name}" for part in parts for name in part.names]
     clean = ExampleSet({"x": images}, torch.tensor(labels), tuple(names), prepare=opening.preparation)
-    poisoned, notes = None, []
+    poisoned: ExampleSet | None = None
+    notes: list[str] = []
     if round_config.poisoned_examples != "none":
         indices = None if given is not None else range(len(fit))
         poisoned, notes = _poisoned(record, attack, opening, num_classes, indices, labels)
@@ -228,10 +229,10 @@ def _poisoned(
         raise ExampleProblem(f"{missing[0]}: no such image; {len(missing)} of {len(paths)} of {where.name} are missing")
     notes = []
     if indices is not None:
-        if max(one.index for one in attack.poisoned) >= len(indices):
-            last = max(one.index for one in attack.poisoned)
+        if max(one.place for one in attack.poisoned) >= len(indices):
+            last = max(one.place for one in attack.poisoned)
             raise ExampleProblem(f"{where}: has a poisoned image {last}, the clean test set only {len(indices)} images")
-        other = sum(labels[one.index] != one.label for one in attack.poisoned)
+        other = sum(labels[one.place] != one.label for one in attack.poisoned)
         if other:
             raise ExampleProblem(
                 f"{where}: the true labels of {other} of {len(paths)} poisoned images differ from those of the clean "
@@ -248,7 +249,7 @@ def _poisoned(
         names=names,
         targets=torch.tensor(targets),
         prepare=opening.preparation,
-        made_from=None if indices is None else tuple(one.index for one in attack.poisoned),
+        made_from=None if indices is None else tuple(one.place for one in attack.poisoned),
     ), notes
 
 

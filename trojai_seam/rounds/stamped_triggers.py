@@ -90,14 +90,15 @@ class _Reader:
         return tuple(tensor.contiguous() for tensor in made)
 
     def _patch(self, step: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        cover = None
+        cover: NDArray[np.float32] | None = None
+        values: NDArray[np.float32]
         if "image" in step:
             values, cover = self._picture(step["image"])
         elif "values" in step:
             rows = np.array(step["values"], dtype=np.float32) / np.float32(255)
             if rows.ndim != 2:
                 raise self._problem("values are not rows of equal length")
-            values = np.repeat(rows[None], self.canvas.channels, axis=0)
+            values = np.repeat(rows[None], self.canvas.channels, axis=0).astype(np.float32)
         else:
             height, width = step.get("size", (0, 0))
             if not height or not width:
