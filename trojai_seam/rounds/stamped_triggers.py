@@ -152,7 +152,7 @@ class _Reader:
     def _color(self, step: Mapping[str, Any]) -> NDArray[np.float32]:
         """``float32 [C or 1, 1, 1]``."""
         color = step.get("color", 255)
-        values = np.array(color if isinstance(color, list) else [color], np.float32) / 255
+        values = np.array(color if isinstance(color, list) else [color], np.float32) / np.float32(255)
         if len(values) not in (1, self.canvas.channels):
             raise self._problem(f"color has {len(values)} values, the image {self.canvas.channels} channels")
         shaped: NDArray[np.float32] = values.reshape(-1, 1, 1)
