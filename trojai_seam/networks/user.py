@@ -79,6 +79,7 @@ def load_user_networks(path: str | Path) -> tuple[str, ...]:
             keep_only(before)
             raise
         added = tuple(network.name for network in reversed(registered()) if network.name not in before)
+        added = (code.name,) if code.function else added
         if not added:
             raise UsageProblem(
                 f"--networks {code.file}: registers no network: decorate a builder with register_network, or name a "
@@ -152,6 +153,10 @@ def _register(code: UserCode, module: ModuleType) -> None:
     function = getattr(module, code.function, None)
     if not callable(function):
         raise UsageProblem(f"--network {code}: the file has no function or class {shown(code.function, 60)}")
+    if any(network.name == code.name for network in registered()):  # of another folder: the latest is meant
+        keep_only(network.name for network in reversed(registered()) if network.name != code.name)
+        for other in [loaded for loaded in _loaded if UserCode.parse(loaded).name == code.name]:
+            del _loaded[other]
     register_network(code.name, state_dict_names=(code.name,))(_builder(code, function))
 
 
