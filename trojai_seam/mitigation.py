@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
 from .tasks import Measure
-from .unlearning import resolve
+from .unlearning import UnlearnConfig, resolve_each
 
 
 def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Options) -> list[str]:
@@ -48,15 +49,17 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     round_config = round_config.with_options(options.round_options)
     if options.network is not None:
         directory = with_settings(directory, {"network": options.network})
-    resolve(options.preset or round_config.preset, options.options)  # before minutes of work, not after
+    # Before minutes of work, not after.
+    configs = resolve_each((options.preset,) if options.preset else round_config.presets, options.options)
     _check_writable(out)
     with reproducible(options.threads):
-        return _unlearn(directory, round_config, out, file_format, options)
+        return _unlearn(directory, round_config, configs, out, file_format, options)
 
 
 def _unlearn(
     directory: ModelDirectory,
     round_config: RoundConfig,
+    configs: Mapping[str, UnlearnConfig],
     out: Path,
     file_format: str,
     options: Options,
@@ -67,8 +70,7 @@ def _unlearn(
         record_of(directory)
     if file_format == "module":
         _check_portable(subject.model, out)
-    config = resolve(options.preset or subject.preset, options.options)
-    outcome = unlearn(subject, config, options.seed)
+    outcome = unlearn(subject, configs[options.preset or subject.preset], options.seed)
     mitigated = outcome.model.cpu()
     buffer = io.BytesIO()
     torch.save(_written(mitigated, file_format, directory, subject.task.num_classes), buffer)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trojai_seam.errors import ConfigProblem, UsageProblem
-from trojai_seam.unlearning import UnlearnConfig, get_preset, preset_names, resolve
+from trojai_seam.unlearning import UnlearnConfig, get_preset, preset_names, resolve, resolve_each
 from trojai_seam.unlearning.preset_files import Preset
 
 
@@ -95,6 +95,16 @@ def test_an_option_of_no_phase_counts_for_all_that_have_it() -> None:
     assert config.phase("label").count == 9
 
 
+def test_an_option_that_only_some_presets_of_a_round_have_is_for_these() -> None:
+    some = resolve_each(("images", "images-one-example"), {"label.count": "9", "forget.max_epochs": "2"})
+    assert [config.phase("forget").max_epochs for config in some.values()] == [2, 2]
+    assert some["images-one-example"].phase("label").count == 9
+    with pytest.raises(ConfigProblem, match=r"lable\.count: no such option or phase"):
+        resolve_each(("images", "images-one-example"), {"lable.count": "9"})
+    with pytest.raises(ConfigProblem, match="method: this option no longer exists"):
+        resolve_each(("images", "no-op"), {"method": "seam"})
+
+
 @pytest.mark.filterwarnings("default::FutureWarning")
 @pytest.mark.parametrize(
     ("old", "new"),
@@ -152,16 +162,17 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
         Preset.read(path)
     assert sorted(finding.split(":")[0] for finding in caught.value.findings) == ["chosen", "licence", "summary"]
     phases = [{"kind": "train", "name": "forget", "learning_rate": -1}, {"kind": "trian"}, {"kind": "train", "lr": 1}]
-    path.write_text(json.dumps(document(settings={"batch_size": 0, "phases": phases})))
+    path.write_text(json.dumps(document(settings={"batch_size": 0, "phases": phases}, chosen={"on": "mine"})))
     with pytest.raises(ConfigProblem) as caught:
         Preset.read(path)
     assert str(path) in str(caught.value)
-    assert [finding.split(":")[0] for finding in caught.value.findings] == [
+    assert [finding.split(":")[0] for finding in caught.value.findings if "chosen" not in finding] == [
         "settings.batch_size",
         "settings.forget.learning_rate",
         "settings.trian",
         "settings.train.lr",
     ]
+    assert "chosen.tried: Field required" in str(caught.value)
     path.write_text(json.dumps(document(name="default")))
     with pytest.raises(ConfigProblem, match="there is a preset default already"):
         resolve(str(path))

@@ -33,7 +33,7 @@ from ..rounds.opening import file_sha256, model_stamp
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from ..tasks.task import TASKS
-from ..unlearning import resolve
+from ..unlearning import resolve_each
 from .check import check_models
 from .claims import Claims, wait_for
 from .devices import resolve_device as resolve_device
@@ -94,7 +94,7 @@ def evaluate_models(
     if round_config.network is not None:
         named(round_config.network)  # likewise a mistake about the run
     names = (options.preset,) if options.preset else round_config.presets
-    presets = {name: resolve(name, options.options) for name in names}
+    presets = resolve_each(names, options.options)
     # A name that nobody knows is a mistake about the run, not about each of its models.
     for case in round_config.cases.values():
         ADAPTERS.get(case.adapter), TASKS.get(case.task)

@@ -11,3 +11,4 @@ from .preset_files import Preset as Preset
 from .preset_files import get_preset as get_preset
 from .preset_files import preset_names as preset_names
 from .preset_files import resolve as resolve
+from .preset_files import resolve_each as resolve_each

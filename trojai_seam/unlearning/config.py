@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -19,7 +18,7 @@ from pydantic import (
 from ..errors import ConfigProblem, TrojaiSeamError, listed, shown
 from .option_names import current
 from .phase_kinds import PhaseSettings, phase_kind
-from .settings import Settings, assign, findings_of, parsed
+from .settings import UNCHANGEABLE, Settings, assign, findings_of, hint, parsed
 
 
 def _as_phase(given: Any) -> Any:
@@ -54,8 +53,6 @@ class UnlearnConfig(Settings):
     harmless. Weights, evaluation and scores are float32 all the same. Gives other networks; docs/performance.md."""
     phases: tuple[Annotated[SerializeAsAny[PhaseSettings], BeforeValidator(_as_phase)], ...] = ()
     """In the order in which they run, on one copy of the network."""
-
-    FIRST: ClassVar[tuple[str, ...]] = ("kind", "name")
 
     @field_validator("phases")
     @classmethod
@@ -121,8 +118,15 @@ class UnlearnConfig(Settings):
         phases = document.pop("phases")
         flat = dict(_flat(document))
         for phase in phases:
-            flat.update(_flat({key: value for key, value in phase.items() if key not in self.FIRST}, phase["name"]))
+            flat.update(_flat({key: value for key, value in phase.items() if key not in UNCHANGEABLE}, phase["name"]))
         return flat
+
+    def has(self, option: str) -> bool:
+        """Whether ``option``, as ``--set`` names it, begins with something that is here."""
+        first = current(option, quietly=True).split(".")[0]
+        return any(first == phase.name or first in type(phase).model_fields for phase in self.phases) or first in (
+            type(self).model_fields
+        )
 
     def with_options(self, options: Mapping[str, str]) -> Self:
         """This config with ``{"forget.learning_rate": "1e-4", …}`` applied, as ``--set`` gives them.
@@ -134,14 +138,13 @@ class UnlearnConfig(Settings):
         """
         document = self.as_dict()
         phases = {phase["name"]: phase for phase in document["phases"]}
-        findings, wrong = [], set()
+        findings: list[str] = []
         for given, text in options.items():
             try:
                 name = current(given)
                 self._assign(document, phases, name.split("."), parsed(text))
             except ValueError as problem:
                 findings.append(f"{shown(given)}: {problem}")
-                wrong.add(given)
         try:
             config = self.from_document(document)
         except ConfigProblem as problem:
@@ -153,20 +156,18 @@ class UnlearnConfig(Settings):
     def _assign(self, document: dict[str, Any], phases: dict[str, dict[str, Any]], path: list[str], value: Any) -> None:
         if path[0] in phases:
             if len(path) == 1:
-                known = [key for key in phases[path[0]] if key not in self.FIRST]
+                known = [key for key in phases[path[0]] if key not in UNCHANGEABLE]
                 raise ValueError(f"is a phase; set one of {', '.join(known)}")
-            if path[1] in self.FIRST:
+            if path[1] in UNCHANGEABLE:
                 raise ValueError("cannot be changed; write a preset of your own")
             assign(phases[path[0]], path[1:], value)
         elif path[0] in document and path[0] not in ("phases", "preset"):
             assign(document, path, value)
         else:
-            having = [phase for phase in phases.values() if path[0] in phase and path[0] not in self.FIRST]
+            having = [phase for phase in phases.values() if path[0] in phase and path[0] not in UNCHANGEABLE]
             if not having:
                 known = [*(name for name in document if name not in ("phases", "preset")), *phases]
-                near = difflib.get_close_matches(path[0], known, 3)
-                hint = f"did you mean {listed(near)}?" if near else f"known: {', '.join(known)}"
-                raise ValueError(f"no such option or phase of preset {shown(self.preset)}; {hint}")
+                raise ValueError(f"no such option or phase of preset {shown(self.preset)}; {hint(path[0], known)}")
             for phase in having:
                 assign(phase, path, value)
 

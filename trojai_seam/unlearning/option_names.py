@@ -19,17 +19,19 @@ _RENAMED = {
 _GONE = ("most_patches", "pure_patches", "plain_views", "method")
 
 
-def current(name: str) -> str:
-    """What the option ``name`` is called now; an old name gives a :class:`RenamedOption` warning.
+def current(name: str, quietly: bool = False) -> str:
+    """What the option ``name`` is called now; an old name gives a :class:`RenamedOption` warning, unless ``quietly``.
 
     Raises:
         ValueError: there is no such option any more.
     """
     phase, dot, last = name.rpartition(".")
-    if last in _GONE:
+    if last in _GONE and not quietly:
         raise ValueError("this option no longer exists")
     if last not in _RENAMED or phase not in ("", "forget", "recover"):
         return name
     new = f"{phase}{dot}{_RENAMED[last]}"
+    if quietly:
+        return new
     warnings.warn(f"option {name} is now called {new}; the old name goes with the next release", RenamedOption, 2)
     return new

@@ -13,13 +13,13 @@ given, sometimes the test set; here every stop rule sees the fit examples only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError
 
 from ..errors import ConfigProblem, UsageProblem
 from ..registry import near_names
@@ -53,22 +53,19 @@ class Chosen(Settings):
     hardware: str = Text
 
 
+def _as_chosen(given: Any) -> Any:
+    """So that a group is told what is wrong with it, and not also that it is no word."""
+    return Chosen.model_validate(dict(given)) if isinstance(given, Mapping) else given
+
+
 class Preset(Settings):
     """One preset."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
     summary: str = Field(min_length=1, max_length=160)
     source: Source
-    chosen: Chosen | Literal["as published", "nothing to choose"]
+    chosen: Annotated[Chosen | Literal["as published", "nothing to choose"], BeforeValidator(_as_chosen)]
     settings: UnlearnConfig
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, given: Any) -> Any:
-        """The settings bear the name of the preset."""
-        if isinstance(given, Mapping) and isinstance(given.get("settings"), Mapping):
-            return {**given, "settings": {"preset": given.get("name"), **given["settings"]}}
-        return given
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -83,26 +80,30 @@ class Preset(Settings):
         except (OSError, ValueError) as problem:
             raise UsageProblem(f"{path}: cannot be read as a preset: {problem}") from None
         try:
-            return cls.model_validate(json.loads(text))
+            document = json.loads(text)
         except (ValueError, RecursionError) as problem:
-            found = findings_of(problem) if isinstance(problem, ValidationError) else [f"is no JSON: {problem}"]
-            raise ConfigProblem(path, found) from None
-        except ConfigProblem as problem:
-            raise ConfigProblem(path, [f"settings.{finding}" for finding in problem.findings]) from None
+            raise ConfigProblem(path, [f"is no JSON: {problem}"]) from None
+        findings: list[str] = []
+        if isinstance(document, Mapping) and isinstance(document.get("settings"), Mapping):
+            name = document.get("name")
+            named = {"preset": name, **document["settings"]} if isinstance(name, str) else document["settings"]
+            try:
+                document = {**document, "settings": UnlearnConfig.from_document(named)}
+            except ConfigProblem as problem:
+                findings = [f"settings.{finding}" for finding in problem.findings]
+                document = {**document, "settings": UnlearnConfig()}  # what else is wrong is said, too
+        try:
+            preset = cls.model_validate(document)
+        except ValidationError as problem:
+            findings = [*findings_of(problem), *findings]
+        if findings:
+            raise ConfigProblem(path, findings)
+        return preset
 
 
 def preset_names() -> list[str]:
     """Of ours and of what other packages bring, sorted."""
     return sorted({path.stem for path in _OURS.glob("*.json")} | set(_brought()))
-
-
-def presets() -> Iterator[Preset]:
-    """All of them, by name.
-
-    Raises:
-        ConfigProblem: one is wrong.
-    """
-    return (get_preset(name) for name in preset_names())
 
 
 def get_preset(name: str) -> Preset:
@@ -150,3 +151,19 @@ def resolve(preset: str = DEFAULT_PRESET, options: Mapping[str, str] | None = No
     """
     config = get_preset(preset).settings
     return config.with_options(options) if options else config
+
+
+def resolve_each(presets: Iterable[str], options: Mapping[str, str]) -> dict[str, UnlearnConfig]:
+    """:func:`resolve` for the several presets that a round has for its models: an option that only some of them have is
+    for these; one that none has is refused.
+
+    Raises:
+        UsageProblem: as :func:`resolve`.
+        ConfigProblem: likewise.
+    """
+    configs = {name: get_preset(name).settings for name in presets}
+    known = {option for option in options if any(config.has(option) for config in configs.values())}
+    return {
+        name: config.with_options({o: text for o, text in options.items() if o not in known or config.has(o)})
+        for name, config in configs.items()
+    }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import shown
+from ..errors import listed, shown
 
+UNCHANGEABLE = ("kind", "name")
+"""Of a phase: what it is. Options cannot change it."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Rate = Annotated[float, Field(ge=0, le=1e3)]
@@ -46,6 +49,12 @@ def findings_of(problem: ValidationError, names: Mapping[int, str] = {}) -> Iter
         yield f"{shown(name)}: {message}" if name else message
 
 
+def hint(name: str, known: Sequence[str]) -> str:
+    """``did you mean learning_rate?``, or which there are where none is near."""
+    near = difflib.get_close_matches(name, known, 3)
+    return f"did you mean {listed(near)}?" if near else f"known here: {', '.join(known)}"
+
+
 def parsed(text: str) -> Any:
     """The value that ``--set`` means: nothing, a list or group in JSON, or a text that the field makes sense of."""
     if text.lower() in ("none", ""):
@@ -71,7 +80,7 @@ def assign(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
             raise ValueError(f"{shown(name)} {what}")
         values = inner
     if path[-1] not in values:
-        raise ValueError(f"no such option; known here: {', '.join(values)}")
+        raise ValueError(f"no such option; {hint(path[-1], [name for name in values if name not in UNCHANGEABLE])}")
     if isinstance(values[path[-1]], dict) and not isinstance(value, dict):
         raise ValueError(f"is a group; set one of {', '.join(values[path[-1]])}")
     values[path[-1]] = value
