@@ -26,10 +26,20 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"rounds", "unlearning", "scoring", "tables"}),
     frozenset({"synthesis"}),
     frozenset({"batch"}),
-    frozenset({"api", "container"}),
+    frozenset({"api", "container", "own_models"}),
+    # the bodies of single subcommands, and the options that they share
     frozenset(
-        {"demo", "inspection", "listing_commands", "mitigation", "reporting", "result_commands"}
-    ),  # the bodies of single subcommands
+        {
+            "command_options",
+            "demo",
+            "inspection",
+            "listing_commands",
+            "mitigation",
+            "model_commands",
+            "reporting",
+            "result_commands",
+        }
+    ),
     frozenset({"cli"}),
     frozenset({"__main__", "__init__"}),
 )
@@ -88,6 +98,7 @@ class Arrow:
 
 
 PUBLIC_NAMES = {"load_model", "open_subject", "unlearn", "evaluate", "read_results"}
+PUBLIC_NAMES |= {"evaluate_model", "measure_model", "unlearn_model"}
 ENTRY_POINT_GROUPS = {"trojai_seam.phases", "trojai_seam.presets"}
 LAZY_TARGET = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 

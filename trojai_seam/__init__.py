@@ -16,11 +16,25 @@ _PUBLIC = {
     "unlearn": "trojai_seam.api",
     "evaluate": "trojai_seam.api",
     "read_results": "trojai_seam.api",
+    "evaluate_model": "trojai_seam.own_models",
+    "measure_model": "trojai_seam.own_models",
+    "unlearn_model": "trojai_seam.own_models",
 }
-__all__ = ["__version__", "evaluate", "load_model", "open_subject", "read_results", "unlearn"]
+__all__ = [
+    "__version__",
+    "evaluate",
+    "evaluate_model",
+    "load_model",
+    "measure_model",
+    "open_subject",
+    "read_results",
+    "unlearn",
+    "unlearn_model",
+]
 
 if TYPE_CHECKING:
     from .api import evaluate, load_model, open_subject, read_results, unlearn
+    from .own_models import evaluate_model, measure_model, unlearn_model
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -17,7 +18,8 @@ from .batch.reproducible import reproducible
 from .batch.runner import Options, resolve_device
 from .batch.runner import evaluate as run_batch
 from .errors import UsageProblem, listed
-from .rounds import detect_round, get_round, model_directory
+from .networks import load_user_networks
+from .rounds import get_round, is_own_round, locate, model_directory, one_model, with_settings
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory, open_network
 from .seeds import derive_seed
@@ -33,14 +35,16 @@ def load_model(
     round: str | None = None,
     device: str | torch.device = "cpu",
     entry: str | None = None,
+    network: str | None = None,
 ) -> torch.nn.Module:
     """Rebuild the network of a model directory without running anything in its file.
 
     Args:
-        model_dir: a model directory, or the ``model.pt`` in one (the configs beside it are used as hints).
+        model_dir: a model directory, or a model's file (the configs beside it are used as hints).
         round: name or alias of the round; only checked, since the file itself says what to build.
         device: where the weights go.
-        entry: key of the network where ``model.pt`` is a checkpoint of several.
+        entry: key of the network where the file is a checkpoint of several.
+        network: name of the network, where the file does not tell; ``FILE.py:function`` is one of your own.
 
     Returns:
         The network in eval mode, called as NIST's own was (``float32 [N, 3, H, W]`` images in the round's scaling,
@@ -52,9 +56,16 @@ def load_model(
         DatasetProblem: no such directory, or an unreadable config.
         UsageProblem: no such round, or no such device here.
     """
-    if round is not None:
+    if round is not None and not is_own_round(round):
         get_round(round)
-    model, _ = open_network(model_directory(Path(model_dir)), resolve_device(str(device)), entry=entry)
+    path = Path(model_dir)
+    directory = one_model(path) if path.is_file() and path.name != "model.pt" else model_directory(path)
+    asked = Options(network=network)
+    if asked.networks is not None:
+        load_user_networks(asked.networks)
+    if asked.network is not None:
+        directory = with_settings(directory, {"network": asked.network})
+    model, _ = open_network(directory, resolve_device(str(device)), entry=entry)
     return model
 
 
@@ -69,8 +80,8 @@ def open_subject(
     Embeddings of texts (rounds 5 and 6) are kept in ``TROJAI_SEAM_CACHE``, else in the platform's cache folder.
 
     Args:
-        model_dir: a model directory.
-        round: name or alias; found from the directory's path and config when unset.
+        model_dir: a model directory, or the file of a model of your own.
+        round: name or alias, or a ``round.json`` of your own; found from the directory's path and config when unset.
         device: where network and examples go.
         entry: key of the network where ``model.pt`` is a checkpoint of several.
 
@@ -78,8 +89,7 @@ def open_subject(
         TrojaiSeamError: as :func:`load_model`; also ExampleProblem for unusable examples, and DatasetProblem when the
             round cannot be told.
     """
-    directory = model_directory(Path(model_dir))
-    round_config = get_round(round) if round is not None else detect_round([directory])
+    directory, round_config = locate(Path(model_dir), round)
     if entry is not None:
         round_config = round_config.with_options({"checkpoint_entry": json.dumps(entry)})
     cache = cache_folder(None, directory.root)
@@ -87,7 +97,7 @@ def open_subject(
 
 
 def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0) -> Outcome:
-    """Unlearn a copy of ``subject.model`` on *all* its clean examples, to use the result.
+    """Unlearn a copy of ``subject.model`` on *all* its clean examples (but a test set of its own), to use the result.
 
     To measure what unlearning does, use :func:`evaluate`, which holds examples out.
 
@@ -100,11 +110,12 @@ def unlearn(subject: Subject, config: UnlearnConfig | None = None, seed: int = 0
     Raises:
         EngineFailure: the loss or a weight became non-finite, or there is nothing to train on.
     """
-    if config is None:
-        config = resolve(get_round(subject.round).preset_of(subject))
+    config = config or resolve(subject.preset)
     own_seed = derive_seed(seed, subject.model_id, "unlearn", 0)
+    measured = set(subject.only_measured)
+    fit = subject.clean.subset([i for i in range(len(subject.clean)) if i not in measured])
     with reproducible():
-        return run_phases(subject.model, subject.task, subject.clean, config, own_seed)
+        return run_phases(subject.model, subject.task, fit.prepared(), config, own_seed)
 
 
 def evaluate(
@@ -122,14 +133,25 @@ def evaluate(
     Raises:
         TrojaiSeamError: a mistake about the run as a whole. A bad model is a failed row instead.
     """
+    return run_batch(Path(dataset_dir), Path(run_dir), known_options({"round": round, **options}))
+
+
+def known_options(options: Mapping[str, Any]) -> Options:
+    """Keyword arguments as options of a batch.
+
+    Raises:
+        UsageProblem: one is no option, or has a value that makes no sense.
+    """
     known = [f.name for f in fields(Options)]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UsageProblem(f"evaluate() has no option {listed(unknown)}; known: {listed(known, most=40)}")
-    for name in ("options", "round_options"):  # values as the command line gives them, or plain Python ones
-        if name in options:
-            options[name] = {key: str(value) for key, value in options[name].items()}
-    return run_batch(Path(dataset_dir), Path(run_dir), Options(round=round, **options))
+    texts = {  # values as the command line gives them, or plain Python ones
+        name: {key: str(value) for key, value in options[name].items()}
+        for name in ("options", "round_options")
+        if name in options
+    }
+    return Options(**{**options, **texts})
 
 
 def read_results(run_dir: str | PathLike[str]) -> pd.DataFrame:

@@ -9,21 +9,24 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import __version__
+from .command_options import (
+    add_fit_limits,
+    add_reading,
+    add_rounds,
+    add_selection,
+    add_spread,
+    add_unlearning,
+    budget,
+    options,
+)
 from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, UsageProblem, shown
 from .listing_commands import add_listing_commands
+from .model_commands import add_model_commands
 from .result_commands import add_result_commands
 
-if TYPE_CHECKING:
-    from .batch.runner import Options
-
-_BATCH_ONLY = (
-    "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "stack", "time_limit", "memory_limit",
-    "max_failures",
-    "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
-)  # fmt: skip
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -91,14 +94,14 @@ def _evaluate(given: argparse.Namespace) -> int:
     from .tables import render, render_summary, summary_frame
 
     if given.check:
-        checked = check(given.dataset, _options(given), choose_progress(given.quiet))
+        checked = check(given.dataset, options(given), choose_progress(given.quiet))
         if not given.quiet:
             print("\n".join(scope_lines(checked)), file=sys.stderr)
         print("\n".join(verdict_lines(checked)))
         return SOME_FAILED if checked.findings else OK
     if given.out is None:
         raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
-    results = evaluate(given.dataset, given.out, _options(given), choose_progress(given.quiet))
+    results = evaluate(given.dataset, given.out, options(given), choose_progress(given.quiet))
     if not given.quiet:
         print(render(results), render_summary(summary_frame(results)), sep="\n\n")
         print(f"\nwritten to {RunPaths(given.out).results} and beside it")
@@ -108,7 +111,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 def _unlearn(given: argparse.Namespace) -> int:
     from .mitigation import unlearn_directory
 
-    lines = unlearn_directory(given.model_dir, given.out, given.format, _options(given))
+    lines = unlearn_directory(given.model_dir, given.out, given.format, options(given))
     print("\n".join(lines))
     return OK
 
@@ -116,7 +119,7 @@ def _unlearn(given: argparse.Namespace) -> int:
 def _inspect(given: argparse.Namespace) -> int:
     from .inspection import inspect_path, render_inspection
 
-    findings = inspect_path(given.path, _budget(given), given.networks, given.entry)
+    findings = inspect_path(given.path, budget(given), given.networks, given.entry)
     if given.json:
         print(json.dumps(findings if given.tensors else {**findings, "tensors": None}, indent=2, allow_nan=False))
     else:
@@ -141,88 +144,6 @@ def _synthesize(given: argparse.Namespace) -> int:
     SYNTHESIZERS.get(given.round)(given.out, given.models, given.seed, options)
     print(f"{given.models} models written to {given.out}")
     return OK
-
-
-def _options(given: argparse.Namespace) -> Options:
-    from .batch.runner import Options
-
-    round_options = _pairs("--round-set", given.round_set)
-    if given.scale_params is not None:
-        round_options["preprocessing.scale_file"] = str(given.scale_params.resolve())
-        if not given.scale_params.is_file():
-            raise UsageProblem(f"{given.scale_params}: no such file (--scale-params)")
-    if given.entry is not None:
-        round_options["checkpoint_entry"] = json.dumps(given.entry)
-    if given.poisoned is not None:
-        round_options["poisoned_examples"] = given.poisoned
-    values: dict[str, Any] = {
-        "round": given.round,
-        "round_options": round_options,
-        "preset": given.preset,
-        "options": _pairs("--set", given.set),
-        "seed": given.seed,
-        "device": given.device,
-        "threads": given.threads,
-        "networks": given.networks,
-        "budget": _budget(given),
-        "cache": given.cache,
-    }
-    for name in _BATCH_ONLY:
-        if hasattr(given, name):
-            values[name] = getattr(given, name)
-    return Options(**values)
-
-
-def _budget(given: argparse.Namespace) -> Any:
-    from .loading import Budget
-
-    return Budget.parse(given.budget)
-
-
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageProblem(f"{option} {shown(text)!r}: expected name=value")
-        pairs[name] = value
-    return pairs
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
-
-
-def _shard(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not part.isdigit() or not parts.isdigit():
-        raise argparse.ArgumentTypeError(f"expected i/n such as 1/8, found {shown(text)!r}")
-    return int(part), int(parts)
-
-
-def _seconds(text: str) -> float:
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected seconds, or 15m, 2h, found {shown(text)!r}") from None
-
-
-def _bytes(text: str) -> int:
-    from .loading.budget import amount
-
-    try:
-        return amount(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(f"{shown(text)!r}: {problem}") from None
-
-
-def _share(text: str) -> float:
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, or a share such as 10%, found {shown(text)!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,14 +173,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--check", action="store_true", help="only look, on all cores, whether every model would open"
     )
-    _add_unlearning(evaluate)
+    add_rounds(evaluate)
+    add_unlearning(evaluate)
+    add_fit_limits(evaluate)
     evaluate.add_argument(
         "--protocol",
         default="held-out",
         help="held-out (default), kfold, or paper (in-sample, with the authors' best-epoch oracle beside it)",
     )
-    _add_spread(evaluate)
-    _add_selection(evaluate)
+    add_spread(evaluate)
+    add_selection(evaluate)
     evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, timeout (of --time-limit), or all")
     evaluate.add_argument("--quiet", action="store_true", help="no progress and no table; errors only")
 
@@ -269,17 +192,20 @@ def _parser() -> argparse.ArgumentParser:
     unlearn.add_argument(
         "--format",
         default="state-dict",
-        choices=("state-dict", "module"),
-        help="state-dict (default) opens with torch.load(weights_only=True); module is a whole nn.Module",
+        choices=("state-dict", "module", "backdoorbench"),
+        help="state-dict (default) opens with torch.load(weights_only=True); module is a whole nn.Module; "
+        "backdoorbench is a defense_result.pt for its records",
     )
-    _add_unlearning(unlearn)
+    add_rounds(unlearn)
+    add_unlearning(unlearn)
 
     inspect = add("inspect", _inspect, "say what is in a model file without running any of it")
     inspect.add_argument("path", type=Path, metavar="MODEL_DIR|FILE", help="a model directory or a torch.save file")
     inspect.add_argument("--tensors", action="store_true", help="list every tensor")
     inspect.add_argument("--json", action="store_true", help="as JSON")
-    _add_reading(inspect)
+    add_reading(inspect)
 
+    add_model_commands(add)
     add_result_commands(add)
 
     add_listing_commands(add)
@@ -315,82 +241,6 @@ def _parser() -> argparse.ArgumentParser:
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")
     return parser
-
-
-def _add_spread(parser: argparse.ArgumentParser) -> None:
-    spread = parser.add_argument_group("how the work is spread (no number depends on it)")
-    spread.add_argument(
-        "--executor",
-        default="auto",
-        help="serial, pool (processes of their own), ray, or auto (default): pool for several workers or limits",
-    )
-    spread.add_argument("--workers", type=int, metavar="N", help="models at the same time (default: one per device)")
-    spread.add_argument("--workers-per-gpu", type=int, metavar="N", help="models at the same time on each device")
-    spread.add_argument(
-        "--prefetch", type=int, metavar="N", help="models that a worker opens ahead: 0 or 1 (default: 1 on GPUs)"
-    )
-    spread.add_argument(
-        "--stack",
-        default="auto",
-        metavar="N|auto|off",
-        help="small networks of one architecture that a worker unlearns side by side (default: up to 32, on GPUs 64); "
-        "off and, on GPUs, N change last digits, and are part of the run's settings",
-    )
-    spread.add_argument(
-        "--time-limit", type=_seconds, metavar="S", help="what takes longer is stopped and failed: 900, 15m, 2h"
-    )
-    spread.add_argument(
-        "--memory-limit", type=_bytes, metavar="BYTES", help="host memory that one model may take: 8GiB, 500MB"
-    )
-    spread.add_argument("--ray-address", metavar="ADDRESS", help="Ray cluster to use (auto: the one of this machine)")
-    spread.add_argument(
-        "--max-failures", type=_share, metavar="N", help="stop after more failed models: 20, 0.1, or 10%%"
-    )
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    selection = parser.add_argument_group("which models (applied in this order)")
-    selection.add_argument("--ids", type=_names, default=[], metavar="ID,ID", help="only these")
-    selection.add_argument(
-        "--where",
-        metavar="EXPRESSION",
-        help="over METADATA and config columns: \"poisoned and model_architecture == 'resnet50'\"",
-    )
-    selection.add_argument("--sample", type=int, metavar="N", help="N drawn by --seed")
-    selection.add_argument("--limit", type=int, metavar="N", help="at most N")
-    selection.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N disjoint parts, for array jobs")
-
-
-def _add_unlearning(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--round", metavar="NAME", help="round name or alias (default: found from the dataset)")
-    parser.add_argument(
-        "--preset", metavar="NAME", help="unlearning preset, or your own FILE.json (default: the round's)"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an unlearning option")
-    parser.add_argument("--round-set", action="append", default=[], metavar="KEY=VALUE", help="change the round config")
-    parser.add_argument(
-        "--poisoned",
-        choices=("none", "shipped", "synthesised"),
-        help="poisoned examples to measure with (default: shipped ones, else synthesised where the trigger is known)",
-    )
-    parser.add_argument("--scale-params", type=Path, metavar="FILE", help="feature scaling of the cyber-pdf round")
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="keeps embeddings of texts (r5, r6; or TROJAI_SEAM_CACHE)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or (evaluate) cuda:N,M")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads per model (default: %(default)s)")
-    _add_reading(parser)
-
-
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--networks", type=Path, metavar="FILE.py", help="your own constructors for unknown networks")
-    parser.add_argument(
-        "--budget", action="append", default=[], metavar="NAME=VALUE", help="raise a bound on reading model files"
-    )
-    parser.add_argument(
-        "--entry", metavar="KEY", help="the network, where a model file is a checkpoint of several: model, ema, …"
-    )
 
 
 if __name__ == "__main__":

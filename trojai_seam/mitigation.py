@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,9 @@ from .batch.runner import Options, resolve_device
 from .errors import UsageProblem
 from .networks import load_user_networks
 from .networks.portable import own_classes
-from .rounds import ModelDirectory, RoundConfig, detect_round, get_round, model_directory
+from .rounds import ModelDirectory, RoundConfig, locate, with_settings
+from .rounds.backdoorbench import read_model_name
+from .rounds.backdoorbench_records import ATTACK_FILE, record_of
 from .rounds.embedding_cache import cache_folder
 from .rounds.opening import open_directory
 from .scoring import predict, predict_attacks
@@ -32,8 +35,9 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     Args:
         model_dir: a model directory.
         out: the file to write, atomically.
-        file_format: ``state-dict`` (opens with ``torch.load(weights_only=True)`` anywhere) or ``module`` (a whole
-            ``nn.Module``; only for networks whose classes come from torch, torchvision, timm or transformers).
+        file_format: ``state-dict`` (opens with ``torch.load(weights_only=True)`` anywhere), ``module`` (a whole
+            ``nn.Module``; only for networks whose classes come from torch, torchvision, timm or transformers) or
+            ``backdoorbench`` (a ``defense_result.pt``; only for its records).
         options: as for a batch; selection and protocol do not apply.
 
     Raises:
@@ -41,9 +45,10 @@ def unlearn_directory(model_dir: Path, out: Path, file_format: str, options: Opt
     """
     if options.networks is not None:
         load_user_networks(options.networks)
-    directory = model_directory(model_dir)
-    round_config = get_round(options.round) if options.round else detect_round([directory])
+    directory, round_config = locate(model_dir, options.round)
     round_config = round_config.with_options(options.round_options)
+    if options.network is not None:
+        directory = with_settings(directory, {"network": options.network})
     # Before minutes of work, not after.
     configs = resolve_each((options.preset,) if options.preset else round_config.presets, options.options)
     _check_writable(out)
@@ -61,12 +66,14 @@ def _unlearn(
 ) -> list[str]:
     cache = cache_folder(options.cache, directory.root)
     subject = open_directory(directory, round_config, resolve_device(options.device), options.budget, cache)
+    if file_format == "backdoorbench":
+        record_of(directory)
     if file_format == "module":
         _check_portable(subject.model, out)
-    outcome = unlearn(subject, configs[options.preset or round_config.preset_of(subject)], options.seed)
+    outcome = unlearn(subject, configs[options.preset or subject.preset], options.seed)
     mitigated = outcome.model.cpu()
     buffer = io.BytesIO()
-    torch.save(mitigated.state_dict() if file_format == "state-dict" else mitigated, buffer)
+    torch.save(_written(mitigated, file_format, directory, subject.task.num_classes), buffer)
     write_atomic(out, buffer.getvalue())
     lines = [str(phase) for phase in outcome.phases]
     outcome.model.to(subject.clean.labels.device)
@@ -80,6 +87,16 @@ def _unlearn(
         was, now = (predict_attacks(model, subject.task, subject.poisoned).hits for model in models)
         lines.append(f"attack success on {len(was.counting())} poisoned: {_share(was)} -> {_share(now)}")
     return [*lines, f"{file_format} written to {out}"]
+
+
+def _written(network: nn.Module, file_format: str, directory: ModelDirectory, num_classes: int) -> Any:
+    """What is saved. BackdoorBench's own scripts measure a ``defense_result.pt`` of these three."""
+    if file_format == "module":
+        return network
+    if file_format == "state-dict":
+        return network.state_dict()
+    name = read_model_name(record_of(directory) / ATTACK_FILE)
+    return {"model_name": name, "num_classes": num_classes, "model": network.state_dict()}
 
 
 def _check_writable(out: Path) -> None:

@@ -140,3 +140,13 @@ def test_rubbish_holds_no_logits(tmp_path, content):
     (tmp_path / "l.csv").write_bytes(content)
     assert read_logits(tmp_path / "l.csv", 3) == {}
     assert read_logits(tmp_path / "absent.csv", 3) == {}
+
+
+def test_means_and_deviations_come_after_the_scaling():
+    from trojai_seam.rounds.image_preprocessing import Preprocessing
+
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[..., 0] = 255
+    way = Preprocessing(8, "bgr", "/255", (0.1, 0.2, 0.5), (0.5, 0.5, 0.25))
+    assert way.apply([image])[0, :, 0, 0].tolist() == pytest.approx([-0.2, -0.4, 2.0])
+    assert str(way) == "bgr /255 8 mean 0.1 0.2 0.5 std 0.5 0.5 0.25"

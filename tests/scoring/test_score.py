@@ -260,7 +260,7 @@ def test_what_is_left_between_the_phases_is_measured_on_held_out_examples_if_eve
     right[list(split.fit)] = True  # learnt by heart what it was fitted on, knows nothing else
     right[split.held_out[0]] = True
     before, attack = answers(np.ones(10, dtype=bool)), poisoned(np.zeros(4, dtype=bool), np.ones(4, dtype=bool))
-    asked = FoldPredictions(split, before, attack, (answers(right), attack))
+    asked = FoldPredictions(split, before, attack, forgotten=(answers(right), attack))
     row = score(plan, before, attack, [asked], 0, is_clean=False)
     assert row["acc_forgotten"] == 1 / len(split.held_out)
     assert row["n_acc_forgotten"] == len(split.held_out)

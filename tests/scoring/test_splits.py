@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trojai_seam.errors import UsageProblem
-from trojai_seam.scoring import PROTOCOLS, plan_splits
+from trojai_seam.scoring import PROTOCOLS, FitLimit, plan_splits
 
 LABELS = st.lists(st.integers(0, 7), min_size=1, max_size=60)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -136,3 +136,60 @@ def test_keeping_half_of_a_class_leaves_enough_to_hold_out():
 def test_unknown_protocol():
     with pytest.raises(UsageProblem, match="held-out, kfold, paper"):
         plan_splits([0, 1], "random", 0, "m")
+
+
+LIMITS = st.builds(FitLimit, st.one_of(st.none(), st.integers(1, 12)), st.one_of(st.none(), st.integers(1, 60))).filter(
+    lambda limit: not limit.unset
+)
+
+
+@quick
+@given(LABELS, st.sampled_from(PROTOCOLS), SEEDS, LIMITS)
+def test_a_limit_bounds_what_is_trained_on_and_the_rest_measures(labels, protocol, seed, limit):
+    plan = plan_splits(labels, protocol, seed, "id-00000001", limit=limit)
+    for split in plan.splits:
+        taken = Counter(labels[i] for i in split.fit)
+        assert len(split.fit) <= (limit.total or len(labels))
+        assert max(taken.values()) <= (limit.per_class or len(labels))
+        assert not set(split.fit) & set(split.held_out)
+        if limit.total is None or limit.total >= len(set(labels)):
+            assert set(taken) == set(labels)
+        if plan.measured_on == "held-out":
+            assert sorted(split.fit + split.held_out) == list(range(len(labels)))
+            assert {labels[i] for i in split.held_out} >= {c for c, n in Counter(labels).items() if n > 1}
+
+
+@quick
+@given(LABELS, SEEDS, st.integers(1, 8))
+def test_larger_limits_train_on_all_that_smaller_ones_do(labels, seed, number):
+    for name in ("per_class", "total"):
+        small, large = (
+            set(plan_splits(labels, "held-out", seed, "id", limit=FitLimit(**{name: n})).splits[0].fit)
+            for n in (number, number + 2)
+        )
+        assert small <= large
+
+
+def test_a_total_is_shared_out_in_proportion():
+    labels = [0] * 60 + [1] * 30 + [2] * 10 + [3]
+    (split,) = plan_splits(labels, "held-out", 0, "id", limit=FitLimit(total=20)).splits
+    assert Counter(labels[i] for i in split.fit) == {0: 11, 1: 6, 2: 2, 3: 1}
+    (split,) = plan_splits(labels, "held-out", 0, "id", limit=FitLimit(total=2)).splits
+    assert len(split.fit) == 2
+
+
+def test_a_test_set_of_its_own_is_never_trained_on():
+    labels = [0, 1] * 20
+    apart = range(30, 40)
+    for limit, fitted in ((None, 30), (FitLimit(per_class=4), 8)):
+        (split,) = plan_splits(labels, "held-out", 3, "id", only_measured=apart, limit=limit).splits
+        assert (len(split.fit), split.held_out) == (fitted, tuple(apart))
+    folds = plan_splits(labels, "kfold", 3, "id", only_measured=apart).splits
+    assert not {i for split in folds for i in split.fit} & set(apart)
+    assert not set(plan_splits(labels, "paper", 3, "id", only_measured=apart).splits[0].fit) & set(apart)
+
+
+def test_limits_below_one_are_refused():
+    for name in ("per_class", "total"):
+        with pytest.raises(UsageProblem, match=f"--fit-{name.replace('_', '-')} 0: expected at least 1"):
+            FitLimit(**{name: 0})

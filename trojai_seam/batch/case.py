@@ -189,6 +189,8 @@ def first_columns(unit: WorkUnit) -> dict[str, Any]:
         "preset": plan.unlearning.preset,
         "changed_options": " ".join(f"{k}={v}" for k, v in sorted(plan.changed_options.items())) or None,
         "protocol": plan.protocol,
+        "fit_per_class": plan.fit_per_class,
+        "fit_total": plan.fit_total,
         "seed": plan.seed,
         "device": plan.device,
         "fingerprint": plan.fingerprint,

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import TrojaiSeamError
@@ -35,7 +34,7 @@ _look: Callable[[ModelDirectory], list[str]] | None = None
 def check_models(
     directories: Sequence[ModelDirectory],
     budget: Budget,
-    networks: Path | None = None,
+    networks: str | None = None,
     readers: int | None = None,
     round_config: RoundConfig | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -53,7 +52,7 @@ def check_models(
     count = min(len(directories), readers or _cores())
     settings = {
         "budget": asdict(budget),
-        "networks": None if networks is None else str(networks),
+        "networks": networks,
         "round_config": None if round_config is None else dict(round_config.document),
     }
     nursery = _Nursery(settings, count)
@@ -185,9 +184,7 @@ class _Reader(threading.Thread):
     def _ask(self, directory: ModelDirectory) -> dict[str, Any]:
         if self._line is None:
             self._line = self._nursery.line()
-        metadata = dict(directory.metadata)
-        order = {"path": str(directory.path), "root": str(directory.root), "metadata": metadata}
-        answer = self._line.ask({**order, "model_id": directory.model_id})
+        answer = self._line.ask(directory.document())
         code: object = None
         if answer is None:
             process = self._line.process
@@ -253,10 +250,7 @@ def _read(line: Sequence[int], budget: Budget) -> None:
     # Unbuffered: an order that was read ahead would be lost with the process that did so.
     with os.fdopen(line[0], "rb", buffering=0, closefd=False) as orders:
         for text in iter(orders.readline, b""):
-            order = json.loads(text)
-            path, root = Path(order["path"]), Path(order["root"])
-            directory = ModelDirectory(path, order["model_id"], root, order["metadata"])
-            _answer(line, _finding(directory, budget))
+            _answer(line, _finding(ModelDirectory.from_document(json.loads(text)), budget))
 
 
 def _answer(line: Sequence[int], finding: Mapping[str, Any]) -> None:

@@ -38,11 +38,11 @@ class Reader:
             TrojaiSeamError: what an evaluation would say.
         """
         _ = directory.poisoned
-        hints = directory.config
-        saved = read_model(directory.model_path, self.budget, entry=self.round_config.checkpoint_entry)
+        hints, round_config = directory.config, self.round_config.of_model(directory.model_id)
+        saved = read_model(directory.model_path, self.budget, entry=round_config.checkpoint_entry)
         facts = identify(saved, hints)
         model = self._networks.examine(saved, hints)
-        round_config = variant_of(self.round_config, directory, str(saved.class_path))
+        round_config = variant_of(round_config, directory, str(saved.class_path))
         if round_config.adapter not in CHECKS:
             return ["tensors"]
         classes = facts.num_classes or _head_width(model, saved.path)

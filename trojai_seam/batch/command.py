@@ -10,21 +10,27 @@ from typing import Any
 from ..errors import TrojaiSeamError
 from ..rounds import get_round
 from ..unlearning import UnlearnConfig, preset_names, resolve
+from .plan import LIMITS
 
 
 def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
     """``trojai-seam evaluate …`` for a plan as in ``plan.json``; pasted into a shell it asks for the same settings.
 
-    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``. A preset of a
-    file of one's own is known by its name only.
+    A file of own networks is known by its hash only: the command then says ``--networks FILE.py``. A round of the
+    user's is a file of theirs: ``--round ROUND.json``, which the plan's ``round`` is the content of.
+    A preset of a file of one's own is known by its name only.
     """
-    words = ["trojai-seam", "evaluate", str(plan["dataset"]), "--out", run_dir, "--round", str(plan["round"]["name"])]
+    name = "ROUND.json" if plan["round"].get("folder") else str(plan["round"]["name"])
+    words = ["trojai-seam", "evaluate", str(plan["dataset"]), "--out", run_dir, "--round", name]
     if not plan.get("presets"):  # else each model takes the one that the round has for it
         name = str(plan["unlearning"]["preset"])
         words += ["--preset", name if name in preset_names() else f"{name}.json"]
     for option, changes in (("--set", _unlearning(plan)), ("--round-set", _round(plan))):
         words += [word for name, value in changes for word in (option, f"{name}={value}")]
     words += ["--protocol", str(plan["protocol"]), "--seed", str(plan["seed"])]
+    for limit in LIMITS:
+        if plan.get(limit) is not None:
+            words += [f"--{limit.replace('_', '-')}", str(plan[limit])]
     words += ["--device", str(plan["device"]), "--threads", str(plan["threads"])]
     stacked = plan.get("stacked", 0)
     if not stacked or plan["device"] != "cpu":

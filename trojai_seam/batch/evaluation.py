@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..scoring import AttackPredictions, FoldPredictions, Predictions, plan_splits, predict, predict_attacks, score
+from ..scoring import (
+    AttackPredictions,
+    FitLimit,
+    FoldPredictions,
+    Predictions,
+    plan_splits,
+    predict,
+    predict_attacks,
+    score,
+)
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
+from ..scoring.model_doubts import model_doubts
 from ..scoring.oracle import OracleWatcher
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
@@ -44,7 +54,15 @@ def unlearning_of(plan: Plan, subject: Subject, splits: SplitPlan) -> UnlearnCon
 def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
     """Which of its clean examples are fitted on, and which are held out."""
     strata = subject.task.strata(subject.clean.key())
-    return plan_splits(strata, plan.protocol, plan.seed, subject.model_id, keep=subject.decided_on)
+    return plan_splits(
+        strata,
+        plan.protocol,
+        plan.seed,
+        subject.model_id,
+        keep=subject.decided_on,
+        only_measured=subject.only_measured,
+        limit=FitLimit(plan.fit_per_class, plan.fit_total),
+    )
 
 
 class Evaluation:
@@ -62,7 +80,11 @@ class Evaluation:
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
         self._splits = splits
         self.runs = tuple(
-            Run(split, subject.clean.subset(split.fit), derive_seed(plan.seed, subject.model_id, "unlearn", number))
+            Run(
+                split,
+                subject.clean.subset(split.fit).prepared(),
+                derive_seed(plan.seed, subject.model_id, "unlearn", number),
+            )
             for number, split in enumerate(splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
@@ -111,9 +133,9 @@ class Evaluation:
         """Ask the network that run ``number`` ended with."""
         began = time.perf_counter()
         clean, poisoned = self._ask(outcome.model)
-        self._folds[number] = FoldPredictions(
-            self.runs[number].split, clean, poisoned, self._forgotten.pop(number, None)
-        )
+        split, forgotten = self.runs[number].split, self._forgotten.pop(number, None)
+        unseen = _unseen(self.subject.poisoned, split)
+        self._folds[number] = FoldPredictions(split, clean, poisoned, unseen, forgotten)
         self._outcomes[number] = outcome
         self._scoring += time.perf_counter() - began
 
@@ -126,12 +148,13 @@ class Evaluation:
         is_clean = subject.trojaned is False
         scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
         accuracy = accuracy_doubt_of(subject, self._clean_before)
+        further = model_doubts(subject, self._clean_before, self._poisoned_before)
         remarks = (accuracy, kept_accuracy_doubt(scored))
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
         columns = {
-            "batch_size": self.unlearning.batch_size,
-            "doubts": doubts(scored, accuracy),
+            "doubts": "; ".join(doubt for doubt in (doubts(scored, accuracy), further) if doubt) or None,
             "notes": "; ".join(remark for remark in remarks if remark) or None,
+            "batch_size": self.unlearning.batch_size,
             **self._oracle,
             **scored,
             **_phase_columns(outcomes),
@@ -179,14 +202,27 @@ class Evaluation:
                 arrays[f"{name}/names"] = list(examples.names)
                 arrays[f"{name}/labels"] = examples.labels.cpu().numpy()
                 arrays[f"{name}/outputs_before"] = before.outputs
+                if examples.made_from is not None:
+                    arrays[f"{name}/made_from"] = list(examples.made_from)
                 if examples.targets is not None:
                     arrays[f"{name}/targets"] = examples.targets.cpu().numpy()
         return arrays
 
 
+def _unseen(poisoned: ExampleSet | None, split: Split) -> tuple[int, ...] | None:
+    """Places of poisoned examples that are made of nothing that is trained on; None: of all, as far as anybody knows,
+    or where nothing is held out."""
+    if poisoned is None or poisoned.made_from is None or not split.held_out:
+        return None
+    fit = set(split.fit)
+    return tuple(place for place, origin in enumerate(poisoned.made_from) if origin not in fit)
+
+
 def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
     """Why the accuracy of the model as shipped cannot be right: :func:`trojai_seam.scoring.doubts.accuracy_doubt`."""
-    usual = None if subject.task.name == "detection" else USUAL  # mean average precision has no usual value
+    usual: float | None = USUAL if subject.least_accuracy is None else subject.least_accuracy
+    if subject.task.name == "detection":
+        usual = None  # mean average precision has no usual value
     told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")
     return accuracy_doubt(Rate.of(before.right), *told, usual=usual)
 

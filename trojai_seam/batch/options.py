@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import UsageProblem, shown
 from ..loading import Budget
-from ..scoring import PROTOCOLS
+from ..networks import UserCode, is_user_code
+from ..scoring import PROTOCOLS, FitLimit
 from .executors import Spread
 
 RETRIES = ("failed", "timeout", "all")
@@ -28,6 +29,8 @@ class Options:
         preset: unlearning preset; the round's own when unset.
         options: ``{"forget.learning_rate": "1e-4"}``, on top of the preset.
         protocol: ``held-out``, ``kfold`` or ``paper``.
+        fit_per_class: most clean examples of each class that unlearning may use; the rest measures.
+        fit_total: likewise of all classes together.
         seed: of the run.
         device: ``auto`` (every GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:N,M,…``.
         executor: a name in ``batch.executors``; ``auto`` is ``pool`` where there is more than one worker, device or a
@@ -49,6 +52,8 @@ class Options:
         shard: ``(i, n)``: the i-th of n disjoint parts, counted from 1.
         retry: evaluate again: ``failed`` models, those that met a ``timeout``, or ``all``.
         networks: a Python file of the user's own constructors.
+        network: name of the network of every model, where a file does not tell; ``FILE.py:function`` is one of the
+            user's own, and takes the place of ``networks``.
         budget: bounds for reading model files.
         cache: folder for embeddings of texts; that of the environment or the platform when unset.
     """
@@ -58,6 +63,8 @@ class Options:
     preset: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     protocol: str = "held-out"
+    fit_per_class: int | None = None
+    fit_total: int | None = None
     seed: int = 0
     device: str = "auto"
     executor: str = "auto"
@@ -77,12 +84,22 @@ class Options:
     shard: tuple[int, int] | None = None
     retry: str | None = None
     networks: str | Path | None = None
+    network: str | None = None
     budget: Budget = field(default_factory=Budget)
     cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
             raise UsageProblem(f"protocol {shown(self.protocol)!r} is not one of {', '.join(PROTOCOLS)}")
+        FitLimit(self.fit_per_class, self.fit_total)
+        if self.network is not None and is_user_code(self.network):
+            code = UserCode.parse(self.network)
+            if not code.function:
+                raise UsageProblem(f"--network {shown(self.network)}: name the function too: {code.file.name}:function")
+            if self.networks is not None:
+                raise UsageProblem("--network FILE.py:function and --networks: expected only one of them")
+            object.__setattr__(self, "networks", str(code))
+            object.__setattr__(self, "network", code.name)
         if self.retry is not None and self.retry not in RETRIES:
             raise UsageProblem(f"--retry {shown(self.retry)!r} is not one of {', '.join(RETRIES)}")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:

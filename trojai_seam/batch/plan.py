@@ -18,6 +18,8 @@ from .files import PARTIAL, make_folder, write_once
 from .paths import RunPaths
 
 FORMAT = 2
+LIMITS = ("fit_per_class", "fit_total")
+"""Settings that a plan only has where they are set."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Plan:
         networks: SHA-256 of the user's ``--networks`` file, empty without one.
         stacked: small networks are unlearned side by side: 0 for never; on a CPU 1, for their number changes nothing;
             else how many, which decides what kernels a GPU chooses, and so the last digits.
+        fit_per_class: most clean examples of each class that unlearning may use; unset: all that the protocol gives.
+        fit_total: likewise of all classes together.
     """
 
     dataset: str
@@ -50,6 +54,8 @@ class Plan:
     threads: int = 1
     networks: str = ""
     stacked: int = 0
+    fit_per_class: int | None = None
+    fit_total: int | None = None
     presets: Mapping[str, UnlearnConfig] = field(default_factory=dict)
     changed_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,6 +77,7 @@ class Plan:
             "threads": self.threads,
             "networks": self.networks,
             "stacked": self.stacked,
+            **{name: value for name in LIMITS if (value := getattr(self, name)) is not None},
             "versions": {"trojai_seam": __version__, "torch": version("torch")},
         }
 

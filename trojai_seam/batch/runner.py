@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +14,19 @@ import pandas as pd
 import torch
 
 from ..errors import RefusedArchive, RunDirectoryProblem, TooManyFailures, listed
-from ..networks import load_user_networks
-from ..rounds import ModelDirectory, RoundConfig, detect_round, discover, get_round
+from ..networks import UserCode, code_hash, named
+from ..rounds import (
+    ModelDirectory,
+    RoundConfig,
+    detect_models,
+    find_models,
+    get_round,
+    is_own_round,
+    read_own_round,
+    round_beside,
+    with_network,
+    with_settings,
+)
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
 from ..rounds.opening import file_sha256, model_stamp
@@ -66,9 +76,24 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         TrojaiSeamError: a user's mistake about the run as a whole. A bad model is a failed row instead.
         KeyboardInterrupt: after the tables of what is finished were written.
     """
-    progress = progress or NoProgress()
     dataset = Path(os.path.abspath(dataset))  # messages and other machines are told the same path
-    directories, round_config = _found(dataset, options)
+    directories, round_config = found_models(dataset, options)
+    return evaluate_models(dataset, directories, round_config, run_dir, options, progress)
+
+
+def evaluate_models(
+    dataset: Path,
+    directories: Sequence[ModelDirectory],
+    round_config: RoundConfig,
+    run_dir: Path,
+    options: Options,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """:func:`evaluate` for models that were found already: ``directories`` of ``dataset``, as ``round_config`` says."""
+    progress = progress or NoProgress()
+    taught = _teach(options.networks)
+    if round_config.network is not None:
+        named(round_config.network)  # likewise a mistake about the run
     names = (options.preset,) if options.preset else round_config.presets
     presets = resolve_each(names, options.options)
     # A name that nobody knows is a mistake about the run, not about each of its models.
@@ -91,8 +116,10 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         seed=options.seed,
         device=torch.device(devices[0]).type,
         threads=options.threads,
-        networks=_teach(options.networks),
+        networks=taught,
         stacked=together if on_gpu else min(together, 1),
+        fit_per_class=options.fit_per_class,
+        fit_total=options.fit_total,
         changed_options=options.options,
     )
     wanted = select(directories, round_config, options)
@@ -104,7 +131,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
     again = {model_id for model_id, row in known.items() if _is_again(row, options.retry)}
     swapped = [d.model_id for d in selected if d.model_id in known and _was_swapped(d, known[d.model_id])]
     again.update(swapped)
-    networks = None if options.networks is None else Path(options.networks).resolve()
+    networks = None if options.networks is None else str(UserCode.parse(options.networks))
     assignment = Assignment(plan, paths, options.budget, networks, cache)
     units = [
         WorkUnit(directory, assignment, stamp(paths.record(directory.model_id)))
@@ -147,11 +174,11 @@ def check(dataset: Path, options: Options, progress: Progress | None = None) -> 
         TrojaiSeamError: a user's mistake about the whole.
     """
     progress = progress or NoProgress()
-    directories, round_config = _found(Path(os.path.abspath(dataset)), options)
+    directories, round_config = found_models(Path(os.path.abspath(dataset)), options)
     selected = part_of(select(directories, round_config, options), options.shard)
     check_scale_file(selected, round_config)
     _teach(options.networks)
-    networks = None if options.networks is None else Path(options.networks).resolve()
+    networks = None if options.networks is None else str(UserCode.parse(options.networks))
     progress.start(len(selected), 0, 0)
     findings = []
     looked_at: Counter[str] = Counter()
@@ -166,10 +193,26 @@ def check(dataset: Path, options: Options, progress: Progress | None = None) -> 
     return Checked(sorted(findings, key=lambda row: str(row["model_id"])), len(selected), looked_at)
 
 
-def _found(dataset: Path, options: Options) -> tuple[list[ModelDirectory], RoundConfig]:
-    directories = discover(dataset)
-    round_config = get_round(options.round) if options.round else detect_round(directories)
-    return directories, round_config.with_options(options.round_options)
+def found_models(dataset: Path, options: Options) -> tuple[list[ModelDirectory], RoundConfig]:
+    """The models of ``dataset``, and the round that they are of.
+
+    Raises:
+        TrojaiSeamError: there are none, or the round is unknown.
+    """
+    if options.round and is_own_round(options.round):
+        round_config: RoundConfig | None = read_own_round(Path(options.round))
+    else:
+        round_config = get_round(options.round) if options.round else round_beside(dataset)
+    if round_config is None:
+        directories, round_config = detect_models(dataset)
+        round_config = round_config.with_options(options.round_options)
+    else:
+        round_config = round_config.with_options(options.round_options)
+        directories = find_models(dataset, round_config)
+    if options.network is not None:
+        directories = [with_settings(directory, {"network": options.network}) for directory in directories]
+        round_config = with_network(round_config, options.network)
+    return directories, round_config
 
 
 def write_tables(paths: RunPaths) -> pd.DataFrame:
@@ -224,7 +267,4 @@ def _was_swapped(directory: ModelDirectory, row: Mapping[str, Any]) -> bool:
 
 
 def _teach(path: str | Path | None) -> str:
-    if path is None:
-        return ""
-    load_user_networks(path)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return "" if path is None else code_hash(path)

@@ -14,7 +14,10 @@ from ..loading import Budget
 from ..rounds import ModelDirectory, RoundConfig
 from ..unlearning import UnlearnConfig
 from .paths import RunPaths
-from .plan import Plan
+from .plan import LIMITS, Plan
+
+_PLAIN = ("protocol", "seed", "device", "threads", "networks", "stacked", *LIMITS)
+"""Settings of a plan that are numbers or texts."""
 
 Stamp = tuple[int, int]
 """Which file lies under a path: its inode and modification time in nanoseconds."""
@@ -28,7 +31,8 @@ class Assignment:
         plan: the settings that decide the numbers.
         paths: where the records go.
         budget: bounds for reading model files.
-        networks: the user's own constructors, absolute; ``plan.networks`` is its hash.
+        networks: the user's file of constructors, absolute, with ``:function`` where one is meant; ``plan.networks`` is
+            the hash of the code.
         cache: folder for what many models share, absolute; None to compute everything.
         staging: where records are put on a machine that cannot reach ``paths``.
     """
@@ -36,7 +40,7 @@ class Assignment:
     plan: Plan
     paths: RunPaths
     budget: Budget
-    networks: Path | None = None
+    networks: str | None = None
     cache: Path | None = None
     staging: RunPaths | None = None
 
@@ -44,12 +48,9 @@ class Assignment:
         """One line."""
         plan = {**self.plan.document(), "changed_options": dict(self.plan.changed_options)}
         document = {"plan": plan, "run_dir": str(self.paths.run_dir), "budget": asdict(self.budget)}
-        places = {name: None if path is None else str(path) for name, path in self._places().items()}
-        return json.dumps({**document, **places})
-
-    def _places(self) -> dict[str, Path | None]:
-        staging = None if self.staging is None else self.staging.run_dir
-        return {"networks": self.networks, "cache": self.cache, "staging": staging}
+        places = {"cache": self.cache, "staging": None if self.staging is None else self.staging.run_dir}
+        told = {name: None if path is None else str(path) for name, path in places.items()}
+        return json.dumps({**document, "networks": self.networks, **told})
 
     @staticmethod
     def from_json(text: str) -> Assignment:
@@ -62,12 +63,13 @@ class Assignment:
                 round_config=RoundConfig.from_document(plan["round"], plan["round"]["name"]),
                 unlearning=UnlearnConfig.from_document(plan["unlearning"]),
                 presets={name: UnlearnConfig.from_document(one) for name, one in plan["presets"].items()},
-                **{name: plan[name] for name in ("protocol", "seed", "device", "threads", "networks", "stacked")},
+                **{name: plan[name] for name in _PLAIN if name in plan},
                 changed_options=plan["changed_options"],
             ),
             paths=RunPaths(Path(document["run_dir"])),
             budget=Budget(**document["budget"]),
-            **{name: None if document[name] is None else Path(document[name]) for name in ("networks", "cache")},
+            networks=document["networks"],
+            cache=None if document["cache"] is None else Path(document["cache"]),
             staging=None if document["staging"] is None else RunPaths(Path(document["staging"])),
         )
 
@@ -103,22 +105,12 @@ class WorkUnit:
 
     def to_json(self) -> str:
         """One line, without the assignment."""
-        one = self.directory
-        metadata = dict(one.metadata)
-        return json.dumps(
-            {"path": str(one.path), "model_id": one.model_id, "root": str(one.root), "metadata": metadata}
-        )
+        return json.dumps(self.directory.document())
 
     @staticmethod
     def from_json(text: str, assignment: Assignment) -> WorkUnit:
         """The same unit again."""
-        document = json.loads(text)
-        directory = ModelDirectory(
-            path=Path(document["path"]),
-            model_id=document["model_id"],
-            root=Path(document["root"]),
-            metadata=document["metadata"],
-        )
+        directory = ModelDirectory.from_document(json.loads(text))
         return WorkUnit(directory, assignment)
 
 

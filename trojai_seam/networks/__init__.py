@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .registry import NetworkFacts, identify, register_network
-from .user import load_user_networks
+from .registry import NetworkFacts, identify, named, register_network
+from .user import UserCode, code_hash, is_user_code, load_user_networks
 
 if TYPE_CHECKING:
     from .rebuilding import check_fit, rebuild
 
-__all__ = ["NetworkFacts", "check_fit", "identify", "load_user_networks", "rebuild", "register_network"]
+__all__ = [
+    "NetworkFacts",
+    "UserCode",
+    "check_fit",
+    "code_hash",
+    "identify",
+    "is_user_code",
+    "load_user_networks",
+    "named",
+    "rebuild",
+    "register_network",
+]
 
 
 def __getattr__(name: str) -> Any:

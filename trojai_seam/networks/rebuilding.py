@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import StateMismatch, TrojaiSeamError, UnsupportedModel, listed, shown
 from .comparison import compare_tree
-from .registry import Hints, Network, dimensions, find
+from .registry import Hints, Network, check_called, dimensions, find
 
 if TYPE_CHECKING:
     from ..loading import SavedModel
@@ -50,7 +50,7 @@ def rebuild(saved: SavedModel, hints: Hints | None = None, device: str | torch.d
     network, device = find(saved, hints), torch.device(device)
     saved = network.up_to_date(saved)
     if network.facts is not None:
-        network.facts(saved, hints)  # the checks that identify() makes, and no weaker ones
+        check_called(network.facts(saved, hints), hints, saved.path)  # the checks that identify() makes, none weaker
     module, kept = _without_memory(network, saved, hints, device)
     ties, named = _tied(module), saved
     saved = _as_built(network, named, module)

@@ -27,6 +27,8 @@ MOST_LAYERS = 500
 """Of one kind: some ten times what any network of the rounds has. A layer of one number costs no file anything, but a
 builder makes the whole of it."""
 TEACH = "teach it with --networks FILE.py"
+NETWORK = "network"
+"""The hint that a user's --network gives: a registered name, one of its state-dict names, or ``FILE.py:function``."""
 
 _BUILT_IN = (
     "feed_forward",
@@ -36,6 +38,11 @@ _BUILT_IN = (
     "language_models",
     "detectors",
     "detr",
+    "small_resnet_layouts",
+    "wide_resnets",
+    "small_vggs",
+    "small_cnns",
+    "library_networks",
 )
 
 
@@ -44,8 +51,8 @@ class NetworkFacts:
     """What is known about a network without building it.
 
     ``architecture`` is spelt as the rounds' configs spell it (``"wideresnet50"``, ``"Net6"``), ``input_shape`` leaves
-    out the batch dimension and is None where the network takes many shapes, and ``notes`` says where config.json
-    contradicts the file.
+    out the batch dimension and is None where the network takes many shapes, ``notes`` says where config.json
+    contradicts the file, and ``also`` are other names of the same architecture.
     """
 
     name: str
@@ -53,6 +60,7 @@ class NetworkFacts:
     num_classes: int | None = None
     input_shape: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,13 +218,16 @@ def find(saved: SavedModel, hints: Hints) -> Network:
     for problem in (*saved.objections, saved.obstacle):
         if problem is not None:
             raise UnsupportedModel(f"{saved.path}: {problem}")
+    if isinstance(hints.get(NETWORK), str) and saved.kind in ("module", "state-dict"):
+        return named(hints[NETWORK])
     if saved.kind == "module" and saved.class_path is not None:
         found = next((n for n in networks if n.claims(saved.class_path)), None)
         if found is None:
+            fitting = [n for n in networks if n.fits is not None and n.fits(saved)]
             known = [p if isinstance(p, str) else p.pattern for n in networks for p in n.class_paths]
             raise UnsupportedModel(
                 f"{saved.path}: no network is registered for {shown(saved.class_path)}"
-                f"{_near(saved.class_path, known)}; {TEACH}"
+                f"{_near(saved.class_path, known)}{_suggested(fitting)}; {TEACH}"
             )
         return found
     if saved.kind != "state-dict":
@@ -235,8 +246,71 @@ def find(saved: SavedModel, hints: Hints) -> Network:
     fitting = [n for n in networks if n.fits is not None and n.fits(saved)]
     if len(fitting) == 1:
         return fitting[0]
+    if told := _told(saved):
+        return named(told)
     problem = f"fits several networks ({listed(n.name for n in fitting)})" if fitting else "fits no registered network"
-    raise UnsupportedModel(f"{saved.path}: a bare state dict that {problem}: {listed(saved.tensors)}; {TEACH}")
+    what_to_do = f"say which with --network NAME, or {TEACH}"
+    raise UnsupportedModel(f"{saved.path}: a bare state dict that {problem}: {listed(saved.tensors)}; {what_to_do}")
+
+
+def named(name: str) -> Network:
+    """The network that a user calls ``name``: a registered name, or a state-dict name in any common spelling.
+
+    Raises:
+        UnsupportedModel: there is none; near names are listed.
+    """
+    networks = registered()
+    exact = next((n for n in networks if n.name == name or name in n.state_dict_names), None)
+    if exact is not None:
+        return exact
+    plain = plain_name(name)
+    library, colon, _ = name.partition(":")
+    if colon:  # torchvision:NAME, timm:NAME
+        found = next((n for n in networks if n.name == f"{library}:"), None)
+    else:
+        found = next((n for n in networks if plain in {plain_name(own) for own in (n.name, *n.state_dict_names)}), None)
+    if found is None:
+        known = [own for n in networks for own in (n.name, *n.state_dict_names)]
+        raise UnsupportedModel(f"no network is called {shown(name, 80)!r}{_near(name, known)}; {TEACH}")
+    return found
+
+
+def check_called(facts: NetworkFacts, hints: Hints, where: object) -> None:
+    """Compare the architecture that a user asked for with the one that the tensors are.
+
+    Raises:
+        StateMismatch: they differ: a ResNet-34 is no ResNet-18, though one builder makes both.
+    """
+    name = hints.get(NETWORK)
+    if not isinstance(name, str) or ":" in name:
+        return
+    network = named(name)
+    if plain_name(name) not in {plain_name(own) for own in (network.name, facts.name, facts.architecture, *facts.also)}:
+        raise StateMismatch(
+            f"{where}: --network {shown(name, 80)} was asked for, but its tensors are a {facts.architecture}"
+        )
+
+
+def plain_name(name: object) -> str:
+    """``classification:mobilenet_v2`` and ``mobilenetv2`` are one architecture."""
+    return shown(name, 80).rpartition(":")[2].lower().replace("_", "").replace("-", "")
+
+
+def _told(saved: SavedModel) -> str | None:
+    """The name that a checkpoint gives beside its weights, as BackdoorBench's do, if it is a known one."""
+    name = getattr(saved.content, "get", lambda _: None)("model_name")
+    if not isinstance(name, str) or len(name) > 80:
+        return None
+    known = {plain_name(own) for network in registered() for own in network.state_dict_names}
+    return name if plain_name(name) in known else None
+
+
+def _suggested(fitting: list[Network]) -> str:
+    return (
+        f"; its tensors fit {listed(n.name for n in fitting)}: if that is what it is, --network says so"
+        if fitting
+        else ""
+    )
 
 
 def identify(saved: SavedModel, hints: Hints | None = None) -> NetworkFacts:
@@ -250,7 +324,9 @@ def identify(saved: SavedModel, hints: Hints | None = None) -> NetworkFacts:
     network = find(saved, hints)
     if network.facts is None:
         return NetworkFacts(network.name, network.name)
-    return replace(network.facts(network.up_to_date(saved), hints), name=network.name)
+    facts = network.facts(network.up_to_date(saved), hints)
+    check_called(facts, hints, saved.path)
+    return replace(facts, name=network.name)
 
 
 def hint(hints: Hints, name: str) -> Any:

@@ -20,6 +20,7 @@ from .registry import (
     count_numbered,
     dimensions,
     hint,
+    plain_name,
     register_network,
     shape_of,
 )
@@ -49,7 +50,8 @@ class Family:
 
     ``stages`` are name patterns (``#`` counts blocks), ``telling`` tensor names (None in a variant: absent), ``head``
     the tensor whose first dimension is the class count, ``stem`` the weight of the first convolution, ``auxiliary`` the
-    prefix of inception's second head.
+    prefix of inception's second head, ``own_size`` a tensor and its last dimensions, by which a bare
+    state dict is told from networks for small images.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Family:
     head_dims: int = 2
     auxiliary: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    own_size: tuple[str, Shape] | None = None
 
     def signature(self, saved: SavedModel) -> tuple[Shape, tuple[Shape | None, ...]]:
         """What :class:`Variant` lists, as found in a file."""
@@ -79,6 +82,10 @@ class Family:
 
     def fits(self, saved: SavedModel) -> bool:
         """For a bare state dict: the telling tensors are there and agree."""
+        if self.own_size is not None:
+            name, shape = self.own_size
+            if name not in saved.tensors or saved.shape(name)[-len(shape) :] != shape:
+                return False
         return self.head in saved.tensors and self.match(saved) is not None
 
     def variant(self, saved: SavedModel) -> Variant:
@@ -108,12 +115,12 @@ class Family:
         variant = self.variant(saved)
         classes = shape_of(saved, self.head, self.head_dims)[0]
         if self.auxiliary is not None:
-            _flag(saved, "transform_input"), _flag(saved, "aux_logits")
+            _flag(saved, "transform_input", self.auxiliary), _flag(saved, "aux_logits", self.auxiliary)
         notes = class_count_notes(hints, classes, self.head)
         claimed = hint(hints, "model_architecture")
-        if claimed is not None and _plain(claimed) not in (_plain(variant.name), _plain(variant.factory)):
+        if claimed is not None and plain_name(claimed) not in (plain_name(variant.name), plain_name(variant.factory)):
             notes += (f"config says {shown(claimed, 60)}, the tensors are a {variant.name}",)
-        return NetworkFacts(self.name, variant.name, classes, None, notes)
+        return NetworkFacts(self.name, variant.name, classes, None, notes, also=(variant.factory,))
 
     def build(self, saved: SavedModel, hints: Hints) -> nn.Module:
         from torchvision import models
@@ -121,10 +128,10 @@ class Family:
         options: dict[str, Any] = dict(self.options)
         if self.auxiliary is not None:
             options["aux_logits"] = any(name.startswith(self.auxiliary) for name in saved.tensors)
-            options["transform_input"] = _flag(saved, "transform_input")
+            options["transform_input"] = _flag(saved, "transform_input", self.auxiliary)
         classes = shape_of(saved, self.head, self.head_dims)[0]
         network: Any = getattr(models, self.variant(saved).factory)(num_classes=classes, **options)
-        if self.auxiliary is not None and not _flag(saved, "aux_logits"):
+        if self.auxiliary is not None and not _flag(saved, "aux_logits", self.auxiliary):
             network.aux_logits = False  # old files may keep the second head but not use it
         built: nn.Module = network
         self._fit_stem(built, saved)
@@ -149,8 +156,11 @@ class Family:
         network.get_submodule(parent).register_module(name, stem)
 
 
-def _flag(saved: SavedModel, name: str) -> bool:
-    value = saved.root.get(name) if saved.root is not None else None
+def _flag(saved: SavedModel, name: str, auxiliary: str) -> bool:
+    """Of the file; a bare state dict, which only comes here by name, is taken for what the library makes today."""
+    if saved.root is None:
+        return name == "aux_logits" and any(tensor.startswith(auxiliary) for tensor in saved.tensors)
+    value = saved.root.get(name)
     if not isinstance(value, bool):
         raise UnsupportedModel(f"{saved.path}: {shown(saved.class_path)} does not say whether {name} is on")
     return value
@@ -200,6 +210,7 @@ FAMILIES = (
             Variant("resnext101_32x8d", "resnext101_32x8d", (3, 4, 23, 3), ((256, 8, 3, 3), (256, 256, 1, 1))),
             Variant("resnext101_64x4d", "resnext101_64x4d", (3, 4, 23, 3), ((256, 4, 3, 3), (256, 256, 1, 1))),
         ),
+        own_size=("conv1.weight", (7, 7)),
     ),
     Family(
         "DenseNet",
@@ -303,6 +314,7 @@ FAMILIES = (
             Variant("vgg19", "vgg19", (16,), _PLAIN),
         ),
         options={"init_weights": False},
+        own_size=("classifier.0.weight", (512 * 7 * 7,)),
     ),
     Family(
         "AlexNet",
@@ -345,12 +357,12 @@ FAMILIES = (
 )
 
 for _family in FAMILIES:
-    # GoogLeNet and Inception cannot come from a bare state dict: transform_input leaves no trace in the tensors.
+    # GoogLeNet and Inception come from a bare state dict only by name: transform_input leaves no trace in the tensors.
     _bare = _family.auxiliary is None
     register_network(
         f"torchvision-{_family.name}",
         _family.class_paths,
-        tuple(variant.name for variant in _family.variants) if _bare else (),
+        tuple({name: None for v in _family.variants for name in (v.name, v.factory)}),
         facts=_family.facts,
         fits=_family.fits if _bare else None,
     )(_family.build)

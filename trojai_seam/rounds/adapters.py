@@ -61,13 +61,15 @@ class Examples(NamedTuple):
     """What ships with one model. ``poisoned`` is ``None`` when there is no triggered example.
 
     ``facts`` are values for declared columns of the row, such as how the inputs were prepared. ``decided_on`` are the
-    places of clean examples whose labels had a say in that: they must not measure anything later.
+    places of clean examples whose labels had a say in that: they must not measure anything later. ``only_measured`` are
+    those that must never be trained on: a test set of its own.
     """
 
     clean: ExampleSet
     poisoned: ExampleSet | None
     facts: Mapping[str, Any] = MappingProxyType({})
     decided_on: tuple[int, ...] = ()
+    only_measured: tuple[int, ...] = ()
 
 
 class Adapter(Protocol):
@@ -107,6 +109,8 @@ class Check(Protocol):
 ADAPTERS: Registry[Adapter] = Registry("adapter")
 ADAPTERS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:read_examples")
 ADAPTERS.add("image-classification", "trojai_seam.rounds.image_classification:read_examples")
+ADAPTERS.add("backdoorbench", "trojai_seam.rounds.backdoorbench:read_examples")
+ADAPTERS.add("labelled-images", "trojai_seam.rounds.own_images:read_examples")
 ADAPTERS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:read_examples")
 ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:read_examples")
 ADAPTERS.add("token-classification", "trojai_seam.rounds.labelled_sentences:read_examples")

@@ -45,6 +45,9 @@ class RoundConfig:
     errata: tuple[Mapping[str, Any], ...] = ()
     quirks: tuple[str, ...] = ()
     variants: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    network: str | None = None
+    models: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
     case: str = ""
 
@@ -59,6 +62,8 @@ class RoundConfig:
         if not findings:
             for value, case in _cases(document).items():
                 findings += [f"variants.cases.{value}: {finding}" for finding in _findings(case)]
+            for name in document.get("models", {}):
+                findings += [f"models.{name}: {finding}" for finding in _findings(_of_model(document, name))]
         if findings:
             raise ConfigProblem(source, findings)
         values: dict[str, Any] = {
@@ -99,6 +104,14 @@ class RoundConfig:
         one = self.cases.get(case or "", self)
         return one.preset_one_example if one.preset_one_example and examples == 1 else one.preset
 
+    def of_model(self, model_id: str) -> RoundConfig:
+        """The round as it is for one of its ``models``: what is said of that one replaces the rest, in groups key by
+        key. Rounds that list no models are the same for all."""
+        if model_id not in self.models:
+            return self
+        one = RoundConfig.from_document(_of_model(self.document, model_id), f"{self.name} ({model_id})")
+        return replace(one, case=self.case)
+
     def preset_of(self, subject: Subject) -> str:
         """The preset to unlearn ``subject`` with on all its clean examples, if none is asked for."""
         return self.preset_for(len(subject.clean), subject.case)
@@ -130,6 +143,14 @@ class RoundConfig:
                 for case in self.document["variants"]["cases"]:
                     _replace(document, ["variants", "cases", case, *path], last, value)
         return RoundConfig.from_document(document, "--round-set")
+
+
+OWN_ADAPTERS = ("labelled-images", "backdoorbench")
+
+
+def is_own(round_config: RoundConfig) -> bool:
+    """Whether the models are not NIST's, so that nothing is usual of their accuracy but that it is above chance."""
+    return round_config.adapter in OWN_ADAPTERS
 
 
 def config_folder() -> Path:
@@ -172,6 +193,20 @@ def _cases(document: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
                 case[key] = {**case.get(key, {}), **item} if isinstance(item, dict) else item
         cases[value] = case
     return cases
+
+
+_OF_MODELS = ("layout", "examples", "preprocessing", "attack")
+
+
+def _of_model(document: Mapping[str, Any], model_id: str) -> Mapping[str, Any]:
+    own = document["models"][model_id]
+    merged = {key: value for key, value in document.items() if key != "models"}
+    for key in _OF_MODELS:
+        if key in own:
+            merged[key] = {**merged.get(key, {}), **own[key]}
+    if "checkpoint_entry" in own:
+        merged["checkpoint_entry"] = own["checkpoint_entry"]
+    return merged
 
 
 def _replace(node: Any, path: list[str], last: str, value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ExampleProblem
@@ -33,18 +34,34 @@ class Preprocessing:
             the luma of ITU-R 601, which leaves grey files as they are.
         scaling: ``/255``; ``min-max``: minimum of the cropped image to 0, its maximum to 1, over all channels; ``raw``:
             0 to 255.
+        mean: subtracted after that, per channel of the network's order; empty: nothing.
+        std: divided by after that.
     """
 
     size: int
     channel_order: str
     scaling: str
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.channel_order} {self.scaling} {self.size}"
+        told = f"{self.channel_order} {self.scaling} {self.size}"
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            told += f" {name} {' '.join(f'{value:g}' for value in values)}" if values else ""
+        return told
 
     def apply(self, images: Sequence[Picture]) -> Tensor:
         """``float32 [N, 3, size, size]`` (``[N, 1, size, size]`` for grey) from images that :func:`cropped` made."""
-        stack = np.stack(images)
+        return self._normalised(self._scaled(np.stack(images)))
+
+    def _normalised(self, inputs: Tensor) -> Tensor:
+        if self.mean:
+            inputs = inputs - torch.tensor(self.mean).view(1, -1, 1, 1)
+        if self.std:
+            inputs = inputs / torch.tensor(self.std).view(1, -1, 1, 1)
+        return inputs
+
+    def _scaled(self, stack: NDArray[np.uint8]) -> Tensor:
         if self.channel_order == "bgr":
             stack = stack[..., ::-1]
         elif self.channel_order == GREY:
@@ -101,7 +118,14 @@ def candidates(directory: ModelDirectory, round_config: RoundConfig, channels: i
         return listed.get(key, default) if settings[key] == "auto" else (settings[key],)
 
     orders = (GREY,) if channels == 1 else open_to("channel_order", CHANNEL_ORDERS)
-    return [Preprocessing(size, order, scaling) for order, scaling in product(orders, open_to("scaling", SCALINGS))]
+    ways = product(orders, open_to("scaling", SCALINGS))
+    mean, std = tuple(settings.get("mean", ())), tuple(settings.get("std", ()))
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (0, 1, 3) or (name == "std" and min(values, default=1) <= 0):
+            raise ExampleProblem(
+                f"{directory.path}: preprocessing.{name} {list(values)}: expected 1 or 3 numbers, std above 0"
+            )
+    return [Preprocessing(size, order, scaling, mean, std) for order, scaling in ways]
 
 
 def channels_of(network: nn.Module) -> int:

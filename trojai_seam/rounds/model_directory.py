@@ -28,17 +28,38 @@ class ModelDirectory:
         model_id: its name, or its path below the dataset where names repeat.
         root: the dataset folder that it was found in.
         metadata: its row of METADATA.csv, every column as it is written there; empty without one.
+        file: name of the model's file below ``path``.
+        settings: what a user's round says of this model, on top of its config.
     """
 
     path: Path
     model_id: str
     root: Path
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    file: str = "model.pt"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """JSON values that :meth:`from_document` makes the same directory of, in another process."""
+        paths = {"path": str(self.path), "root": str(self.root)}
+        return {
+            **paths,
+            "model_id": self.model_id,
+            "metadata": dict(self.metadata),
+            "file": self.file,
+            "settings": dict(self.settings),
+        }
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> ModelDirectory:
+        """What :meth:`document` describes."""
+        paths = {name: Path(document[name]) for name in ("path", "root")}
+        return ModelDirectory(**{**document, **paths})
 
     @property
     def model_path(self) -> Path:
-        """Where ``model.pt`` is, or would be."""
-        return self.path / "model.pt"
+        """Where the model's file is, or would be."""
+        return self.path / self.file
 
     @cached_property
     def told(self) -> Mapping[str, Any]:
@@ -47,7 +68,8 @@ class ModelDirectory:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """``config.json`` over ``reduced-config.json``, with jsonpickle's ``py/state`` levels taken away.
+        """``config.json`` over ``reduced-config.json``, with jsonpickle's ``py/state`` levels taken away, and
+        :attr:`settings` over both.
 
         On NIST's server only the reduced one survives, sometimes under the full one's name.
 
@@ -80,6 +102,7 @@ class ModelDirectory:
             if not isinstance(found, dict):
                 raise DatasetProblem(f"{path}: expected a JSON object, found {type(found).__name__}")
             merged.update(found)
+        merged.update(self.settings)
         return merged
 
     @cached_property

@@ -16,7 +16,7 @@ from ..loading.model_file import CHANGED, ModelFile
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
 from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
-from .config import RoundConfig
+from .config import RoundConfig, is_own
 from .model_directory import ModelDirectory
 from .model_facts import model_facts
 from .promised_accuracy import promised_accuracy
@@ -71,6 +71,7 @@ def open_directory(
         TrojaiSeamError: whatever is wrong with the directory; see :func:`open_network` and :class:`Adapter`.
     """
     poisoned = directory.poisoned
+    round_config = round_config.of_model(directory.model_id)
     stamp = model_stamp(directory.model_path)
     digest = _sha256_meanwhile(directory.model_path)
     try:
@@ -87,7 +88,7 @@ def open_directory(
     network = ShippedNetwork(model, facts["class_path"], facts.pop("input_shape"), outputs, workplace)
     examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
     # A network of another kind is found out here, not by some error in the middle of unlearning.
-    outputs({name: tensor[:1] for name, tensor in examples.clean.inputs.items()})
+    outputs(examples.clean.subset([0]).prepared().inputs)
     promise = promised_accuracy(directory, round_config)
     facts = {
         "round": round_config.name,
@@ -116,6 +117,9 @@ def open_directory(
         trojaned=poisoned,
         facts=facts,
         decided_on=examples.decided_on,
+        only_measured=examples.only_measured,
+        preset=round_config.preset_for(len(examples.clean), round_config.case or None),
+        least_accuracy=(1 + 1 / num_classes) / 2 if is_own(round_config) else None,
     )
 
 

@@ -9,6 +9,7 @@ from .predictions import predict_attacks as predict_attacks
 from .score import FoldPredictions as FoldPredictions
 from .score import score as score
 from .splits import PROTOCOLS as PROTOCOLS
+from .splits import FitLimit as FitLimit
 from .splits import Split as Split
 from .splits import SplitPlan as SplitPlan
 from .splits import plan_splits as plan_splits

@@ -21,12 +21,16 @@ from .splits import Split, SplitPlan
 
 @dataclass(frozen=True, eq=False)
 class FoldPredictions:
-    """Answers of the network that was unlearned on ``split.fit``, to *all* clean and all poisoned examples;
-    ``forgotten`` are those that it gave between forgetting and recovery, if it was asked there."""
+    """Answers of the network that was unlearned on ``split.fit``, to *all* clean and all poisoned examples.
+
+    ``unseen`` are the places of those poisoned examples that are made of no example of ``split.fit``; None: all are.
+    ``forgotten`` are answers that it gave between forgetting and recovery, if it was asked there.
+    """
 
     split: Split
     clean: Predictions
     poisoned: AttackPredictions | None
+    unseen: tuple[int, ...] | None = None
     forgotten: tuple[Predictions, AttackPredictions | None] | None = None
 
 
@@ -62,10 +66,15 @@ def score(
     acc_before, acc_after = Rate.of(before), Rate.of(after)
     _put(row, "acc_before", acc_before)
     _put(row, "acc_after", acc_after)
-    asr_before, asr_after, ra_before, ra_after = _attack_rates(poisoned_before, folds)
+    asr_before, asr_after, ra_before, ra_after = _attack_rates(poisoned_before, folds, [fold.unseen for fold in folds])
+    all_before, all_after = Rate(0, 0), Rate(0, 0)
+    if any(fold.unseen is not None for fold in folds):
+        all_before, all_after, *_ = _attack_rates(poisoned_before, folds, [None] * len(folds))
     for name, rate in (
         ("asr_before", asr_before),
         ("asr_after", asr_after),
+        ("asr_before_all", all_before),
+        ("asr_after_all", all_after),
         ("ra_before", ra_before),
         ("ra_after", ra_after),
     ):
@@ -90,9 +99,13 @@ def _forgotten(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
     asked = [fold.forgotten for fold in folds if fold.forgotten is not None]
     if len(asked) == len(folds):
         _put(row, "acc_forgotten", Rate.of(_held_out(folds, [clean.right for clean, _ in asked])))
-        attacks = [attack.hits for _, attack in asked if attack is not None]
+        attacks = [attack for _, attack in asked if attack is not None]
         if attacks:
-            _put(row, "asr_forgotten", Rate.of(_all_of(attacks)))
+            everything = tuple(range(len(attacks[0].hits)))
+            unseen = [everything if fold.unseen is None else fold.unseen for fold in folds]
+            places = [np.array(some, dtype=np.int64) for some in unseen]
+            hits = [attack.hits for attack in attacks]
+            _put(row, "asr_forgotten", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
     return row
 
 
@@ -109,19 +122,25 @@ def _put(row: dict[str, Any], name: str, rate: Rate) -> None:
         row[f"units_{name}"] = rate.units
 
 
-def _attack_rates(before: AttackPredictions | None, folds: Sequence[FoldPredictions]) -> tuple[Rate, Rate, Rate, Rate]:
+def _attack_rates(
+    before: AttackPredictions | None, folds: Sequence[FoldPredictions], unseen: Sequence[tuple[int, ...] | None]
+) -> tuple[Rate, Rate, Rate, Rate]:
+    """ASR before and after, RA before and after: each poisoned example from the folds for which it is unseen."""
     after = [fold.poisoned for fold in folds if fold.poisoned is not None]
     if before is None or not after:
         nothing = Rate(0, 0)
         return nothing, nothing, nothing, nothing
-    hits, resisted = _all_of([fold.hits for fold in after]), _all_of([fold.resisted for fold in after])
-    return Rate.of(before.hits), Rate.of(hits), Rate.of(before.resisted), Rate.of(resisted)
-
-
-def _all_of(folds: Sequence[Measure]) -> Measure:
-    """Of all examples, over all folds."""
-    everything = np.arange(len(folds[0]))
-    return folds[0].over_folds([(marks, everything) for marks in folds])
+    everything = tuple(range(len(before.hits)))
+    places = [np.array(everything if some is None else some, dtype=np.int64) for some in unseen]
+    counted = np.unique(np.concatenate(places))
+    hits = after[0].hits.over_folds(list(zip([fold.hits for fold in after], places, strict=True)))
+    resisted = after[0].resisted.over_folds(list(zip([fold.resisted for fold in after], places, strict=True)))
+    return (
+        Rate.of(before.hits.at(counted)),
+        Rate.of(hits),
+        Rate.of(before.resisted.at(counted)),
+        Rate.of(resisted),
+    )
 
 
 def _fidelity(

@@ -122,6 +122,13 @@ COLUMNS: tuple[Column, ...] = (
         True,
     ),
     *_rate(
+        "asr_before_all",
+        "of all poisoned examples, also those made of images that are trained on; empty where asr_before is of all",
+        "",
+        _POISONED,
+    ),
+    *_rate("asr_after_all", "likewise after", "lower", _HIT_AFTER),
+    *_rate(
         "ra_before",
         "poisoned examples (detectors: attacked boxes) that get their true answer, before",
         "",
@@ -204,6 +211,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("stacked", "flag", "unlearned in a stack of small networks (of one or more), see --stack"),
     Column("protocol", "text", "how examples were to be split: held-out, kfold or paper"),
+    Column("fit_per_class", "count", "most clean examples of each class that unlearning may use; empty: no such limit"),
+    Column("fit_total", "count", "most clean examples in all that unlearning may use; empty: no such limit"),
     Column("measured_on", "text", "held-out, cross-validated, or in-sample (nothing could be held out)"),
     Column("folds", "count", "unlearning runs of this model"),
     Column("seed", "count", "seed of the run; the model's own seed derives from it and model_id"),

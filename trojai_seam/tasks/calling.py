@@ -62,8 +62,10 @@ def all_outputs(model: nn.Module, task: Task, examples: ExampleSet, batch_size: 
         order, size = torch.arange(len(examples)), min(SCENE_BATCH, max(1, batch_size // SCENE_WEIGHT))
     elif examples.extents is not None:
         order, size = examples.extents.tokens.argsort(stable=True), min(batch_size, TEXT_BATCH)
-    else:
+    elif examples.prepare is None:
         return batched_outputs(model, task, examples.inputs, batch_size)
+    else:
+        order, size = torch.arange(len(examples)), batch_size
     places = order.to(examples.labels.device, non_blocking=True)
     chunks = zip(torch.split(order, size), torch.split(places, size), strict=True)
     parts = [task.outputs(model, examples.rows(where, at)) for where, at in chunks]

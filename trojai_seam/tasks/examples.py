@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -47,6 +47,10 @@ class ExampleSet:
         names: N file names or keys, unique, in the order of the tensors.
         origin: ``"shipped"`` by NIST or ``"synthesised"`` by us from the trigger's description.
         details: what the task needs beyond labels; see ``details.py``.
+        prepare: makes what the network gets of ``x``, on the device where it lies, batch by batch: thousands of images
+            stay 8-bit numbers in memory, and triggered ones are the clean ones until they are asked for. None: as is.
+        made_from: for poisoned examples the place of the clean example that each was made of, -1 where that is none of
+            them; ``None`` where nothing tells. One that was made of an example that is trained on measures nothing.
     """
 
     inputs: Mapping[str, Tensor]
@@ -56,6 +60,8 @@ class ExampleSet:
     origin: str = "shipped"
     notes: tuple[str, ...] = field(default=())
     details: Details | None = None
+    prepare: Callable[[Tensor], Tensor] | None = None
+    made_from: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.names), len(self.labels), *(len(t) for t in self.inputs.values())}
@@ -63,6 +69,8 @@ class ExampleSet:
             sizes.add(len(self.targets))
         if self.details is not None:
             sizes.add(len(self.details))
+        if self.made_from is not None:
+            sizes.add(len(self.made_from))
         if len(sizes) != 1:
             raise ValueError(f"inputs, labels, targets, names and details have different lengths: {sorted(sizes)}")
 
@@ -89,7 +97,14 @@ class ExampleSet:
             targets=None if self.targets is None else self.targets[where],
             names=tuple(self.names[i] for i in indices),
             details=None if self.details is None else self.details.subset(indices),
+            made_from=None if self.made_from is None else tuple(self.made_from[i] for i in indices),
         )
+
+    def prepared(self) -> ExampleSet:
+        """The same examples with inputs as the network gets them, for those that are asked for over and over again."""
+        if self.prepare is None:
+            return self
+        return replace(self, inputs={**self.inputs, "x": self.prepare(self.inputs["x"])}, prepare=None)
 
     def key(self) -> ExampleSet:
         """The answer key: labels, targets and details without inputs, on the CPU, where answers are marked."""
@@ -121,7 +136,8 @@ class ExampleSet:
             height, width = sizes.amax(dim=0).tolist()
             return {**{name: tensor[at, :, :height, :width] for name, tensor in self.inputs.items()}, SIZES: sizes}
         if self.extents is None:
-            return {name: tensor[at] for name, tensor in self.inputs.items()}
+            found = {name: tensor[at] for name, tensor in self.inputs.items()}
+            return found if self.prepare is None else {**found, "x": self.prepare(found["x"])}
         length = int(self.extents.tokens[where].max())
         if self.extents.windows is None:
             return {name: tensor[at, :length] for name, tensor in self.inputs.items()}

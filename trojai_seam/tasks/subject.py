@@ -27,6 +27,9 @@ class Subject:
         trojaned: whether the model is said to hold a trojan; ``None`` if nothing says so.
         facts: columns of the record: the three above, architecture, hashes, what the config says.
         decided_on: places of clean examples whose labels had a say in how the inputs are prepared; never held out.
+        only_measured: places of clean examples that are never trained on.
+        preset: what the round unlearns such a model with, if nothing else is asked for.
+        least_accuracy: the accuracy below which something is probably wrong, where it is not that of NIST's rounds.
     """
 
     model: nn.Module
@@ -39,3 +42,6 @@ class Subject:
     trojaned: bool | None
     facts: Mapping[str, Any]
     decided_on: tuple[int, ...] = ()
+    only_measured: tuple[int, ...] = ()
+    preset: str = "default"
+    least_accuracy: float | None = None

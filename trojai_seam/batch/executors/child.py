@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import gc
-import hashlib
 import json
 import os
 import queue
@@ -54,18 +53,16 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     if assignment_text is None:
         return
     from ...errors import RunDirectoryProblem
-    from ...networks import load_user_networks
+    from ...networks import code_hash
     from ..case import Crowded, Surroundings
     from ..reproducible import reproducible
     from ..units import Assignment, WorkUnit
     from ..worker import evaluate_units, free_cached_memory
 
     assignment = Assignment.from_json(assignment_text)
-    if assignment.networks is not None:
-        if hashlib.sha256(assignment.networks.read_bytes()).hexdigest() != assignment.plan.networks:
-            report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
-            return
-        load_user_networks(assignment.networks)
+    if assignment.networks is not None and code_hash(assignment.networks) != assignment.plan.networks:
+        report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
+        return
 
     def turn() -> None:
         report("opened")
