@@ -15,7 +15,7 @@ from torch import nn
 import trojai_seam
 from trojai_seam.cli import main
 from trojai_seam.errors import TrojaiSeamError
-from trojai_seam.loading.arrays import array_of, read_pickle
+from trojai_seam.loading.arrays import array_of, read_batch
 from trojai_seam.loading.nodes import DictNode
 from trojai_seam.rounds import detect_models
 from trojai_seam.rounds.opening import open_directory
@@ -109,7 +109,7 @@ def test_a_folder_of_records_is_a_dataset(root):
     assert (subject.facts["architecture"], subject.facts["trigger_type"]) == ("lenet5", "badnet")
     assert subject.poisoned.made_from == tuple(index for index in range(COUNT) if index % 10)
     assert subject.poisoned.targets.tolist() == [0] * 36
-    batch = read_pickle(root / "data" / "cifar10" / "cifar-10-batches-py" / "test_batch")
+    batch = read_batch(root / "data" / "cifar10" / "cifar-10-batches-py" / "test_batch")
     assert isinstance(batch, DictNode)
     raw = torch.from_numpy(array_of(batch.get("data"))).view(-1, 3, 32, 32).float() / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)))

@@ -21,7 +21,7 @@ _RECONSTRUCT: Final = tuple(f"numpy.{core}.multiarray._reconstruct" for core in 
 _KIND: Final = re.compile(r"[<>=|]?([biuf])([1248])")
 
 
-def read_pickle(path: str | PathLike[str], budget: Budget | None = None) -> Inert:
+def read_batch(path: str | PathLike[str], budget: Budget | None = None) -> Inert:
     """The inert root node of a file that is one plain pickle, without the container of ``torch.save``.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 
 from ..errors import ExampleProblem, RefusedArchive, TrojaiSeamError, listed, shown
 from ..loading import Budget, read_object
-from ..loading.arrays import array_of, read_pickle
+from ..loading.arrays import array_of, read_batch
 from ..loading.nodes import DictNode, Inert
 from ..tasks import ExampleSet
 from .adapters import Examples, ShippedNetwork
@@ -198,7 +198,7 @@ def _test_set(record: Path, directory: ModelDirectory, attack: AttackResult, num
 
 
 def _batch(path: Path, key: str, num_classes: int) -> LabelledImages:
-    root = read_pickle(path)
+    root = read_batch(path)
     images = array_of(root.get("data")) if isinstance(root, DictNode) else None
     labels: Inert = root.get(key) if isinstance(root, DictNode) else None
     if images is None or images.ndim != 2 or images.shape[1] != 3072 or not isinstance(labels, list):
