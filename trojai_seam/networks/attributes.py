@@ -52,8 +52,9 @@ class Attributes:
     ) -> None:
         ours = vars(rebuilt)
         free, follow = rules.free, rules.follow
+        private = "_*" in free
         for name, value in theirs.items():
-            if name in free:
+            if name in free or (private and name in ours and name.startswith("_")):
                 continue
             if name not in ours:
                 self._unknown(path, name, value, rebuilt, rules, node)
