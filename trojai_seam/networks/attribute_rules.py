@@ -112,6 +112,7 @@ _ALL = Rules(
         {
             "training",  # evaluated in eval mode, trained in training mode
             "_is_hf_initialized",  # transformers 4.27 and later
+            "_is_torch_compile",  # torch.compile leaves it on the network that it wraps
             "dump_patches",
         }
     )
