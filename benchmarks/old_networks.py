@@ -499,9 +499,10 @@ def lively(network, images):
             module.weight.data.uniform_(0.8, 1.2)
             handles.append(module.register_forward_pre_hook(fit))
         elif isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
-            if any(part in name for part in LAST_LAYERS):
-                module.bias.data.zero_()
-                handles.append(module.register_forward_hook(spread(0.3 if "bbox" in name or "regr" in name else 2.5)))
+            if not any(part in name for part in LAST_LAYERS):
+                continue
+            module.bias.data.zero_()
+            handles.append(module.register_forward_hook(spread(0.3 if "bbox" in name or "regr" in name else 2.5)))
     with torch.no_grad():
         network(list(images))
     for handle in handles:

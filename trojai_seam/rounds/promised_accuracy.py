@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from ..errors import DatasetProblem
 from .config import RoundConfig
 from .model_directory import ModelDirectory
-from .model_facts import flat
+from .raw_values import flat
 from .regular_files import read_bounded
 
 _FILES: Final = ("clean-example-accuracy.csv", "example-accuracy.csv")
@@ -62,7 +62,7 @@ def promised_accuracy(directory: ModelDirectory, round_config: RoundConfig) -> P
 
 
 def _is_about_clean_examples(key: str, measures: tuple[str, ...]) -> bool:
-    words = _WORDS.findall(key)
+    words = _WORDS.findall(key.lower())
     return "example" in words and any(m in words for m in measures) and not _OTHERS.intersection(words)
 
 

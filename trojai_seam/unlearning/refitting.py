@@ -139,7 +139,7 @@ def _solve(moment: Tensor, penalty: Tensor, right: Tensor) -> Tensor:
     size = moment.shape[-1]
     system = moment + penalty * torch.eye(size, dtype=moment.dtype, device=moment.device)
     factor, failed = torch.linalg.cholesky_ex(system)
-    answer = torch.cholesky_solve(right, factor)
+    answer: Tensor = torch.cholesky_solve(right, factor)
     off = (system @ answer - right).norm() / right.norm().clamp(min=torch.finfo(right.dtype).tiny)
     if bool((failed > 0).any()) or not bool(off < 1e-3):
         return torch.linalg.solve(system.double(), right.double()).to(right.dtype)
@@ -154,7 +154,8 @@ def rows(layer: Layer, before: Tensor, now: Tensor, samples: int, generator: tor
         place = torch.randperm(len(flat[0]), generator=generator)[:samples].to(now.device)
         return flat[0][place][None], flat[1][place][None]
     (tall, wide), (down, right) = module.kernel_size, module.stride
-    (above, left), (apart_down, apart_right) = module.padding, module.dilation  # type: ignore[misc]
+    above, left = (int(side) for side in module.padding)  # layers_of leaves words such as "same" out
+    apart_down, apart_right = module.dilation
     high = (before.shape[2] + 2 * above - apart_down * (tall - 1) - 1) // down + 1
     broad = (before.shape[3] + 2 * left - apart_right * (wide - 1) - 1) // right + 1
     total = len(before) * high * broad
@@ -162,8 +163,7 @@ def rows(layer: Layer, before: Tensor, now: Tensor, samples: int, generator: tor
     image, at = place // (high * broad), place % (high * broad)
     y = (at // broad * down)[:, None] + torch.arange(tall) * apart_down
     x = (at % broad * right)[:, None] + torch.arange(wide) * apart_right
-    chosen = image[:, None, None], y[:, :, None], x[:, None, :]
-    chosen = tuple(index.to(now.device) for index in chosen)
+    chosen = tuple(index.to(now.device) for index in (image[:, None, None], y[:, :, None], x[:, None, :]))
 
     def taken(inputs: Tensor) -> Tensor:
         padded = functional.pad(inputs, (left, left, above, above))
@@ -185,7 +185,7 @@ def _patched(
         return lambda inputs: both(layer, call, inputs)
 
     for layer in layers:
-        layer.module.forward = through(layer)  # type: ignore[method-assign]
+        layer.module.forward = through(layer)  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:
