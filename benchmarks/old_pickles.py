@@ -8,8 +8,8 @@
 Python 3.7 with torch 1.2.0, torchvision 0.4.0, transformers 3.0.2, pillow < 7; Python 3.7 with torch 1.7.1, torchvision
 0.8.2, timm 0.4.12, transformers 4.2.2; Python 3.8 with torch 1.10.2, torchvision 0.11.3, timm 0.5.4, transformers
 4.12.5; Python 3.9 with torch 1.13.1, torchvision 0.14.1, timm 0.6.13, transformers 4.37.2. Every file gets a folder
-with ``model.pt`` (``model.pt.gz`` above 4 MB), ``arrays.npz`` with the inputs and what the old library computed from them
-in eval mode, and a line in ``FOLDER/index.jsonl``.
+with ``model.pt`` (``model.pt.gz`` above 4 MB), ``arrays.npz`` with the inputs and what the old library computed
+from them in eval mode, and a line in ``FOLDER/index.jsonl``.
 
 ``compare`` rebuilds each file with the installed trojai-seam and says *same* (every output within 1e-4 of the largest),
 *refused* with the reason, *rounding* (further apart than that, but both the old library and today's network are about

@@ -80,7 +80,7 @@ def test_configs_of_any_kind_are_findings(tmp_path, text):
     assert row["error_kind"] == "dataset"
 
 
-# What an evaluation would stumble over behind the model file -----------------------------------------------------------
+# What an evaluation would stumble over behind the model file ---------------------------------------------------------
 
 
 def checked(dataset, *options):

@@ -91,7 +91,8 @@ class Attributes:
         if _is_config(ours):  # what it says is in the layers, or was checked by who built them
             return True
         state = theirs.state.strings() if isinstance(theirs.state, DictNode) else {}
-        self.compare(f"{path}: {type(ours).__name__}", state, ours, rules_of(type(ours)), None)
+        kind: type = type(ours)
+        self.compare(f"{path}: {kind.__name__}", state, ours, rules_of(kind), None)
         return True
 
     def _settled(self, name: str, rebuilt: Any) -> bool:

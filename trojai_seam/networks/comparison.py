@@ -103,7 +103,8 @@ class _Comparison:
                 self._other_class(path, node, rebuilt)
         if not stands_in:
             self._compare_parts(path, rebuilt)
-        self.attributes.compare(path, node.attributes, rebuilt, rules_of(type(rebuilt)), node, stands_in)
+        kind: type = type(rebuilt)
+        self.attributes.compare(path, node.attributes, rebuilt, rules_of(kind), node, stands_in)
         self.kept.add_buffers(path, node, rebuilt)
 
     def _same(self, class_path: str, rebuilt: nn.Module) -> bool:

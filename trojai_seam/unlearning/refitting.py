@@ -142,7 +142,7 @@ def _solve(moment: Tensor, penalty: Tensor, right: Tensor) -> Tensor:
     answer: Tensor = torch.cholesky_solve(right, factor)
     off = (system @ answer - right).norm() / right.norm().clamp(min=torch.finfo(right.dtype).tiny)
     if bool((failed > 0).any()) or not bool(off < 1e-3):
-        return torch.linalg.solve(system.double(), right.double()).to(right.dtype)
+        answer = torch.linalg.solve(system.double(), right.double()).to(right.dtype)
     return answer
 
 
