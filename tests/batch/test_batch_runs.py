@@ -242,7 +242,7 @@ def test_how_the_work_is_spread_may_change_between_commands(small, tmp_path):
     ("changed", "words"),
     [
         ({"seed": 1}, "seed was 0, now 1"),
-        ({"preset": "finetune"}, 'unlearning.preset was "default", now "finetune"'),
+        ({"preset": "finetune", "options": {}}, 'unlearning.preset was "default", now "finetune"'),
         ({"protocol": "paper"}, 'protocol was "held-out", now "paper"'),
         ({"options": {**FEW, "batch_size": "7"}}, ", now 7"),
         ({"round_options": {"attack.target_label": "1"}}, "round.attack.target_label was 0, now 1"),

@@ -51,7 +51,12 @@ def test_all_image_rounds_are_shipped():
         ("r4", "preprocessing.scale_file", "x.npy", "preprocessing: 'scale_file' is not one of"),
         ("r4", "examples.features", 3, "examples: 'features' is not one of"),
         ("r4", "attack.target_source", "guess", "attack.target_source"),
-        ("r4", "attack.target_label", 0, "attack: 'target_label' is not one of"),
+        (
+            "r4",
+            "attack.target_label",
+            0,
+            "'target_label': 0} should not be valid",
+        ),
         ("r11", "examples.sidecars", None, "'sidecars' is a required property"),
         ("r1", "errata", [{"split": "train", "ids": ["7"], "note": "x"}], "errata.0.ids.0"),
         ("r4", "poisoned_examples", "some", "poisoned_examples"),

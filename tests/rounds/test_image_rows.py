@@ -196,7 +196,7 @@ def break_trigger_target(folder):
             "no clean example; expected *.png, *.jpg, *.jpeg files in one of the folders clean_example_data",
         ),
         (break_name, "stop-sign.png: expected a name such as class_3_example_0.png"),
-        (break_trigger_number, "the attacker's target is unknown: trigger 7 is described in config.json"),
+        (break_trigger_number, "triggers_7_target_class in the model's row of METADATA.csv"),
         (break_trigger_source, "poisoned example of class 2, but config.json says that trigger 0 is for 3"),
         (break_trigger_target, "config.json: label 99, but the network has only classes 0 to 4"),
     ],

@@ -104,7 +104,7 @@ def test_what_is_no_record_is_one_clear_line(tmp_path, document):
 
 def test_a_file_that_is_not_utf_8(tmp_path):
     (tmp_path / "clean.json").write_bytes(b'[{"data": "Tr\xe8s", "label": 1}]')
-    with pytest.raises(ExampleProblem, match="not UTF-8"):
+    with pytest.raises(ExampleProblem, match="neither UTF-8 nor"):
         records_in(tmp_path / "clean.json")
 
 

@@ -71,7 +71,6 @@ def test_poisoned_set_holds_what_the_attacker_wants_and_what_is_there(r13: Path)
     assert sorted(poisoned.labels[0].tolist()) == [[*BIG, 2], [*SMALL, 5]]
     assert details(poisoned).kinds.tolist() == [[ATTACKS.index("misclassification")]]  # type: ignore[union-attr]
     assert details(poisoned).moved_from.isnan().all()  # type: ignore[union-attr]
-    assert examples.facts["trigger_type"] == "misclassification"
     assert examples.facts["notes"] is None
 
 

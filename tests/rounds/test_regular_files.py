@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made_rounds import write_model, write_round
+from tests.made_rounds import write_model, write_round, write_scale
 from trojai_seam import evaluate
 from trojai_seam.rounds.regular_files import open_regular, read_bounded
 
@@ -71,6 +71,7 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
 
 def test_millions_of_values_in_a_config_are_not_made(tmp_path: Path) -> None:
     write_model(tmp_path / "id-00000000")
+    write_scale(tmp_path)
     (tmp_path / "id-00000000" / "config.json").write_text('{"a":[' + "[]," * 2**21 + "[]]}")
     table = evaluate(tmp_path, tmp_path / "run", round="cyber-pdf-dec2022", preset="no-op")
     assert "config.json: cannot be read: larger than" in table["error"][0]

@@ -21,7 +21,7 @@ def written(folder: Path, content: bytes, name: str = "class_0_example_1.txt") -
         ("Très bon.\n".encode(), Text("Très bon.\n", True)),
         (b"\xef\xbb\xbfGood.", Text("Good.", True)),
         ("Très bon.".encode("latin-1"), Text("Très bon.", False)),
-        (b"\xff\xfe odd \x80", Text("\xff\xfe odd \x80", False)),
+        (b"\xfd\xfe odd \x80", Text("\xfd\xfe odd \x80", False)),
     ],
 )
 def test_utf_8_else_latin_1(tmp_path, content, text):

@@ -90,7 +90,7 @@ def check_examples(
     for example in (*found.clean, *found.poisoned):
         image_size(example.path)
     size = input_size(directory, round_config.preprocessing)
-    return {"x": (3, size, size)}
+    return {"x": (channels_of(network.model), size, size)}
 
 
 def _find(

@@ -6,6 +6,7 @@ when it is never reached. Selections, rows, failures and reports all take them f
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -135,6 +136,8 @@ def _text(value: Any) -> str | None:
     if isinstance(value, str) and value.strip().lower() == "none":
         return "none"  # R4 writes so where it means that there is none
     if says_nothing(value) or isinstance(value, (Mapping, list)):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     text = _TASK_PREFIX.sub("", shown(value).strip(), count=1) if isinstance(value, str) else shown(value)
     return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
