@@ -52,9 +52,6 @@ def test_unknown_class_path_lists_near_ones_and_how_to_teach_it(tmp_path: Path) 
 def test_a_state_dict_that_fits_nothing(tmp_path: Path) -> None:
     words = r"fits no registered network: layer\.weight, layer\.bias; say which with --network NAME, or teach it"
     with pytest.raises(UnsupportedModel, match=words):
-        UnsupportedModel,
-        match=r"fits no registered network: layer\.weight, layer\.bias; say which with --network NAME, or teach it",
-    ):
         identify(bare(Mine().state_dict(), tmp_path))
 
 

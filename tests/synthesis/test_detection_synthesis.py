@@ -152,7 +152,7 @@ def test_written_models_open_as_untrusted_ones(
     assert row["model_name"] == "id-00000000"
     (directory,) = discover(tmp_path)
     round_config = detect_round([directory])
-    assert round_config.aliases == (("r10" if coco else "r13"),)
+    assert round_config.aliases[0] == ("r10" if coco else "r13")
     subject = open_directory(directory, round_config)
     assert subject.facts["poisoned"] is (kind is not None)
     assert subject.facts.get("trigger_type") == kind

@@ -129,7 +129,7 @@ def plan_splits(
     classes: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         classes.setdefault(int(label), []).append(index)
-    shuffled = [list(rng.permutation(classes[label])) for label in sorted(classes)]
+    shuffled = [rng.permutation(classes[label]).tolist() for label in sorted(classes)]
     free = [[i for i in members if i not in measured] for members in shuffled]
     everything = SplitPlan(protocol, "in-sample", (Split(tuple(sorted(limit.chosen(free, kept))), ()),))
     if protocol == "paper":
