@@ -301,6 +301,6 @@ def _forget_failure(run: Path) -> None:
         for row in rows:
             paths.record(str(row["model_id"])).unlink()
         paths.plan.unlink()
-        made = (paths.results, paths.results_parquet, paths.failures, paths.summary, paths.expected)
-        for path in made:
+        tables = (paths.results, paths.results_parquet, paths.failures, paths.summary)
+        for path in (*tables, paths.expected, paths.expected_files):
             path.unlink(missing_ok=True)

@@ -56,10 +56,16 @@ def test_the_header_and_the_types_are_the_declared_ones(finished):
 def test_everything_that_a_scored_row_can_have_is_there(finished):
     _, results = finished
     poisoned = results[results["poisoned"].fillna(False)].iloc[0]
-    # Of another protocol, of no model here, of models outside of stacks, of other tasks.
+    # Of models outside of stacks, of images that are made of clean ones, of another protocol, of other tasks.
     forgotten = ("acc_forgotten", "n_acc_forgotten", "asr_forgotten", "n_asr_forgotten")
+    made = tuple(f"{count}asr_{when}_all" for count in ("", "n_") for when in ("before", "after"))
     elsewhere = (
         *forgotten,
+        *made,
+        "promised_",
+        "fit_per_class",
+        "fit_total",
+        "recover_threshold",
         "oracle_",
         "trigger_",
         "units_",

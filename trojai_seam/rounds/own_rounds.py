@@ -75,7 +75,7 @@ def is_own_round(name: str) -> bool:
 def round_beside(dataset: Path) -> RoundConfig | None:
     """The round that a ``round.json`` in the dataset folder describes, if there is one."""
     path = dataset / FILE_NAME
-    return read_own_round(path) if path.is_file() else None
+    return read_own_round(path) if os.path.isfile(path) else None  # also where the name is too long for a path
 
 
 def find_models(dataset: Path, round_config: RoundConfig) -> list[ModelDirectory]:
@@ -95,7 +95,7 @@ def find_models(dataset: Path, round_config: RoundConfig) -> list[ModelDirectory
     if round_config.adapter == ADAPTER:
         settings |= _truth(round_config)
     patterns = round_config.layout.get("models", ())
-    if patterns or (round_config.adapter == ADAPTER and dataset.is_dir()):
+    if patterns or (round_config.adapter == ADAPTER and os.path.isdir(dataset)):
         files = _files(dataset, patterns)
         if files:
             return _named(dataset, files, settings)
@@ -124,7 +124,7 @@ def detect_models(dataset: Path) -> tuple[list[ModelDirectory], RoundConfig]:
     try:
         found = discover(dataset)
     except DatasetProblem:
-        records = find_records(dataset) if dataset.is_dir() else []
+        records = find_records(dataset) if os.path.isdir(dataset) else []
         if not records:
             raise
         return records, get_round(ROUND)
