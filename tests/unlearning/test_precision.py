@@ -68,7 +68,7 @@ def test_fp16_on_a_cpu_is_refused_with_what_to_do() -> None:
 
 
 def test_an_unknown_precision_is_a_config_problem() -> None:
-    with pytest.raises(ConfigProblem, match="'half' is not one of float32, bf16, fp16"):
+    with pytest.raises(ConfigProblem, match="'half' should be 'float32', 'bf16' or 'fp16'"):
         run("half")
 
 
