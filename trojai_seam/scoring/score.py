@@ -101,10 +101,8 @@ def _forgotten(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
         _put(row, "acc_forgotten", Rate.of(_held_out(folds, [clean.right for clean, _ in asked])))
         attacks = [attack for _, attack in asked if attack is not None]
         if attacks:
-            everything = tuple(range(len(attacks[0].hits)))
-            unseen = [everything if fold.unseen is None else fold.unseen for fold in folds]
-            places = [np.array(some, dtype=np.int64) for some in unseen]
             hits = [attack.hits for attack in attacks]
+            places = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
             _put(row, "asr_forgotten", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
     return row
 
@@ -122,6 +120,12 @@ def _put(row: dict[str, Any], name: str, rate: Rate) -> None:
         row[f"units_{name}"] = rate.units
 
 
+def _unseen_places(
+    unseen: Sequence[tuple[int, ...] | None], count: int
+) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    return [np.arange(count) if some is None else np.array(some, dtype=np.int64) for some in unseen]
+
+
 def _attack_rates(
     before: AttackPredictions | None, folds: Sequence[FoldPredictions], unseen: Sequence[tuple[int, ...] | None]
 ) -> tuple[Rate, Rate, Rate, Rate]:
@@ -130,8 +134,7 @@ def _attack_rates(
     if before is None or not after:
         nothing = Rate(0, 0)
         return nothing, nothing, nothing, nothing
-    everything = tuple(range(len(before.hits)))
-    places = [np.array(everything if some is None else some, dtype=np.int64) for some in unseen]
+    places = _unseen_places(unseen, len(before.hits))
     counted = np.unique(np.concatenate(places))
     hits = after[0].hits.over_folds(list(zip([fold.hits for fold in after], places, strict=True)))
     resisted = after[0].resisted.over_folds(list(zip([fold.resisted for fold in after], places, strict=True)))

@@ -114,7 +114,7 @@ def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[flo
             if strength in tried:
                 break
     best = min(tried, key=lambda s: abs(tried[s] - aim))
-    return best, kept(best)
+    return best, tried[best] if best == next(reversed(tried)) else kept(best)
 
 
 def _examples(context: Context, settings: RefitSettings) -> ExampleSet:
