@@ -370,9 +370,8 @@ def foreign_transformers():
 
 
 def foreign_vits():
-    from timm.models.vision_transformer import VisionTransformer
-
     from old_networks import pictures
+    from timm.models.vision_transformer import VisionTransformer
 
     def fresh():
         torch.manual_seed(3)

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mutations import apply, computed, same, written
+from mutations import SMALL, apply, computed, same, written
 from torch import nn
 
 from trojai_seam.errors import TrojaiSeamError
@@ -67,6 +67,13 @@ def inputs_of(network: nn.Module, folder: Path) -> Any:
         return [torch.rand(3, 64, 64, generator=generator)]
     side = network.patch_embed.img_size[0] if hasattr(network, "patch_embed") else 96
     return torch.rand(2, 3, side, side, generator=generator)
+
+
+def shrunk(saved: SavedModel) -> None:
+    """Detectors that enlarge every picture to 800 pixels take ten seconds for one."""
+    transform = saved.modules.get("transform")
+    if transform is not None and transform.attributes.get("min_size") in ((800,), [800]):
+        transform.attributes = {**transform.attributes, "min_size": (SMALL,), "max_size": SMALL}
 
 
 def changed(value: Any, draw: random.Random) -> Any:
@@ -211,6 +218,7 @@ def main() -> int:
             continue
         draw = random.Random(f"{given.seed} {folder.name}")  # noqa: S311
         saved = read_model(folder / "model.pt")
+        shrunk(saved)
         original = rebuild(saved)
         inputs = inputs_of(original, folder)
         plain = computed(original, inputs)

@@ -8,6 +8,9 @@ from importlib import import_module
 
 import torch
 
+SMALL = 96
+"""Pixels of the shorter side that detectors get pictures in here."""
+
 
 def written(value):
     """``value`` as JSON can hold it; a TypeError for what is neither plain nor the name of something."""
