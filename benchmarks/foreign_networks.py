@@ -1,8 +1,6 @@
 """Files whose network computes something else than its class names and tensors make believe, or nearly so.
 
-Each is an honest network on which one thing was changed that leaves the names and shapes of all tensors as they were: an
-attribute, a part of another class, a function of the owner's, the order of the parts, a value outside the state dict.
-Whoever rebuilds such a file must follow the change or refuse. ``old_pickles.py make FOLDER --only foreign`` writes them
+Each is an honest network with one change that leaves the names and shapes of all tensors as they were: an a part of another class, a function of the owner's, the order of the parts, a value outside the state dict. Whoever rebuilds such a file must follow the change or refuse. ``old_pickles.py make FOLDER --only foreign`` writes them
 with what torch itself computes from them; some of the changes alter nothing, and should load.
 """
 
@@ -24,7 +22,7 @@ def reorder(container, names=None):
 
 def put(owner, name, part):
     """Replace a part, keeping its weights: the class of ``part`` is what is new."""
-    part.__dict__.update({k: v for k, v in owner._modules[name].__dict__.items()})
+    part.__dict__.update(owner._modules[name].__dict__)
     owner._modules[name] = part
 
 

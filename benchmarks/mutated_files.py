@@ -9,6 +9,8 @@ is rebuilt. It is *refused*, or its outputs are those of:
 
 * *as the library*: today's library with the same change made on the live network (attribute set, ``__class__`` set);
 * *as its version*: an attribute is missing that old versions lacked: the network with what those versions did;
+* *nothing*: the library fails on the changed network, so no output is another one (ours are the unmutated ones, or
+  it fails likewise);
 * *old versions only*: an attribute that today's class has no more, which alters no output of ours. The second command
   asks the old library what it computes from the changed file, for these and for all other accepted ones.
 
@@ -97,13 +99,17 @@ def mutate(saved: SavedModel, draw: random.Random) -> tuple[dict[str, Any], Modu
 
     def undo() -> None:
         node.class_path, node.attributes = class_path, held
+        if not path:
+            saved.class_path = class_path
 
-    kind, names = draw.random(), list(held)
+    kind, names = draw.random(), [name for name in held if name != "training"]  # which measuring sets
     if kind < 0.3 or not names:
         leaf = class_path.rpartition(".")[2]
         others = [other.class_path for other in saved.modules.values()]
         near = (f"{class_path}2", f"own.{leaf}", f"torch.nn.modules.linear.{leaf}", draw.choice(others))
         node.class_path = draw.choice((*CLASSES, *near, *near))
+        if not path:
+            saved.class_path = node.class_path
         return {"path": path, "name": node.class_path, "deed": "class"}, node, undo
     name = draw.choice(names)
     helpers = [name for name in names if isinstance(held[name], Instance) and isinstance(held[name].state, DictNode)]
@@ -161,7 +167,10 @@ def judged(original: nn.Module, rebuilt: nn.Module, found: Any, plain: Any, inpu
     except ImportError:  # an old name
         return "old versions only" if same(found, plain) else "OTHER OUTPUTS"
     except Exception as problem:
-        return f"THE LIBRARY FAILS ({type(problem).__name__}: {str(problem)[:60]})"
+        alike = found is None or same(found, plain)
+        return f"{'nothing' if alike else 'OTHER OUTPUTS'} ({type(problem).__name__}: {str(problem)[:60]})"
+    if found is None:
+        return "FAILS"
     return "as the library" if same(found, wanted) else "OTHER OUTPUTS"
 
 
@@ -231,11 +240,15 @@ def main() -> int:
             except TrojaiSeamError:
                 counts[f"{what}: refused"] += 1
             else:
-                found = computed(rebuilt, inputs)
+                try:
+                    found = computed(rebuilt, inputs)
+                except ValueError:  # bounds that cross
+                    found = None
                 verdict = judged(original, rebuilt, found, plain, inputs, mutation)
-                keeper.add(mutation, found, verdict)
+                if found is not None:
+                    keeper.add(mutation, found, verdict)
                 counts[f"{what}: {verdict.partition(' (')[0]}"] += 1
-                if verdict.isupper() or "(" in verdict:
+                if verdict.partition(" (")[0].isupper() or "(" in verdict:
                     print(f"{folder.name}: {mutation}: {verdict}", flush=True)
             undo()
         keeper.close()

@@ -2,8 +2,8 @@
 
     OLD/bin/python benchmarks/mutated_files_then.py FOLDER_OF_MODEL_DIRS KEPT [--only WORD]
 
-Unpickles each ``model.pt`` (the development files of the rounds; nothing else should be unpickled), makes each change on
-the live network, and compares the outputs. Needs the libraries that wrote the file, or some of nearly their age.
+Unpickles each ``model.pt`` (of the development files; nothing else should be unpickled), makes each change on the live
+network, and compares the outputs. Needs the libraries that wrote the file, or some of nearly their age.
 """
 
 import argparse

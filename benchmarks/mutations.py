@@ -92,5 +92,5 @@ def same(found, wanted):
         a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-4 * float(b.float().abs().max()))
         if b.numel()
         else a.shape == b.shape
-        for a, b in zip(found, wanted)
+        for a, b in zip(found, wanted)  # noqa: B905 - not in Python 3.6
     )

@@ -1,4 +1,4 @@
-"""Tiny files of old libraries that the tests keep: one for every class that was renamed since and that one can make here.
+"""Tiny files of old libraries that the tests keep: one for every renamed class that can be made here.
 
     OLD/bin/python benchmarks/pinned_networks.py tests/networks/old_files [WORD]
 

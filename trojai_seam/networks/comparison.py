@@ -132,7 +132,7 @@ class _Comparison:
         if node.class_path.startswith(_NN):
             theirs, ours = node.class_path.rpartition(".")[2], kind.__name__
             raise StateMismatch(
-                f"{where(self.saved, path)} is a {shown(theirs, 40)} in the file, a {ours} in the network"
+                f"{where(self.saved, path)} is a {shown(theirs, 40)} in the file, a {ours} in the network; {TEACH}"
             )
         raise UnsupportedModel(
             f"{self.saved.path}: holds {shown(node.class_path, 100)} at {shown(path, 60)}, where "
