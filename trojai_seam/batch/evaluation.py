@@ -19,13 +19,13 @@ from ..scoring import (
     plan_splits,
     predict,
     predict_attacks,
-    score,
 )
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
 from ..scoring.model_doubts import model_doubts
 from ..scoring.oracle import OracleWatcher
+from ..scoring.score import score
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
 from ..tables.columns import PHASES

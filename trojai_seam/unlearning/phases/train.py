@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind
-from ..training import Training
 from ..training_settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from ..context import Context
 
 
 class TrainSettings(TrainingSettings):
@@ -26,26 +24,10 @@ class TrainSettings(TrainingSettings):
     """New random labels for every batch; otherwise each example keeps the random label that it got first."""
 
 
-class OnRandomLabels(Training[TrainSettings]):
-    """SEAM's forgetting: the stop rule is met below its threshold."""
-
-    forgets = True
-    _kept: Tensor | None = None
-
-    def begin(self) -> None:
-        if not self.settings.fresh_labels:
-            self._kept = self._drawn(torch.arange(len(self.context.fit)))
-
-    def labels(self, order: Tensor) -> Tensor:
-        return self._drawn(order) if self._kept is None else self._kept[order]
-
-    def _drawn(self, order: Tensor) -> Tensor:
-        context = self.context
-        return context.task.random_labels(context.key, order, self.settings.label_sampling, context.generator)
-
-
 def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
     """Train until the stop rule or a cap."""
+    from ..random_labels import OnRandomLabels, Training
+
     training = OnRandomLabels if settings.labels == "random" else Training
     return training(context, settings).run()
 
