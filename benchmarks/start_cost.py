@@ -4,7 +4,7 @@ without.
 Every command runs in a process of its own, of every checkout in turn, as often as ``--repeats`` says; its children
 count. Medians are told. Datasets are made once: two PDF models, two of images of 32 pixels, two BERT taggers.
 
-python benchmarks/start_cost.py CHECKOUT [CHECKOUT] --work DIR [--repeats 5] [--only tables,report] [--out FILE.md]
+python benchmarks/start_cost.py CHECKOUT [CHECKOUT] --work DIR [--repeats 5] [--only "tables;report"] [--out FILE.md]
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def commands(work: Path) -> dict[str, tuple[str, list[str]]]:
             "torch",
             [
                 *[*container, "mitigate", "--model_filepath", str(model / "model.pt"), "--output_dirpath", "RUN"],
-                *["--dataset", str(model / "clean-example-data"), "--model_output_name", "mitigated.pt", *scale[:0]],
+                *["--dataset", str(model / "clean-example-data"), "--model_output_name", "mitigated.pt"],
                 *["--scratch_dirpath", "SCRATCH"],
             ],
         ),
@@ -83,11 +83,12 @@ def measured(words: list[str], checkout: Path | None, folder: Path, log: Path) -
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def prepare(work: Path, checkout: Path) -> None:
-    """The datasets, and for each checkout nothing yet."""
+def prepare(work: Path, checkout: Path, words_of_all: set[str]) -> None:
+    """The datasets that the commands name; the PDF one always."""
     work.mkdir(parents=True, exist_ok=True)
     for name, line in ROUNDS.items():
-        if not (work / name).is_dir():
+        needed = name == "pdf" or str(work / name) in words_of_all
+        if needed and not (work / name).is_dir():
             words = ["-m", "trojai_seam", "synthesize", line[0], "--out", str(work / "new"), *line[1:]]
             shutil.rmtree(work / "new", ignore_errors=True)
             measured(words, checkout, work, work / "log.txt")
@@ -116,13 +117,13 @@ def main() -> None:
     parser.add_argument("checkouts", type=Path, nargs="+")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="", help="names of commands, or the beginnings of them")
+    parser.add_argument("--only", default="", help="names of commands, between semicolons")
     parser.add_argument("--out", type=Path, help="a Markdown file; otherwise it is printed")
     given = parser.parse_args()
     work, checkouts = given.work.resolve(), [checkout.resolve() for checkout in given.checkouts]
-    prepare(work, checkouts[-1])
-    begins = tuple(given.only.split(",")) if given.only else ("",)
-    wanted = {name: line for name, line in commands(work).items() if name.startswith(begins)}
+    names = given.only.split(";") if given.only else list(commands(work))
+    wanted = {name: line for name, line in commands(work).items() if name in names}
+    prepare(work, checkouts[-1], {word for _, words in wanted.values() for word in words})
     beside = {name: code for name, code in IMPORTS.items() if name in {compared for compared, _ in wanted.values()}}
     figures: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     for repeat in range(given.repeats + 1):

@@ -96,7 +96,8 @@ def evaluate_models(
     presets = resolve_each(names, options.options)
     # A name that nobody knows is a mistake about the run, not about each of its models.
     for case in round_config.cases.values():
-        ADAPTERS.check(case.adapter), TASKS.check(case.task)
+        ADAPTERS.check(case.adapter)
+        TASKS.check(case.task)
     cache = cache_folder(options.cache, dataset)
     on_cluster = options.executor == "ray" or options.ray_address is not None
     devices = resolve_devices(options.device, elsewhere=on_cluster)

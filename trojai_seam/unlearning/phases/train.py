@@ -26,7 +26,8 @@ class TrainSettings(TrainingSettings):
 
 def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
     """Train until the stop rule or a cap."""
-    from ..random_labels import OnRandomLabels, Training
+    from ..random_labels import OnRandomLabels
+    from ..training import Training
 
     training = OnRandomLabels if settings.labels == "random" else Training
     return training(context, settings).run()
