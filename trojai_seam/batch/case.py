@@ -33,11 +33,13 @@ class Surroundings:
         turn: called when models and examples are in place; comes back when computing may begin.
         log_tail: what was printed since the first of them began, for the record of a failure.
         crowded: other models use the memory of the same device at the same time.
+        start: seconds that the process took to be ready for its first model; None once that is known to a row.
     """
 
     turn: Callable[[], None] = lambda: None
     log_tail: Callable[[], str] = str
     crowded: bool = False
+    start: float | None = None
 
 
 ALONE = Surroundings()
@@ -57,7 +59,7 @@ class Case:
 
     def __init__(self, unit: WorkUnit, around: Surroundings = ALONE) -> None:
         self.unit, self.around = unit, around
-        self.row: dict[str, Any] = first_columns(unit)
+        self.row: dict[str, Any] = {**first_columns(unit), "seconds_start": around.start}
         self.subject: Subject | None = None
         self.splits: SplitPlan | None = None
         self.unlearning = unit.plan.unlearning

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EpochTrace:
     """One epoch. ``fit_accuracy`` is measured after it, eval mode, on all fit examples with their true labels; what
-    accuracy means for stop rules is the task's business (``Task.fit_accuracy``)."""
+    accuracy means for stop rules is the task's business (``Task.fit_accuracy``). ``None``: nobody asked after this
+    epoch, since the phase has no stop rule; see :data:`.monitor.TRACE_EVERY`."""
 
     phase: str
     epoch: int
     steps: int
     loss: float
-    fit_accuracy: float
+    fit_accuracy: float | None
     seconds: float
 
 
