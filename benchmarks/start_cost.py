@@ -2,7 +2,8 @@
 without.
 
 Every command runs in a process of its own, of every checkout in turn, as often as ``--repeats`` says; its children
-count. Medians are told. Datasets are made once: two PDF models, two of images of 32 pixels, two BERT taggers.
+count. Medians are told. (``infer`` is not among them: without a calibration, which takes many models, it imports no
+network at all.) Datasets are made once: two PDF models, two of images of 32 pixels, two BERT taggers.
 
 python benchmarks/start_cost.py CHECKOUT [CHECKOUT] --work DIR [--repeats 5] [--only "tables;report"] [--out FILE.md]
 """
@@ -38,7 +39,6 @@ FEW = ["--set", "max_epochs=1", "--device", "cpu", "--limit", "1", "--quiet"]
 def commands(work: Path) -> dict[str, tuple[str, list[str]]]:
     """By name: what it is to be compared with, and its words. ``RUN`` is a new folder, ``OLD`` a run with a row."""
     pdf, model = work / "pdf", work / "pdf" / "models" / "id-00000001"
-    asked = ["--model_filepath", str(model / "model.pt"), "--examples_dirpath", str(model / "clean-example-data")]
     scale = ["--scale_parameters_filepath", str(pdf / "scale_params.npy")]
     cpu = ["--device", "cpu", "--limit", "1", "--quiet"]
     ours, container = ["trojai_seam"], ["trojai_seam.container"]
@@ -53,12 +53,11 @@ def commands(work: Path) -> dict[str, tuple[str, list[str]]]:
         "tables": ("pandas, pyarrow", [*ours, "tables", "OLD"]),
         "compare": ("pandas, pyarrow", [*ours, "compare", "OLD", "OTHER"]),
         "report": ("pandas, pyarrow", [*ours, "report", "OLD"]),
-        "container infer": ("torch", [*container, "infer", *asked, *scale, "--result_filepath", "FILE"]),
         "container mitigate": (
             "torch",
             [
                 *[*container, "mitigate", "--model_filepath", str(model / "model.pt"), "--output_dirpath", "RUN"],
-                *["--dataset", str(model / "clean-example-data"), "--model_output_name", "mitigated.pt"],
+                *["--dataset", str(model / "clean-example-data"), "--model_output_name", "mitigated.pt", *scale],
                 *["--scratch_dirpath", "SCRATCH"],
             ],
         ),
@@ -98,7 +97,7 @@ def prepare(work: Path, checkout: Path, words_of_all: set[str]) -> None:
 def once(name: str, words: list[str], checkout: Path, number: int, work: Path) -> tuple[float, float]:
     """One command of one checkout."""
     new = work / "runs" / f"{number}"
-    places = {place: new / place.lower() for place in ("RUN", "FILE", "SCRATCH")}
+    places = {place: new / place.lower() for place in ("RUN", "SCRATCH")}
     places |= {place: work / f"{place.lower()}-{number}" for place in ("OLD", "OTHER")}
     for place in ("OLD", "OTHER"):
         if place in words and not places[place].is_dir():
