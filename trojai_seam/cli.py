@@ -91,7 +91,6 @@ def _evaluate(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
     from .batch.runner import check, evaluate
-    from .tables import render, render_summary, summary_frame
 
     if given.check:
         checked = check(given.dataset, options(given), choose_progress(given.quiet))
@@ -103,6 +102,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
     results = evaluate(given.dataset, given.out, options(given), choose_progress(given.quiet))
     if not given.quiet:
+        from .tables import render, render_summary, summary_frame
+
         print(render(results), render_summary(summary_frame(results)), sep="\n\n")
         print(f"\nwritten to {RunPaths(given.out).results} and beside it")
     return SOME_FAILED if (results["status"] == "failed").any() else OK
