@@ -38,7 +38,12 @@ def add_result_commands(add: Add) -> None:
         choices=("text", "csv", "markdown", "latex"),
         help="default: %(default)s; csv has every figure of the differences",
     )
-    compare.add_argument("--out", type=Path, metavar="DIR", help="write runs.csv, differences.csv and models.csv there")
+    compare.add_argument(
+        "--details", action="store_true", help="also ranks, every measure, and the models that changed most"
+    )
+    compare.add_argument(
+        "--out", type=Path, metavar="DIR", help="write lines.csv, runs.csv, differences.csv and models.csv there"
+    )
 
     report = add("report", _report, "write a run as one HTML file that opens anywhere, and its figures")
     report.add_argument("run", type=Path, metavar="RUN", help="run directory")
@@ -74,7 +79,7 @@ def _compare(given: argparse.Namespace) -> int:
     from .reporting import compare_runs, comparison_text, write_comparison
 
     comparison = compare_runs(given.runs)
-    print(comparison_text(comparison, given.format))
+    print(comparison_text(comparison, given.format, given.details))
     if given.out is not None:
         write_comparison(comparison, given.out)
     return OK
