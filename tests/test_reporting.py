@@ -106,8 +106,13 @@ def test_compare_writes_what_it_prints(runs, tmp_path, capsys):
     }
     for form in ("csv", "markdown", "latex"):
         assert main([*arguments, "--format", form]) == 0
+    assert main([*arguments, "--html", str(tmp_path / "study.html")]) == 0
+    assert main(["report", *arguments[1:], "--out", str(tmp_path / "same.html")]) == 0
+    page = (tmp_path / "study.html").read_text("utf-8")
+    assert page == (tmp_path / "same.html").read_text("utf-8")
+    assert "Differences to the first run" in page
     assert main(["compare", str(runs / "default"), str(runs / "default")]) == 2
-    assert "one run twice" in capsys.readouterr().err
+    assert "given twice" in capsys.readouterr().err
 
 
 def test_nist_files_count_held_out_and_poisoned_examples(runs, tmp_path):

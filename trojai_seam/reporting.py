@@ -22,6 +22,7 @@ from .batch.paths import RunPaths
 from .batch.plan import LIMITS, read_plan
 from .batch.records import read_rows
 from .errors import UsageProblem, listed, shown
+from .heartbeat import beat
 from .tables import csv_bytes, results_frame, summary_frame
 from .tables.columns import BY_NAME
 from .tables.comparison import Comparison, changed_models, compare, difference_texts, overview_texts
@@ -118,14 +119,44 @@ def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
         RunDirectoryProblem: no such run, or an unreadable record.
         UsageProblem: fewer than two runs, one named twice, or two that have no model in common.
     """
+    paths = _named(run_dirs)
+    return compare({name: read_run(path) for name, path in paths.items()}, _datasets(paths))
+
+
+def _named(run_dirs: Sequence[str | PathLike[str]]) -> dict[str, Path]:
+    """Run directories by what they are called."""
     paths = [Path(run_dir) for run_dir in run_dirs]
     names = [path.resolve().name for path in paths]
     called = names if len(set(names)) == len(names) else [str(path) for path in paths]
     if len(set(called)) < len(called):
-        raise UsageProblem(f"compare was given one run twice: {listed(called)}")
-    runs = {name: read_run(path) for name, path in zip(called, paths, strict=True)}
-    datasets = {name: str(read_plan(RunPaths(path))["dataset"]) for name, path in zip(called, paths, strict=True)}
-    return compare(runs, datasets)
+        raise UsageProblem(f"one run was given twice: {listed(called)}")
+    return dict(zip(called, paths, strict=True))
+
+
+def _datasets(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(read_plan(RunPaths(path))["dataset"]) for name, path in paths.items()}
+
+
+def write_study(run_dirs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> Path:
+    """Write one HTML page of several runs, the first against each of the others; returns its path.
+
+    Raises:
+        RunDirectoryProblem: no such run, an unreadable record, or the file cannot be written.
+        UsageProblem: fewer than two runs, one named twice, or two that have no model in common.
+    """
+    from .tables.report import Study, render_study
+
+    paths = _named(run_dirs)
+    beat(f"reading the records of {len(paths)} runs")
+    results = {name: read_run(path) for name, path in paths.items()}
+    comparison = compare(results, _datasets(paths))
+    facts = {}
+    for name, path in paths.items():
+        plan = read_plan(RunPaths(path))
+        facts[name] = _head(RunPaths(path), plan, results[name], _presets(plan))
+    make_folder(Path(out).parent)
+    write_atomic(Path(out), render_study(Study(results, comparison, facts)).encode("utf-8", "backslashreplace"))
+    return Path(out)
 
 
 def comparison_text(comparison: Comparison, form: str, details: bool = False) -> str:
@@ -180,7 +211,9 @@ def write_report(
     from .tables.report.charts import figures
     from .tables.report.drawing import save
 
+    beat("reading the records")
     run = load_run(run_dir, by)
+    beat(f"drawing the page of {len(run.results)} models")
     path = RunPaths(Path(run_dir)).report if out is None else Path(out)
     make_folder(path.parent)
     write_atomic(path, render_page(run).encode("utf-8", "backslashreplace"))
@@ -208,8 +241,7 @@ def load_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> Run:
     results = read_run(run_dir, by)
     done = results.loc[results["status"] == "done", "model_id"]
     plan = read_plan(paths)
-    several = bool(plan.get("presets"))
-    presets = plan["presets"] if several else {plan["unlearning"]["preset"]: plan["unlearning"]}
+    several, presets = bool(plan.get("presets")), _presets(plan)
     return Run(
         name=f"{shown(plan['round']['name'])}, {', '.join(map(shown, presets))}",
         results=results,
@@ -220,6 +252,11 @@ def load_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> Run:
         command=evaluate_command(plan, str(run_dir)),
         by=by,
     )
+
+
+def _presets(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The presets of a run by name; a round with several kinds of models has one for each."""
+    return plan.get("presets") or {plan["unlearning"]["preset"]: plan["unlearning"]}
 
 
 def _head(paths: RunPaths, plan: Mapping[str, Any], results: pd.DataFrame, presets: Iterable[str]) -> dict[str, str]:

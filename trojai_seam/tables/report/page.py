@@ -57,18 +57,18 @@ def render_page(run: Run) -> str:
     """
     sheet = CurveSheet(run) if run.phases else None
     results = run.results
-    script = _file("page.js")
+    script = file_text("page.js")
     context: dict[str, Any] = {
         "run": run,
         "head": [(name, value) for name, value in run.facts.items() if value],
         "version": __version__,
-        "style": Markup(_file("style.css")),  # noqa: S704 - ours
+        "style": Markup(file_text("style.css")),  # noqa: S704 - ours
         "script": Markup(script),  # noqa: S704 - ours
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "data": payload(run, sheet),
         "cards": headline(run),
-        "figures": [_figure(name, draw()) for name, draw in figures(run).items()],
-        "tables": [(_words(column), _table(table), _table(single)) for column, table, single in group_tables(run)],
+        "figures": [_figure_of(name, draw()) for name, draw in figures(run).items()],
+        "tables": [(_words(column), as_table(table), as_table(single)) for column, table, single in group_tables(run)],
         "failures": failures(results),
         "doubtful": doubtful(results),
         "missing": missing(results),
@@ -78,16 +78,22 @@ def render_page(run: Run) -> str:
         "frame_id": FRAME,
         "box": "" if sheet is None else sheet.box,
     }
-    return _template().render(context)
+    return template("page.html.j2").render(context)
 
 
-def _figure(name: str, figure: Any) -> dict[str, Any]:
+def _figure_of(name: str, figure: Any) -> dict[str, Any]:
     title = _TITLES.get(name) or f"By {_words(name.removeprefix('by-'))}"
-    svg = Markup(inline_svg(figure, name).replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1))  # noqa: S704
-    return {"name": name, "title": title, "caption": _CAPTIONS.get(name, _GROUP_CAPTION), "svg": svg}
+    return as_figure(name, figure, title, _CAPTIONS.get(name, _GROUP_CAPTION))
 
 
-def _table(frame: pd.DataFrame) -> dict[str, Any]:
+def as_figure(name: str, figure: Any, title: str, caption: str) -> dict[str, Any]:
+    """What the templates take of a matplotlib figure: ``name``, ``title``, ``caption``, ``svg``."""
+    svg = inline_svg(figure, name).replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1)
+    return {"name": name, "title": title, "caption": caption, "svg": Markup(svg)}  # noqa: S704 - drawn by matplotlib
+
+
+def as_table(frame: pd.DataFrame) -> dict[str, Any]:
+    """What the templates take of a frame of texts: ``head`` and ``rows``."""
     rows = [[_kept_together(shown(cell, 80)) for cell in row] for row in frame.itertuples(index=False, name=None)]
     return {"head": [_words(str(name)) for name in frame.columns], "rows": rows}
 
@@ -103,13 +109,15 @@ def _words(name: str) -> str:
     return shown(names.get(name, name.replace("_", " ").replace("-", " ")), 60)
 
 
-def _file(name: str) -> str:
+def file_text(name: str) -> str:
+    """A file of this folder."""
     return (resources.files(__package__) / name).read_text("utf-8")
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this folder; whatever it is filled with is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(_file("page.html.j2"))
+    return environment.from_string(file_text(name))
