@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 HEAD = """# Command line
 
-Made from the program by `python -m trojai_seam.command_reference`. Exit codes: 0 all models done, 1 some failed (they are
-rows), 2 bad usage or input, 130 interrupted.
+Made from the program by `python -m trojai_seam.command_reference`. Exit codes: 0 all models done, 1 some failed (they
+are rows), 2 bad usage or input, 130 interrupted.
 """
 
 

@@ -120,6 +120,8 @@ def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
         UsageProblem: fewer than two runs, one named twice, or two that have no model in common.
     """
     paths = _named(run_dirs)
+    if len(paths) < 2:
+        raise UsageProblem("compare needs at least two runs")
     return compare({name: read_run(path) for name, path in paths.items()}, _datasets(paths))
 
 

@@ -217,7 +217,7 @@ def test_no_text_leaves_its_box_in_any_font(page, width, scheme):
               const box = text.closest("svg").getBoundingClientRect();
               if (!within(text.getBoundingClientRect(), box)) found.push(text.textContent);
             }
-            const boxes = ".cards li, figure, header dd, figcaption, .messages li, .inner";
+            const boxes = ".cards li, figure, header dd, figcaption, .messages li, .inner, .inner dt, .inner dd";
             for (const box of document.querySelectorAll(boxes)) {
               if (box.scrollWidth > box.clientWidth + 1) found.push(box.textContent.slice(0, 80));
             }
