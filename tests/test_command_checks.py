@@ -14,7 +14,7 @@ MISTAKES = {
     "evaluate . --prest x": "did you mean --preset",
     "evaluate . ": "evaluate needs --out RUN",
     "evaluate --out r": "evaluate needs DATASET",
-    "evaluate nothing-there --out r": "nothing-there: no such dataset folder",
+    "evaluate nothing-there --out r": "nothing-there: no such folder",
     "evaluate . --out r --preset fintune": "did you mean finetune",
     "evaluate . --out r --round cyber-pdf-dec2023": "did you mean cyber-pdf-dec2022",
     "evaluate . --out r --shard 9/8": "expected i/n with 1 <= i <= n",

@@ -76,7 +76,7 @@ def _check_paths(given: argparse.Namespace) -> None:
         if given.out is None and not given.check and not given.show_config:
             raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
         if not os.path.exists(given.dataset):
-            raise UsageProblem(f"{shown(str(given.dataset), 2000)}: no such dataset folder or model directory")
+            raise UsageProblem(f"{shown(str(given.dataset), 2000)}: no such folder (expected a dataset or a model directory)")
     if given.command_name == "unlearn" and os.path.isfile(given.model_dir):
         folder = shown(str(given.model_dir.parent), 2000)
         raise UsageProblem(f"{shown(str(given.model_dir), 2000)}: is a file; give its folder, {folder}")
@@ -120,11 +120,11 @@ class Parser(argparse.ArgumentParser):
         """The parser of the command that was given, or this one."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                chosen: argparse.ArgumentParser = action.choices.get(getattr(self, "command_given", None), self)
+                chosen: argparse.ArgumentParser = action.choices.get(str(getattr(self, "command_given", "")), self)
                 return chosen
         return self
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse does; remembers the command for its messages."""
         words = list(sys.argv[1:] if args is None else args)
         self.command_given = next((word for word in words if not word.startswith("-")), None)
