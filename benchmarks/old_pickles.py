@@ -77,6 +77,7 @@ def version_of(library):
 
 
 def make(folder, only):
+    import foreign_networks
     import old_networks
 
     torch.set_num_threads(1)
@@ -85,7 +86,7 @@ def make(folder, only):
     versions["python"] = platform.python_version()
     tag = "torch" + versions["torch"].split("+")[0]
     folder.mkdir(parents=True, exist_ok=True)
-    for recipe in old_networks.EVERYTHING:
+    for recipe in old_networks.EVERYTHING + (foreign_networks.FOREIGN if "foreign" in only else ()):
         if only not in recipe.__name__:
             continue
         try:

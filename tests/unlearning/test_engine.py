@@ -14,7 +14,9 @@ from trojai_seam.errors import EngineFailure
 from trojai_seam.networks.modules import SharedBatchNormNet
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.context import Context
 from trojai_seam.unlearning.engine import run as unlearn
+from trojai_seam.unlearning.phases.train import _few
 from trojai_seam.unlearning.training_settings import StopRule, Views
 
 CLASSES = 4
@@ -290,3 +292,26 @@ def test_without_batch_norm_another_learning_rate_can_be_given(fit: ExampleSet, 
     assert not torch.equal(weights(unlearn(model, TASK, fit, config, seed=0).model), weights(model))
     frozen = config.changed(batch_norm="frozen-stats")
     assert torch.equal(weights(unlearn(model, TASK, fit, frozen, seed=0).model), weights(model))
+
+
+def test_a_phase_may_see_few_of_the_examples(model: nn.Module, fit: ExampleSet) -> None:
+    def steps(**forget: int) -> list[int]:
+        config = seam(forget=forgetting(max_epochs=1, **forget), recover=recovery(max_epochs=1), batch_size=2)
+        return [epoch.steps for epoch in unlearn(model, TASK, fit, config, seed=1).trace]
+
+    assert steps(examples=6) == [3, 20]  # the next phase has all of them again
+    assert steps(examples=400) == steps() == [20, 20]
+
+
+def test_the_few_are_of_all_classes_and_more_have_the_fewer_among_them(model: nn.Module, fit: ExampleSet) -> None:
+    config, seen = seam(), {}
+    for seed in (1, 2):
+        context = Context(model, model, TASK, fit, config, seed, None)
+        chosen = [_few(context, count) for count in range(1, 41)]
+        assert all(set(a) < set(b) for a, b in pairwise(chosen))
+        for count, places in enumerate(chosen, 1):
+            counts = torch.bincount(fit.labels[places], minlength=CLASSES)
+            assert len(places) == count
+            assert int(counts.max() - counts.min()) <= 1
+        seen[seed] = chosen[7]
+    assert seen[1] != seen[2]

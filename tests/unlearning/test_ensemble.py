@@ -310,6 +310,7 @@ def test_every_setting_is_known_to_the_stack() -> None:
         "kind", "name", "max_epochs", "max_steps", "max_seconds", "examples_per_epoch", "optimizer", "learning_rate",
         "learning_rate_without_batch_norm", "rate_width", "max_grad_norm", "weight_decay", "beta1", "beta2", "momentum",
         "schedule", "order", "stop", "views", "labels", "label_sampling", "fresh_labels",
+        "examples",
     }  # fmt: skip
     assert set(Views.model_fields) == {"noise", "augmentation", "color_jitter", "random_erasing", "plain_end"}
 

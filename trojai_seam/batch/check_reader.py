@@ -51,7 +51,8 @@ class Reader:
         workplace = Workplace("meta", self.budget)
         network = ShippedNetwork(model, str(saved.class_path), facts.input_shape, outputs, workplace)
         shapes = CHECKS.get(round_config.adapter)(directory, round_config, classes, network)
-        self._ask(model, shapes, network)
+        if shapes is None or facts.input_shape is None or set(shapes.values()) != {facts.input_shape}:
+            self._ask(model, shapes, network)  # the first time torch imports its compiler for that: seconds
         return ["tensors", "examples"]
 
     def _ask(

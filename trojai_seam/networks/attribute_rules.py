@@ -114,6 +114,7 @@ _ALL = Rules(
             "_is_hf_initialized",  # transformers 4.27 and later
             "_is_torch_compile",  # torch.compile leaves it on the network that it wraps
             "dump_patches",
+            "_gradient_checkpointing_func",  # transformers 4.35 and later: the same in portions
         }
     )
 )
@@ -138,7 +139,10 @@ _TORCH: Final[dict[str, Rules]] = {
     f"{_NN}.activation.Hardtanh": Rules(follow={"min_val": _BOUND, "max_val": _BOUND, **_INPLACE}),
     f"{_NN}.activation.Softplus": Rules(follow={"beta": _BOUND, "threshold": _BOUND}),
     f"{_NN}.activation.Threshold": Rules(follow={"threshold": _BOUND, "value": _BOUND, **_INPLACE}),
-    **_names(f"{_NN}.activation", ("SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid"), Rules(follow=_INPLACE)),
+    **_names(f"{_NN}.activation", ("SELU", "SiLU", "Mish"), Rules(follow=_INPLACE)),
+    **_names(  # torch 1.7
+        f"{_NN}.activation", ("Hardswish", "Hardsigmoid"), Rules(follow=_INPLACE, young={"inplace": False})
+    ),
     f"{_NN}.activation.GELU": Rules(young={"approximate": "none"}),  # torch 1.12
     f"{_NN}.activation.MultiheadAttention": Rules(
         follow={"dropout": _SHARE},
@@ -211,7 +215,10 @@ _TORCHVISION: Final[dict[str, Rules]] = {
         young={"cell_anchors": DERIVED},
         lazy=frozenset({"cell_anchors"}),  # until torchvision 0.8
     ),
-    f"{_TV}.models.mnasnet.MNASNet": Rules(young={"alpha": DERIVED}),  # torchvision 0.5; in the widths
+    f"{_TV}.models.mnasnet.MNASNet": Rules(
+        free=frozenset({"num_classes"}),  # the rows of the head count
+        young={"alpha": DERIVED},  # torchvision 0.5; in the widths
+    ),
 }
 
 _TIMM: Final[dict[str, Rules]] = {

@@ -17,6 +17,7 @@ from .class_names import of_class
 from .kept_values import KeptValues
 from .plain_values import agree, function_name, holds_tensors, same_object_class, text
 from .registry import TEACH, Network
+from .written_out import OURS, REMEMBERED
 
 if TYPE_CHECKING:
     from ..loading import ModuleNode, SavedModel
@@ -38,8 +39,8 @@ def where(saved: SavedModel, path: str) -> str:
 class Attributes:
     """Compares the attributes of one network's modules with those in the file."""
 
-    def __init__(self, network: Network, saved: SavedModel, kept: KeptValues) -> None:
-        self.network, self.saved, self.kept = network, saved, kept
+    def __init__(self, network: Network, saved: SavedModel, kept: KeptValues, asked: bool = False) -> None:
+        self.network, self.saved, self.kept, self.asked = network, saved, kept, asked
 
     def compare(
         self,
@@ -54,7 +55,9 @@ class Attributes:
         free, follow = rules.free, rules.follow
         private = "_*" in free
         for name, value in theirs.items():
-            if name in free or (private and name in ours and name.startswith("_")):
+            if name in free and (type(value) is bool or type(ours.get(name)) is not bool):
+                continue
+            if private and name in ours and name.startswith("_"):
                 continue
             if name not in ours:
                 self._unknown(path, name, value, rebuilt, rules, node)
@@ -142,7 +145,7 @@ class Attributes:
             if agree(value, mine, self.agree_objects):
                 return
             self._differs(path, name, value, mine, rebuilt)
-        if name in REMARKS:
+        if name in REMARKS or (self.asked and name in REMEMBERED and of_class(type(rebuilt)).startswith(OURS)):
             return
         raise UnsupportedModel(
             f"{where(self.saved, path)}: {type(rebuilt).__name__} has an attribute {shown(name, 60)} ({text(value)}) "
@@ -171,7 +174,8 @@ class Attributes:
             if not isinstance(then, Derived) and mine != then:
                 setattr(rebuilt, name, then)
             return
-        if not mine and not isinstance(mine, float) and _neutral(mine):
+        always = name in rules.follow  # every version had it
+        if not always and not mine and not isinstance(mine, float) and _neutral(mine):
             return
         if "_*" in rules.free and name.startswith("_"):
             return

@@ -22,6 +22,7 @@ from .kept_values import KeptValues
 from .placeholders import does_nothing, is_placeholder, replaced
 from .plain_values import agree, function_name
 from .registry import TEACH, Network
+from .written_out import OURS, is_written_out
 
 if TYPE_CHECKING:
     from ..loading import ModuleNode, SavedModel
@@ -46,8 +47,10 @@ _FORMERLY_UNUSED: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def compare_tree(network: Network, saved: SavedModel, module: nn.Module) -> KeptValues:
+def compare_tree(network: Network, saved: SavedModel, module: nn.Module, asked: bool = False) -> KeptValues:
     """Compare ``module`` with the pickled tree, and copy into it the numbers that the file decides.
+
+    ``asked`` says that the user named the network: where ours have a class of their own, the file's may be the user's.
 
     Returns:
         The values that only the file knows and that need its tensors; see :class:`.kept_values.KeptValues`.
@@ -58,15 +61,15 @@ def compare_tree(network: Network, saved: SavedModel, module: nn.Module) -> Kept
     """
     kept = KeptValues(saved, network)
     if saved.modules:
-        _Comparison(network, saved, module, kept).run()
+        _Comparison(network, saved, module, kept, asked).run()
     kept.add_ignored(module)
     return kept
 
 
 class _Comparison:
-    def __init__(self, network: Network, saved: SavedModel, module: nn.Module, kept: KeptValues) -> None:
-        self.network, self.saved, self.module, self.kept = network, saved, module, kept
-        self.attributes = Attributes(network, saved, kept)
+    def __init__(self, network: Network, saved: SavedModel, module: nn.Module, kept: KeptValues, asked: bool) -> None:
+        self.network, self.saved, self.module, self.kept, self.asked = network, saved, module, kept, asked
+        self.attributes = Attributes(network, saved, kept, asked)
         self.ours: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
         self.theirs: Mapping[str, ModuleNode] = saved.modules
         self.parts = _children(self.theirs)
@@ -97,8 +100,8 @@ class _Comparison:
                     self.ours[path] = rebuilt = new
                 if of_class(type(rebuilt)) != theirs:
                     return  # an Identity in the file
-            elif path == "":  # the builder was registered for this class, and makes another of it
-                stands_in = True
+            elif path == "" or self._on_their_word(node.class_path, rebuilt):
+                stands_in = True  # the builder was registered for this class, or named, and makes another of it
             else:
                 self._other_class(path, node, rebuilt)
         if not stands_in:
@@ -121,12 +124,15 @@ class _Comparison:
         own = not f"{kind.__module__}.".startswith(LIBRARIES) and not class_path.startswith(LIBRARIES)
         return own and class_path.rpartition(".")[2] == kind.__qualname__.rpartition(".")[2]
 
+    def _on_their_word(self, class_path: str, rebuilt: nn.Module) -> bool:
+        return self.asked and type(rebuilt).__module__.startswith(OURS) and not class_path.startswith(LIBRARIES)
+
     def _other_class(self, path: str, node: ModuleNode, rebuilt: nn.Module) -> None:
         kind = type(rebuilt)
         if node.class_path.startswith(_NN):
             theirs, ours = node.class_path.rpartition(".")[2], kind.__name__
             raise StateMismatch(
-                f"{where(self.saved, path)} is a {shown(theirs, 40)} in the file, a {ours} in the network"
+                f"{where(self.saved, path)} is a {shown(theirs, 40)} in the file, a {ours} in the network; {TEACH}"
             )
         raise UnsupportedModel(
             f"{self.saved.path}: holds {shown(node.class_path, 100)} at {shown(path, 60)}, where "
@@ -141,7 +147,7 @@ class _Comparison:
         if does_nothing(theirs) or theirs in _CONTAINERS or theirs.startswith(_LOSSES):
             return
         above = self.ours.get(owner)
-        if self._unused(path):
+        if self._unused(path) or (self.asked and above is not None and is_written_out(node, above)):
             return
         if above is not None:
             function = vars(above).get(name)

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import StateMismatch, TrojaiSeamError, UnsupportedModel, listed, shown
 from .comparison import compare_tree
-from .registry import Hints, Network, check_called, dimensions, find
+from .registry import NETWORK, Hints, Network, check_called, dimensions, find
 
 if TYPE_CHECKING:
     from ..loading import SavedModel
@@ -103,7 +103,7 @@ def _checked(network: Network, saved: SavedModel, hints: Hints, device: torch.de
         ) from error
     saved = _as_built(network, saved, module)
     _compare(network, saved, module)
-    return module, compare_tree(network, saved, module)
+    return module, compare_tree(network, saved, module, NETWORK in hints)
 
 
 def _as_built(network: Network, saved: SavedModel, module: nn.Module) -> SavedModel:

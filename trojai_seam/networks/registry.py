@@ -349,7 +349,12 @@ def shape_of(saved: SavedModel, name: str, dims: int) -> tuple[int, ...]:
         StateMismatch: it is absent, has another number of dimensions, or is empty.
     """
     if name not in saved.tensors:
-        raise StateMismatch(f"{saved.path}: {shown(saved.class_path or 'the state dict')} lacks the tensor {name}")
+        there = name.rpartition(".")[0] + "."
+        others = [other for other in saved.tensors if other.startswith(there)]
+        instead = f" and has {listed(others)} there; {TEACH}" if others and there != "." else ""
+        raise StateMismatch(
+            f"{saved.path}: {shown(saved.class_path or 'the state dict')} lacks the tensor {name}{instead}"
+        )
     shape = saved.shape(name)
     if len(shape) != dims or min(shape, default=0) < 1:
         raise StateMismatch(f"{saved.path}: {name} has shape {dimensions(shape)}, expected {dims} dimensions")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StateMismatch, UnsupportedModel, shown
 from .registry import (
+    TEACH,
     Hints,
     NetworkFacts,
     class_count_notes,
@@ -131,6 +132,10 @@ def _build(saved: SavedModel, hints: Hints) -> nn.Module:
     keys = saved.tensors
     width, channels, height, patch_width = shape_of(saved, "patch_embed.proj.weight", 4)
     pool = _attribute(saved, "global_pool", str)
+    if pool == "avg" and "fc_norm" not in saved.modules:  # timm before 0.6 does not know the attribute
+        raise UnsupportedModel(
+            f"{saved.path}: global_pool {pool} in a version of timm that did not look at it; {TEACH}"
+        )
     if pool not in (None, "token", "avg"):
         raise UnsupportedModel(f"{saved.path}: a vision transformer with {shown(pool, 40)!r} pooling")
     network: nn.Module = VisionTransformer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
 
@@ -126,11 +127,19 @@ def _scale(directory: ModelDirectory, round_config: RoundConfig, features: int) 
     path = directory.find_upwards(name)
     if path is None:
         raise missing_scale_file(name, str(directory.path), directory.root)
+    held = path.stat()
+    return _scale_of(path, held.st_mtime_ns, held.st_size, features)
+
+
+@lru_cache(maxsize=4)
+def _scale_of(path: Path, changed: int, size: int, features: int) -> NDArray[np.float64]:
+    """Of a file as it was when it was ``changed``: all models of a round share one."""
     scale = _array(path, ((2, features),), f"scale parameters of shape (2, {features})")
     if not np.isfinite(scale).all() or (scale[1] < 0).any():
         raise ExampleProblem(f"{path}: scale parameters must be finite, standard deviations not negative")
     # A feature that never varied has deviation 0; like scikit-learn's StandardScaler, leave it unscaled.
     scale[1, scale[1] == 0] = 1.0
+    scale.flags.writeable = False
     return scale
 
 

@@ -73,7 +73,7 @@ def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConf
 
 def _stackable(config: UnlearnConfig) -> bool:
     return all(
-        type(phase) is TrainSettings and phase.max_seconds is None and phase.max_grad_norm is None
+        type(phase) is TrainSettings and (phase.max_seconds, phase.max_grad_norm, phase.examples) == (None,) * 3
         for phase in config.phases
     )
 

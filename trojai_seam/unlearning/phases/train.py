@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ..context import Context
@@ -24,6 +25,9 @@ class TrainSettings(TrainingSettings):
     ``uniform-anywhere`` draws the places of boxes as well as their classes."""
     fresh_labels: bool = True
     """New random labels for every batch; otherwise each example keeps the random label that it got first."""
+    examples: int | None = Field(default=None, ge=1, le=10_000_000)
+    """The phase sees only so many of the fit examples, classes in turn; its accuracies and stop rule are on those. As
+    published for CIFAR-10: 50 to forget with, 5,000 to recover. Unset: all."""
 
 
 class OnRandomLabels(Training[TrainSettings]):
@@ -47,7 +51,27 @@ class OnRandomLabels(Training[TrainSettings]):
 def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
     """Train until the stop rule or a cap."""
     training = OnRandomLabels if settings.labels == "random" else Training
-    return training(context, settings).run()
+    everything = context.fit
+    if settings.examples is None or settings.examples >= len(everything):
+        return training(context, settings).run()
+    context.use(everything.subset(_few(context, settings.examples)))
+    try:
+        return training(context, settings).run()
+    finally:
+        context.use(everything)
+
+
+def _few(context: Context, count: int) -> list[int]:
+    """Places of ``count`` fit examples, the classes in turn, by the seed; more of them have the fewer among them."""
+    labels = context.key.labels
+    order: list[int] = torch.randperm(len(labels), generator=torch.Generator().manual_seed(context.seed)).tolist()
+    if labels.ndim == 1:
+        seen: dict[int, int] = {}
+        turns = {}
+        for place in order:
+            turns[place] = seen[int(labels[place])] = seen.get(int(labels[place]), -1) + 1
+        order.sort(key=turns.__getitem__)
+    return sorted(order[:count])
 
 
 KIND = PhaseKind(TrainSettings, train)
