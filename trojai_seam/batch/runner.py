@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import RefusedArchive, TooManyFailures, listed
+from ..errors import RefusedArchive, TooManyFailures, listed, shown
+from ..heartbeat import beat, listening
 from ..networks import UserCode, code_hash, named
 from ..rounds import (
     ModelDirectory,
@@ -40,7 +41,7 @@ from .options import Options as Options
 from .options import executor_of, most_failures, spread_of, together_of
 from .paths import RunPaths
 from .plan import Plan, claim_run_directory
-from .progress import NoProgress, Progress
+from .progress import Logged, NoProgress, Progress
 from .records import finished
 from .selection import part_of, select
 from .units import Assignment, WorkUnit, stamp
@@ -73,6 +74,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         KeyboardInterrupt: after the tables of what is finished were written.
     """
     dataset = Path(os.path.abspath(dataset))  # messages and other machines are told the same path
+    beat(f"looking for models in {shown(str(dataset))}")
     directories, round_config = found_models(dataset, options)
     return evaluate_models(dataset, directories, round_config, run_dir, options, progress)
 
@@ -143,15 +145,17 @@ def evaluate_models(
         wait_for(claims, _EXPECTED)
         expect(paths, wanted, round_config)
         claims.release(_EXPECTED)
+        progress = Logged(progress, paths.log)
         work = Work(assignment, units, claims, progress, most_failures(options, len(selected)))
         progress.start(len(selected), len(kept), kept.count("failed"), spread.slots)
         if swapped:
             progress.note(f"evaluated again, because another model.pt lies there now: {listed(swapped)}")
         try:
-            with two_step_interrupt(work.interrupt):
+            with listening(lambda text: None), two_step_interrupt(work.interrupt):  # progress tells, and nobody else
                 executor(work, spread)
         finally:
             progress.stop()
+            beat("writing the tables")
             results = rebuild_tables(paths, claims)
     if work.ending.interrupted:
         raise KeyboardInterrupt
@@ -183,11 +187,12 @@ def check(dataset: Path, options: Options, progress: Progress | None = None) -> 
     findings = []
     looked_at: Counter[str] = Counter()
     try:
-        for row in check_models(selected, options.budget, networks, round_config=round_config):
-            progress.update(row)
-            if row["status"] == "failed":
-                findings.append(row)
-            looked_at.update(row.get("looked_at", ()))
+        with listening(lambda text: None):
+            for row in check_models(selected, options.budget, networks, round_config=round_config):
+                progress.update(row)
+                if row["status"] == "failed":
+                    findings.append(row)
+                looked_at.update(row.get("looked_at", ()))
     finally:
         progress.stop()
     return Checked(sorted(findings, key=lambda row: str(row["model_id"])), len(selected), looked_at)

@@ -84,6 +84,9 @@ def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
     return Column(f"seconds_{name}", "number", meaning, "lower", "s", timing=True, summarised=summarised)
 
 
+_FOREIGN = (
+    "detectors: held-out boxes with a score of at least 0.5, of classes that no clean image holds, which mAP leaves out"
+)
 PHASES = ("forget", "recover")
 """Phases that have columns of their own; what others did is in the record."""
 
@@ -169,6 +172,8 @@ COLUMNS: tuple[Column, ...] = (
     *_rate("exact_after", "question answering: exactly right answers, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("ap50_before", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_BEFORE),
     *_rate("ap50_after", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_AFTER, True),
+    Column("foreign_boxes_before", "count", f"{_FOREIGN}, before", "", "boxes", _CLEAN_BEFORE),
+    Column("foreign_boxes_after", "count", f"{_FOREIGN}, after", "lower", "boxes", _CLEAN_AFTER),
     *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
     Column(
         "promised_accuracy",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EngineFailure, listed
+from ..heartbeat import beat
 from ..tasks import ExampleSet, Task
 from ..tasks.classification import Classification
 from .batches import epoch_batches
@@ -196,6 +197,7 @@ class _Together:
         overhead = (time.perf_counter() - began) / len(alive)
         for epoch in range(phase.max_epochs):
             epoch_began = time.perf_counter()
+            beat(f"{phase.name}, epoch {epoch + 1} of at most {phase.max_epochs}, {len(alive)} networks side by side")
             where, labels, sizes = self._epoch(phase, places, training, fixed)
             parts = list(zip(torch.split(where, sizes, 1), torch.split(labels, sizes, 1), strict=True))[: total - steps]
             losses = [rows.step(*part, phase.views.noise) for part in parts]

@@ -55,6 +55,7 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     if assignment_text is None:
         return
     from ...errors import RunDirectoryProblem
+    from ...heartbeat import listening, seldom
     from ...networks import code_hash
     from ..case import Crowded, Surroundings
     from ..reproducible import reproducible
@@ -92,7 +93,7 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
             return not doubtful
 
         try:
-            with reproducible(assignment.plan.threads):
+            with reproducible(assignment.plan.threads), listening(seldom(lambda text: report("doing", text))):
                 evaluate_units(units, device, done, around)
         except RunDirectoryProblem as problem:
             report("unwritable", str(problem))

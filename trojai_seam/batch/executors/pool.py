@@ -201,6 +201,8 @@ class Pool:
             self._retire(slot, worker)
         elif kind == "done" and (unit := worker.finished(text)) is not None:
             self.work.finish(unit, read_row(unit.record))
+        elif kind == "doing":
+            self.work.doing(slot.name, text)
         elif kind == "rest":
             self.again.extend(worker.units)  # what a process that can no longer be trusted has left
             worker.rests()

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from ...heartbeat import listening
 from ..units import WorkUnit
 from ..work import Work
 from . import Spread
@@ -33,7 +34,7 @@ def run(work: Work, spread: Spread) -> None:
             return True
 
         try:
-            with reproducible(units[0].plan.threads):
+            with reproducible(units[0].plan.threads), listening(lambda text: work.doing(slot, text)):
                 evaluate_units(units, slot, done, around)
             around = replace(around, start=None)
         finally:
