@@ -111,7 +111,6 @@ def _evaluate(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
     from .batch.runner import check, evaluate
-    from .tables import render, render_summary, summary_frame
 
     if given.check:
         checked = check(given.dataset, asked, choose_progress(given.quiet, given.verbose))
@@ -121,6 +120,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         return SOME_FAILED if checked.findings else OK
     results = evaluate(given.dataset, given.out, asked, choose_progress(given.quiet, given.verbose))
     if not given.quiet:
+        from .tables import render, render_summary, summary_frame
+
         print(render(results), render_summary(summary_frame(results)), sep="\n\n")
         print(f"\nwritten to {RunPaths(given.out).results} and beside it")
     return SOME_FAILED if (results["status"] == "failed").any() else OK

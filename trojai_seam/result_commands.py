@@ -67,7 +67,7 @@ def add_result_commands(add: Add) -> None:
 
 def _tables(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
-    from .batch.runner import write_tables
+    from .batch.run_tables import write_tables
     from .reporting import summary_text, write_nist_tables
     from .tables import render, render_summary, summary_frame
 

@@ -19,8 +19,8 @@ from trojai_seam.scoring import (
     SplitPlan,
     predict,
     predict_attacks,
-    score,
 )
+from trojai_seam.scoring.score import score
 from trojai_seam.tasks import BoxDetails, ExampleSet, Marks, detection, get_task
 from trojai_seam.tasks.box_matching import match
 

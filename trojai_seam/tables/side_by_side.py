@@ -124,7 +124,7 @@ def sign_test(better: int, worse: int) -> float | None:
     n, least = better + worse, min(better, worse)
     if not n:
         return None
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(least + 1)) / 2**n)
+    return min(1.0, float(2 * sum(math.comb(n, k) for k in range(least + 1)) / 2**n))
 
 
 def _scored(frame: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +132,7 @@ def _scored(frame: pd.DataFrame) -> pd.DataFrame:
     return done.assign(group=kind_of(done)).set_index(_KEYS)
 
 
-def _common(frames: list[pd.DataFrame], measure: str) -> pd.MultiIndex:
+def _common(frames: list[pd.DataFrame], measure: str) -> pd.Index[Any]:
     """Models that every frame has a value for, of one and the same file."""
     told = [frame.loc[frame[measure].notna(), "model_sha256"] for frame in frames]
     whole = pd.concat(told, axis=1, join="inner")

@@ -36,7 +36,7 @@ def foreign_boxes(answers: Tensor, key: ExampleSet) -> NDArray[np.int64]:
     Returns:
         ``int64 [N]``.
     """
-    held = key.labels[..., 4].unique()
+    held = torch.unique(key.labels[..., 4])
     foreign = (answers[..., 5] >= SURE) & (answers[..., 4] >= 0) & ~torch.isin(answers[..., 4], held[held >= 0])
     counts: NDArray[np.int64] = foreign.sum(dim=1).cpu().numpy()
     return counts

@@ -43,6 +43,7 @@ class Context:
             the engine has seeded with it and will put back.
         precision: of training steps.
         trace: of epochs, to be added to.
+        trace_every: epochs between two accuracies that are asked for the trace alone.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
     """
 
@@ -55,6 +56,7 @@ class Context:
         config: UnlearnConfig,
         seed: int,
         observer: Observer | None,
+        trace_every: int = 1,
     ) -> None:
         self.model, self.config, self.seed, self.given = model, config, seed, fit
         self.generator = torch.Generator().manual_seed(seed)
@@ -65,6 +67,7 @@ class Context:
         self.trace: list[EpochTrace] = []
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
+        self.trace_every = trace_every
         self.fit, self.task, self.key = fit, task, fit.key()
 
     def use(self, fit: ExampleSet, task: Task | None = None) -> None:

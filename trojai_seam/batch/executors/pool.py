@@ -8,8 +8,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from ...errors import RunDirectoryProblem, WorkerProblem
-from ..case import record_failure
 from ..files import leftovers
+from ..first_rows import record_failure
 from ..records import read_row
 from ..units import WorkUnit, stamp
 from ..work import Work

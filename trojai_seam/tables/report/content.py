@@ -102,7 +102,7 @@ class Messages(NamedTuple):
     """Models of which the same kind of thing is said: the first ``MOST_LISTED`` of ``count``."""
 
     kind: str
-    count: int
+    count: int  # type: ignore[assignment]  # a name that tuples have, too
     listed: tuple[Message, ...]
 
 
