@@ -23,8 +23,8 @@ MISTAKES = {
     "evaluate . --out r --retry fail": "did you mean failed",
     "evaluate . --out r --workers 0": "--workers 0: expected at least 1",
     "unlearn pyproject.toml --out x.pt": "pyproject.toml: is a file; give its folder, .",
-    "compare nothing-there nor-there": "nothing-there: no such run directory",
-    "report nothing-there": "nothing-there: no such run directory",
+    "compare nothing-there nor-there": "nothing-there: is not a run directory",
+    "report nothing-there": "nothing-there: is not a run directory",
 }
 
 

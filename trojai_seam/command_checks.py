@@ -23,7 +23,7 @@ _CHOICES = {
     "retry": ("all", "failed", "timeout"),
 }
 _DEVICES = re.compile(r"auto|cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
-_AT_LEAST_ONE = ("limit", "sample", "workers", "workers_per_gpu", "models", "threads", "fit_per_class", "fit_total")
+_AT_LEAST_ONE = ("limit", "sample", "workers", "workers_per_gpu", "threads", "fit_per_class", "fit_total")
 
 
 def check_command(given: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ def _check_paths(given: argparse.Namespace) -> None:
         raise UsageProblem(f"{shown(str(given.model_dir), 2000)}: is a file; give its folder, {folder}")
     for run in [*getattr(given, "runs", []), *([given.run] if hasattr(given, "run") else [])]:
         if not os.path.isdir(run):
-            raise UsageProblem(f"{shown(str(run), 2000)}: no such run directory")
+            raise UsageProblem(f"{shown(str(run), 2000)}: is not a run directory (there is no such folder)")
 
 
 def _round_names() -> list[str]:

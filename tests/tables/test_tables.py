@@ -75,6 +75,8 @@ def test_everything_that_a_scored_row_can_have_is_there(finished):
         "n_exact",
         "ap50",
         "n_ap50",
+        "foreign_boxes",
+        "seconds_start",  # in rows of a worker process
     )
     numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith(elsewhere)]
     texts = ["model_id", "round", "architecture", "status", "preset", "changed_options", "protocol", "measured_on",

@@ -10,10 +10,12 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ...errors import shown
 from ..columns import BY_NAME, COLUMNS
@@ -94,7 +96,7 @@ def _values(column: pd.Series, kind: str) -> list[Any]:
         return [None if value != value else value for value in numbers.tolist()]
     if kind == "text":
         told = {value: shown(value, 2000) for value in column.dropna().unique()}
-        return [told.get(value) for value in column]
+        return [told.get(value) for value in column.tolist()]
     return [None if value is pd.NA else value for value in column.tolist()]
 
 
@@ -116,8 +118,13 @@ def _curves(ids: pd.Series, curves: Mapping[str, Curves], phases: Sequence[str])
     return [[_points(told[phase], most) if phase in told else [] for phase in phases] if told else [] for told in found]
 
 
+@cache
+def _places(last: int, most: int) -> NDArray[np.int64]:
+    return np.linspace(0, last, most).round().astype(np.int64)
+
+
 def _points(curve: Curve, most: int) -> list[int]:
     last = len(curve) - 1
-    taken = curve if last < most else curve[np.linspace(0, last, most).round().astype(int)]
+    taken = curve if last < most else curve[_places(last, most)]
     values: list[int] = (np.asarray(taken) * 1000).round().astype(int).tolist()
     return [last, *values]
