@@ -57,7 +57,7 @@ def _arrays(path: Path) -> dict[str, Any]:
 def step(name: str, run: Path) -> None:
     """Run one step here and print what it cost."""
     from trojai_seam import reporting
-    from trojai_seam.batch.runner import write_tables
+    from trojai_seam.batch.run_tables import write_tables
 
     began, worked = time.perf_counter(), time.process_time()
     size = 0

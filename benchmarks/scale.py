@@ -90,7 +90,7 @@ def run_step(step: str, folder: Path) -> dict[str, float]:
 
 def one_step(step: str, folder: Path) -> dict[str, float]:
     """``plan``: everything up to the first model. ``resume``: the same when all is done. ``tables``: with summary."""
-    from trojai_seam.batch import runner
+    from trojai_seam.batch import run_tables, runner
     from trojai_seam.batch.paths import RunPaths
     from trojai_seam.batch.records import write_record
 
@@ -112,12 +112,12 @@ def one_step(step: str, folder: Path) -> dict[str, float]:
         runner.check(folder / "dataset", options)
         seconds, cpu = time.perf_counter() - began, sum(os.times()[:4]) - before
     elif step == "resume":
-        tables, runner._write_tables = runner._write_tables, lambda *arguments: None  # told apart
+        tables, run_tables.rebuild_tables = run_tables.rebuild_tables, lambda *arguments: None  # told apart
         runner.evaluate(folder / "dataset", folder / "run", options)
-        runner._write_tables = tables
+        run_tables.rebuild_tables = tables
         seconds, cpu = time.perf_counter() - began, sum(os.times()[:4]) - before
     else:
-        results = runner.write_tables(RunPaths(folder / "run"))
+        results = run_tables.write_tables(RunPaths(folder / "run"))
         seconds, cpu = time.perf_counter() - began, sum(os.times()[:4]) - before
         if len(results) != len(list((folder / "dataset" / "models").iterdir())):
             raise SystemExit("not one row per model")
@@ -132,7 +132,7 @@ def copy_records(folder: Path, models: int, write) -> None:
 
     from trojai_seam.batch import records
     from trojai_seam.batch.paths import RunPaths
-    from trojai_seam.rounds.opening import model_stamp
+    from trojai_seam.rounds.file_stamps import model_stamp
 
     paths, plan = RunPaths(folder / "run"), json.loads((folder / "run" / "plan.json").read_text())
     fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / PACKAGE
 
 # From the bottom up. A room may import rooms of lower floors, and rooms of its own floor where that closes no circle.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "registry", "seeds"}),
+    frozenset({"errors", "heartbeat", "leaving", "registry", "seeds"}),
     frozenset({"loading"}),
     frozenset({"networks", "tasks"}),
     frozenset({"rounds", "unlearning", "scoring", "tables"}),
@@ -30,6 +30,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     # the bodies of single subcommands, and the options that they share
     frozenset(
         {
+            "command_checks",
+            "command_config",
             "command_options",
             "demo",
             "inspection",
@@ -41,6 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"cli"}),
+    frozenset({"command_reference"}),
     frozenset({"__main__", "__init__"}),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -13,7 +13,8 @@ import torch
 
 from tests.made_rounds import trained_round
 from trojai_seam import open_subject
-from trojai_seam.cli import main
+from trojai_seam.cli import commands, main
+from trojai_seam.command_reference import reference_page
 from trojai_seam.unlearning import UnlearnConfig, resolve, run
 from trojai_seam.unlearning.phase_kinds import PHASES
 
@@ -95,6 +96,35 @@ def test_the_commands_of_the_pages_are_known(capsys):
         main(["--help"])
     known = set(re.findall(r"^    ([a-z-]+)\b", capsys.readouterr().out, flags=re.M))
     assert commands <= known
+
+
+def test_the_page_of_the_command_line_is_what_the_program_says():
+    page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    assert page == reference_page(commands()), "run python -m trojai_seam.command_reference > docs/command-line.md"
+
+
+def test_the_tutorial_can_be_typed_in(tmp_path, monkeypatch, capsys):
+    """Every command and the Python of the page in its order; the four models are made once for all tests."""
+    import shlex
+    import shutil
+
+    page = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines() if line]
+    assert lines[0] == "trojai-seam synthesize r12 --models 4 --out pdf"
+    shutil.copytree(trained_round(), "pdf")
+    for line in lines[1:]:
+        program, *words = shlex.split(line)
+        assert program == "trojai-seam"
+        quick = ["--device", "cpu", "--set", "max_epochs=3"] if "--out" in words and words[0] == "evaluate" else []
+        quick = quick[:2] if "no-op" in words else quick
+        assert main([*words, *quick]) == 0, line
+    printed = capsys.readouterr().out
+    assert "(few)" in printed
+    assert r"\begin{tabular}" in printed
+    exec(compile(re.findall(r"```python\n(.*?)```", page, re.S)[0], "tutorial.md", "exec"), {})  # noqa: S102 - our own
+    made = {path.name for path in tmp_path.rglob("*")}
+    assert {"acc-asr.pdf", "study.html", "report.html", "fidelity-distribution.svg", "run.log"} <= made
 
 
 def test_the_page_of_own_models_can_be_typed_in(tmp_path, monkeypatch, capsys):

@@ -90,16 +90,29 @@ def test_compare_writes_what_it_prints(runs, tmp_path, capsys):
     arguments = ["compare", str(runs / "default"), str(runs / "other")]
     assert main([*arguments, "--out", str(tmp_path / "c")]) == 0
     text = capsys.readouterr().out
-    assert "protocol differs" in text
-    assert "gained" in text
+    assert "settings that differ: preset, protocol" in text
+    assert "gained" not in text
+    assert text.splitlines()[0].startswith("run ")
+    assert main([*arguments, "--details"]) == 0
+    assert "gained" in capsys.readouterr().out
     models = pd.read_csv(tmp_path / "c" / "models.csv").set_index("model_id")["verdict"]
     assert models["id-00000005"] == "gained"
     assert models["id-00000002"] == "in neither"
-    assert {path.name for path in (tmp_path / "c").iterdir()} == {"runs.csv", "differences.csv", "models.csv"}
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {
+        "lines.csv",
+        "runs.csv",
+        "differences.csv",
+        "models.csv",
+    }
     for form in ("csv", "markdown", "latex"):
         assert main([*arguments, "--format", form]) == 0
+    assert main([*arguments, "--html", str(tmp_path / "study.html")]) == 0
+    assert main(["report", *arguments[1:], "--out", str(tmp_path / "same.html")]) == 0
+    page = (tmp_path / "study.html").read_text("utf-8")
+    assert page == (tmp_path / "same.html").read_text("utf-8")
+    assert "Differences to the first run" in page
     assert main(["compare", str(runs / "default"), str(runs / "default")]) == 2
-    assert "one run twice" in capsys.readouterr().err
+    assert "given twice" in capsys.readouterr().err
 
 
 def test_nist_files_count_held_out_and_poisoned_examples(runs, tmp_path):

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from typing import NoReturn
 
 from .cli import main
+from .leaving import run_and_leave
 
-sys.exit(main())
+
+def command() -> NoReturn:
+    """The command line, as a process of its own."""
+    run_and_leave(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -8,10 +8,13 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .command_checks import Parser, check_command
+from .command_config import show_config, with_config
 from .command_options import (
     add_fit_limits,
     add_reading,
@@ -22,11 +25,13 @@ from .command_options import (
     budget,
     options,
 )
-from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, UsageProblem, shown
+from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, shown
+from .heartbeat import no_silence
 from .listing_commands import add_listing_commands
 from .model_commands import add_model_commands
 from .result_commands import add_result_commands
 
+CONTINUED = ("demo", "evaluate", "evaluate-model")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -39,21 +44,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths and ids may hold what the terminal cannot show
-    parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.command is None:
-        parser.print_help()
+    parser, commands = _parser()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words[:1] == ["evaluate"]:
+            words = with_config(words, commands["evaluate"])
+        given = parser.parse_args(words)
+        if given.command is None:
+            parser.print_help()
+            return BAD_INPUT
+        check_command(given)
+        if getattr(given, "show_config", False):
+            print(show_config(given, commands[given.command_name]))
+            return OK
+    except TrojaiSeamError as problem:
+        print(f"trojai-seam: error: {problem}", file=sys.stderr)
         return BAD_INPUT
+    given.parser = parser
     command: Callable[[argparse.Namespace], int] = given.command
     shown_otherwise = warnings.showwarning
     try:
         warnings.showwarning = _notes(shown_otherwise)
-        return command(given)
+        with nullcontext() if given.quiet else no_silence(sys.stderr, given.command_name):
+            return command(given)
     except TrojaiSeamError as problem:
         print(f"trojai-seam: error: {problem}", file=sys.stderr)
         return SOME_FAILED if isinstance(problem, TooManyFailures) else BAD_INPUT
     except KeyboardInterrupt:
-        print("trojai-seam: interrupted; run the same command again to continue", file=sys.stderr)
+        goes_on = "; run the same command again to continue" if given.command_name in CONTINUED else ""
+        print(f"trojai-seam: interrupted{goes_on}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) went away: not our failure, and nothing more to say.
@@ -87,22 +106,22 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
+    asked = options(given)  # mistakes in them are found before the engine is imported
     from .batch.check_report import scope_lines, verdict_lines
     from .batch.paths import RunPaths
     from .batch.progress import choose_progress
     from .batch.runner import check, evaluate
-    from .tables import render, render_summary, summary_frame
 
     if given.check:
-        checked = check(given.dataset, options(given), choose_progress(given.quiet))
+        checked = check(given.dataset, asked, choose_progress(given.quiet, given.verbose))
         if not given.quiet:
             print("\n".join(scope_lines(checked)), file=sys.stderr)
         print("\n".join(verdict_lines(checked)))
         return SOME_FAILED if checked.findings else OK
-    if given.out is None:
-        raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
-    results = evaluate(given.dataset, given.out, options(given), choose_progress(given.quiet))
+    results = evaluate(given.dataset, given.out, asked, choose_progress(given.quiet, given.verbose))
     if not given.quiet:
+        from .tables import render, render_summary, summary_frame
+
         print(render(results), render_summary(summary_frame(results)), sep="\n\n")
         print(f"\nwritten to {RunPaths(given.out).results} and beside it")
     return SOME_FAILED if (results["status"] == "failed").any() else OK
@@ -139,15 +158,21 @@ def _synthesize(given: argparse.Namespace) -> int:
         examples_per_class=given.examples_per_class,
         width=given.width,
         device=given.device,
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
+        progress=lambda line: None if given.quiet else print(line, file=sys.stderr, flush=True),
     )
     SYNTHESIZERS.get(given.round)(given.out, given.models, given.seed, options)
     print(f"{given.models} models written to {given.out}")
     return OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the commands by name."""
+    return _parser()[1]
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of everything, and those of the commands by name."""
+    parser = Parser(
         prog="trojai-seam",
         description="Does unlearning remove the trojans from TrojAI models, and what does it cost?",
         epilog="exit codes: 0 all models done, 1 some failed (they are rows), 2 bad usage or input, 130 interrupted",
@@ -155,24 +180,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     parser.add_argument("--version", action="version", version=f"trojai-seam {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    by_name: dict[str, argparse.ArgumentParser] = {}
 
     def add(name: str, command: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=summary, description=summary)
-        one.set_defaults(command=command)
+        one = by_name[name] = commands.add_parser(name, help=summary, description=summary)
+        one.set_defaults(command=command, command_name=name)
+        told = one.add_mutually_exclusive_group()
+        told.add_argument("-q", "--quiet", action="store_true", help="no progress, and of evaluations no table")
+        told.add_argument("-v", "--verbose", action="store_true", help="more of what is done or known")
         return one
 
     demo = add("demo", _demo, "make a small round of trojaned and clean models, evaluate it, print the table")
     demo.add_argument("--out", type=Path, default=Path("trojai-seam-demo"), help="folder for it (default: %(default)s)")
     demo.add_argument("--models", type=int, default=8, help="how many models (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
-    demo.add_argument("--quiet", action="store_true", help="no progress")
 
     evaluate = add("evaluate", _evaluate, "unlearn every model of a dataset and tabulate what it did")
-    evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="dataset folder, or one model directory")
+    evaluate.add_argument(
+        "dataset", type=Path, nargs="?", metavar="DATASET", help="dataset folder, or one model directory"
+    )
     evaluate.add_argument("--out", type=Path, metavar="RUN", help="run directory, made or continued")
     evaluate.add_argument(
         "--check", action="store_true", help="only look, on all cores, whether every model would open"
     )
+    evaluate.add_argument("--config", type=Path, metavar="FILE", help="options by name in a .yaml, .toml or .json file")
+    evaluate.add_argument("--show-config", action="store_true", help="only print the options as YAML for --config")
     add_rounds(evaluate)
     add_unlearning(evaluate)
     add_fit_limits(evaluate)
@@ -184,7 +216,6 @@ def _parser() -> argparse.ArgumentParser:
     add_spread(evaluate)
     add_selection(evaluate)
     evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, timeout (of --time-limit), or all")
-    evaluate.add_argument("--quiet", action="store_true", help="no progress and no table; errors only")
 
     unlearn = add("unlearn", _unlearn, "unlearn one model on all its clean examples and save it")
     unlearn.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an id-XXXXXXXX folder")
@@ -240,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")
-    return parser
+    return parser, by_name
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ def run_demo(out: Path, models: int, seed: int, quiet: bool) -> int:
     summaries = []
     for preset in COMPARED:
         run_dir = out / f"run-{models}-models-seed-{seed}-{preset}"
+        progress = choose_progress(quiet)
+        progress.note(f"preset {preset}")
         options = Options(round=ROUND, preset=preset, seed=seed, device="cpu")
-        results = evaluate(dataset, run_dir, options, choose_progress(quiet or preset != COMPARED[0]))
+        results = evaluate(dataset, run_dir, options, progress)
         failed = failed or bool((results["status"] == "failed").any())
         if preset == COMPARED[0]:
             print(f"\nSEAM, preset {preset}: every rate on examples that unlearning did not see\n")

@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 def add_listing_commands(add: Add) -> None:
     """Declare them; ``add`` takes a name, the function that runs it, and a summary."""
-    rounds = add("rounds", _rounds, "list the rounds that can be evaluated")
-    rounds.add_argument("--verbose", action="store_true", help="with sources and quirks")
+    rounds = add("rounds", _rounds, "list the rounds that can be evaluated (--verbose: with sources and quirks)")
     rounds.add_argument("--json", action="store_true", help="whole configs as JSON")
 
-    presets = add("presets", _presets, "list the unlearning presets, with what is known of each")
-    presets.add_argument("--verbose", action="store_true", help="with sources, and on what each was confirmed")
+    presets = add("presets", _presets, "list the unlearning presets (--verbose: with sources and confirmations)")
     presets.add_argument("--json", action="store_true", help="whole presets as JSON")
+
+    completion = add("completion", _completion, "print a script that completes commands and options in your shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help='eval "$(trojai-seam completion bash)"')
+
+
+def _completion(given: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(given.parser, shell=given.shell))
+    return OK
 
 
 def _rounds(given: argparse.Namespace) -> int:

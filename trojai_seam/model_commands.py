@@ -53,7 +53,6 @@ def add_model_commands(add: Add) -> None:
         default="held-out",
         help="held-out (default), kfold, or paper (in-sample, with an oracle beside it)",
     )
-    own.add_argument("--quiet", action="store_true", help="no progress and no table; errors only")
 
 
 def _numbers(text: str) -> list[float]:
@@ -78,7 +77,7 @@ def _evaluate_model(given: argparse.Namespace) -> int:
     results = evaluate_model(
         given.model,
         given.out,
-        progress=choose_progress(given.quiet),
+        progress=choose_progress(given.quiet, given.verbose),
         budget=budget(given),
         options=pairs("--set", given.set),
         **{name: getattr(given, name) for name in (*_OF_MODEL, *_OF_BATCH)},

@@ -8,14 +8,31 @@ found when a name is first asked for that we do not have, or when names are list
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import UsageProblem, listed, shown
 
 T = TypeVar("T")
+
+
+def lazy_names(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package some of whose names are imported only when they are asked for.
+
+    Args:
+        package: its ``__name__``.
+        modules: the names of each of its modules, ``{".engine": ["run"]}``. None may be that of a module.
+    """
+    homes = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name in homes:
+            return getattr(import_module(homes[name], package), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
 
 
 def near_names(what: str, name: str, known: Iterable[str]) -> str:
@@ -58,6 +75,16 @@ class Registry(Generic[T]):
             entry = self._imported(name, entry)
             self._entries[name] = entry
         return entry
+
+    def check(self, name: str) -> None:
+        """That there is an entry called ``name``. What is ours is not imported for that.
+
+        Raises:
+            UsageProblem: as :meth:`get`.
+        """
+        entry = self._entries.get(name)
+        if not (isinstance(entry, str) and entry.startswith(f"{__package__}.")):
+            self.get(name)
 
     def _imported(self, name: str, target: str) -> T:
         module, _, attribute = target.partition(":")

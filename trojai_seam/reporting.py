@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from os import PathLike
@@ -19,9 +19,10 @@ from .batch.curves import read_curves
 from .batch.expected import read_expected, read_expected_files
 from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths
-from .batch.plan import read_plan
+from .batch.plan import LIMITS, read_plan
 from .batch.records import read_rows
 from .errors import UsageProblem, listed, shown
+from .heartbeat import beat
 from .tables import csv_bytes, results_frame, summary_frame
 from .tables.columns import BY_NAME
 from .tables.comparison import Comparison, changed_models, compare, difference_texts, overview_texts
@@ -29,6 +30,7 @@ from .tables.formats import formatted
 from .tables.frames import grouping_columns, with_expected
 from .tables.layout import overview, statistics
 from .tables.nist import Submission, global_results_csv, metadata_csv, metrics_csv, results_csv
+from .tables.side_by_side import line_texts
 
 if TYPE_CHECKING:
     from .tables.report import Run
@@ -117,35 +119,75 @@ def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
         RunDirectoryProblem: no such run, or an unreadable record.
         UsageProblem: fewer than two runs, one named twice, or two that have no model in common.
     """
+    paths = _named(run_dirs)
+    if len(paths) < 2:
+        raise UsageProblem("compare needs at least two runs")
+    return compare({name: read_run(path) for name, path in paths.items()}, _datasets(paths))
+
+
+def _named(run_dirs: Sequence[str | PathLike[str]]) -> dict[str, Path]:
+    """Run directories by what they are called."""
     paths = [Path(run_dir) for run_dir in run_dirs]
     names = [path.resolve().name for path in paths]
     called = names if len(set(names)) == len(names) else [str(path) for path in paths]
     if len(set(called)) < len(called):
-        raise UsageProblem(f"compare was given one run twice: {listed(called)}")
-    return compare({name: read_run(path) for name, path in zip(called, paths, strict=True)})
+        raise UsageProblem(f"one run was given twice: {listed(called)}")
+    return dict(zip(called, paths, strict=True))
 
 
-def comparison_text(comparison: Comparison, form: str) -> str:
-    """:class:`Comparison` for printing; ``csv`` has the differences with every figure.
+def _datasets(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(read_plan(RunPaths(path))["dataset"]) for name, path in paths.items()}
+
+
+def write_study(run_dirs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> Path:
+    """Write one HTML page of several runs, the first against each of the others; returns its path.
+
+    Raises:
+        RunDirectoryProblem: no such run, an unreadable record, or the file cannot be written.
+        UsageProblem: fewer than two runs, one named twice, or two that have no model in common.
+    """
+    from .tables.report import Study, render_study
+
+    paths = _named(run_dirs)
+    beat(f"reading the records of {len(paths)} runs")
+    results = {name: read_run(path) for name, path in paths.items()}
+    comparison = compare(results, _datasets(paths))
+    facts = {}
+    for name, path in paths.items():
+        plan = read_plan(RunPaths(path))
+        facts[name] = _head(RunPaths(path), plan, results[name], _presets(plan))
+    make_folder(Path(out).parent)
+    write_atomic(Path(out), render_study(Study(results, comparison, facts)).encode("utf-8", "backslashreplace"))
+    return Path(out)
+
+
+def comparison_text(comparison: Comparison, form: str, details: bool = False) -> str:
+    """:class:`Comparison` for printing: a line per run, with ``details`` also ranks, the differences of all measures
+    and the models that changed most. ``csv`` has the differences with every figure.
 
     Raises:
         UsageProblem: no such format.
     """
     if form == "csv":
         return csv_bytes(comparison.differences).decode().rstrip("\n")
-    notes = "\n".join(f"note: {shown(note, 400)}" for note in comparison.notes)
-    tables = (overview_texts(comparison), difference_texts(comparison), changed_models(comparison))
-    return "\n\n".join(part for part in (notes, *(formatted(table, form) for table in tables if len(table))) if part)
+    tables = [line_texts(comparison.lines)]
+    notes = list(comparison.notes)
+    if details:
+        tables += [overview_texts(comparison), difference_texts(comparison), changed_models(comparison)]
+        notes += comparison.differing
+    told = "\n".join(f"note: {shown(note, 400)}" for note in notes)
+    first, *others = (formatted(table, form) for table in tables if len(table))
+    return "\n\n".join(part for part in (first, told, *others) if part)
 
 
 def write_comparison(comparison: Comparison, folder: str | PathLike[str]) -> None:
-    """``runs.csv``, ``differences.csv`` and ``models.csv`` in ``folder``.
+    """``lines.csv``, ``runs.csv``, ``differences.csv`` and ``models.csv`` in ``folder``.
 
     Raises:
         RunDirectoryProblem: they cannot be written.
     """
     make_folder(Path(folder))
-    for name in ("runs", "differences", "models"):
+    for name in ("lines", "runs", "differences", "models"):
         write_atomic(Path(folder) / f"{name}.csv", csv_bytes(getattr(comparison, name)))
 
 
@@ -171,7 +213,9 @@ def write_report(
     from .tables.report.charts import figures
     from .tables.report.drawing import save
 
+    beat("reading the records")
     run = load_run(run_dir, by)
+    beat(f"drawing the page of {len(run.results)} models")
     path = RunPaths(Path(run_dir)).report if out is None else Path(out)
     make_folder(path.parent)
     write_atomic(path, render_page(run).encode("utf-8", "backslashreplace"))
@@ -199,17 +243,42 @@ def load_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> Run:
     results = read_run(run_dir, by)
     done = results.loc[results["status"] == "done", "model_id"]
     plan = read_plan(paths)
-    several = bool(plan.get("presets"))
-    presets = plan["presets"] if several else {plan["unlearning"]["preset"]: plan["unlearning"]}
+    several, presets = bool(plan.get("presets")), _presets(plan)
     return Run(
         name=f"{shown(plan['round']['name'])}, {', '.join(map(shown, presets))}",
         results=results,
         curves={str(model_id): read_curves(paths.record(str(model_id))) for model_id in done},
+        facts=_head(paths, plan, results, presets),
         settings={name: shown(value) for name, value in _settings(presets if several else plan["unlearning"])},
         versions=_versions(plan),
         command=evaluate_command(plan, str(run_dir)),
         by=by,
     )
+
+
+def _presets(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The presets of a run by name; a round with several kinds of models has one for each."""
+    return plan.get("presets") or {plan["unlearning"]["preset"]: plan["unlearning"]}
+
+
+def _head(paths: RunPaths, plan: Mapping[str, Any], results: pd.DataFrame, presets: Iterable[str]) -> dict[str, str]:
+    """What a reader must know of a run before any figure."""
+    dates = sorted(path.stat().st_mtime for path in (paths.records, paths.plan) if path.exists())
+    versions = ", ".join(f"{name.replace('_', '-')} {shown(value)}" for name, value in plan.get("versions", {}).items())
+    limits = [f"{name.replace('_', ' ')} {plan[name]}" for name in LIMITS if plan.get(name) is not None]
+    done = results[results["status"] == "done"]
+    return {
+        "evaluated": datetime.fromtimestamp(dates[-1], UTC).strftime("%Y-%m-%d %H:%M UTC") if dates else "",
+        "round": shown(plan["round"]["name"]),
+        "dataset": shown(plan["dataset"], 300),
+        "preset": ", ".join(map(shown, presets)),
+        "changed options": ", ".join(shown(text, 300) for text in done["changed_options"].dropna().unique()[:3]),
+        "seed": shown(plan["seed"]),
+        "protocol": ", ".join([shown(plan["protocol"]), *limits]),
+        "device": shown(plan.get("device", "")),
+        "versions": versions,
+        "command": shown(evaluate_command(plan, str(paths.run_dir)), 2000),
+    }
 
 
 def _versions(plan: Mapping[str, Any]) -> dict[str, str]:

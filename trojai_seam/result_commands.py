@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import shown
+from .errors import UsageProblem, shown
 
 OK = 0
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -38,11 +38,22 @@ def add_result_commands(add: Add) -> None:
         choices=("text", "csv", "markdown", "latex"),
         help="default: %(default)s; csv has every figure of the differences",
     )
-    compare.add_argument("--out", type=Path, metavar="DIR", help="write runs.csv, differences.csv and models.csv there")
+    compare.add_argument(
+        "--details", action="store_true", help="also ranks, every measure, and the models that changed most"
+    )
+    compare.add_argument(
+        "--out", type=Path, metavar="DIR", help="write lines.csv, runs.csv, differences.csv and models.csv there"
+    )
+
+    compare.add_argument("--html", type=Path, metavar="FILE", help="also write them as one page, with figures")
 
     report = add("report", _report, "write a run as one HTML file that opens anywhere, and its figures")
-    report.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    report.add_argument("--out", type=Path, metavar="FILE", help="where (default: report.html in the run directory)")
+    report.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="run directory; several are set side by side on one page"
+    )
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="where (default: report.html in the run directory, of several: here)"
+    )
     report.add_argument("--plots", type=Path, metavar="DIR", help="also write every figure as SVG and PNG")
     report.add_argument(
         "--by", type=_names, default=[], metavar="COLUMN,COLUMN", help="group by these (default: what differs)"
@@ -56,7 +67,7 @@ def add_result_commands(add: Add) -> None:
 
 def _tables(given: argparse.Namespace) -> int:
     from .batch.paths import RunPaths
-    from .batch.runner import write_tables
+    from .batch.run_tables import write_tables
     from .reporting import summary_text, write_nist_tables
     from .tables import render, render_summary, summary_frame
 
@@ -71,21 +82,32 @@ def _tables(given: argparse.Namespace) -> int:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from .reporting import compare_runs, comparison_text, write_comparison
+    from .reporting import compare_runs, comparison_text, write_comparison, write_study
 
     comparison = compare_runs(given.runs)
-    print(comparison_text(comparison, given.format))
+    print(comparison_text(comparison, given.format, given.details))
     if given.out is not None:
         write_comparison(comparison, given.out)
+    if given.html is not None:
+        _written(write_study(given.runs, given.html))
     return OK
 
 
 def _report(given: argparse.Namespace) -> int:
-    from .reporting import write_report
+    from .reporting import write_report, write_study
 
-    path = write_report(given.run, given.out, given.by, given.plots)
-    print(f"written to {shown(str(path), 2000)}")
+    if len(given.runs) > 1:
+        if given.plots is not None or given.by:
+            raise UsageProblem("report: --plots and --by are for one run; several are set side by side")
+        path = write_study(given.runs, given.out or Path("report.html"))
+    else:
+        path = write_report(given.runs[0], given.out, given.by, given.plots)
+    _written(path)
     return OK
+
+
+def _written(path: Path) -> None:
+    print(f"written to {shown(str(path), 2000)}")
 
 
 def _names(text: str) -> list[str]:

@@ -20,7 +20,8 @@ from tests.made_rounds import trained_copy, write_model, write_round, write_scal
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.progress import PlainProgress, RichProgress, Tally, choose_progress
 from trojai_seam.batch.records import read_rows
-from trojai_seam.batch.runner import Options, evaluate, write_tables
+from trojai_seam.batch.run_tables import write_tables
+from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.cli import main
 from trojai_seam.errors import RunDirectoryProblem, TrojaiSeamError, UsageProblem
 from trojai_seam.tables.columns import TIMINGS

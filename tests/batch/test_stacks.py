@@ -183,7 +183,7 @@ def test_a_model_that_crashes_or_hangs_costs_the_others_in_its_group_nothing(tmp
     make(dataset / "models" / "id-00000004", "Exits")
     make(dataset / "models" / "id-00000006", "Hangs")
     shutil.rmtree(tmp_path / "good")
-    given = {"executor": "pool", "networks": NETWORKS_FILE, "time_limit": 6.0}
+    given = {"executor": "pool", "networks": NETWORKS_FILE, "time_limit": 20.0}
     mixed_rows = run(dataset, tmp_path / "a", **given)
     failed = mixed_rows[mixed_rows["status"] == "failed"]
     assert dict(zip(failed["model_id"], failed["error_kind"], strict=True)) == {

@@ -19,9 +19,9 @@ from trojai_seam.scoring import (
     SplitPlan,
     predict,
     predict_attacks,
-    score,
 )
-from trojai_seam.tasks import Marks, detection, get_task
+from trojai_seam.scoring.score import score
+from trojai_seam.tasks import BoxDetails, ExampleSet, Marks, detection, get_task
 from trojai_seam.tasks.box_matching import match
 
 
@@ -46,6 +46,7 @@ def test_folds_are_pooled_into_one_figure() -> None:
     attacks = attacked([2, 1, 0]), attacked([1, 0, 0])
     folds = [FoldPredictions(*fold) for fold in zip(splits, (one, two), attacks, strict=True)]
     row = score(plan, before, attacked([2, 1, 2]), folds, 0, is_clean=False)
+    assert "foreign_boxes_after" not in row  # nothing was counted
     mixed = np.concatenate([two_boxes[:3], one_boxes[3:]])
     assert row["acc_after"] == pytest.approx(match(mixed, objects).share)
     assert row["ap50_after"] == pytest.approx(match(mixed, objects, (0.5,)).share)
@@ -88,3 +89,28 @@ def test_boxes_are_matched_once_per_clean_set_and_never_in_poisoned_images(monke
     assert calls == [3]
     assert attacks.hits.units == 3
     np.testing.assert_array_equal(attacks.outputs, found.outputs)
+
+
+def test_boxes_of_classes_that_no_image_holds_are_counted() -> None:
+    nowhere = [float("nan")] * 4
+    box = [0.0, 0.0, 9.0, 9.0]
+    labels = torch.tensor([[[*box, 1], [*box, 2]], [[*box, 2], [*nowhere, -100]], [[*box, 1], [*nowhere, -100]]])
+    key = ExampleSet({"x": torch.zeros(3, 3, 8, 8)}, labels, BoxDetails(torch.full((3, 2), 8), 0))
+    said = torch.tensor([
+        [[*box, 1, 0.9], [*box, 3, 0.9], [*box, 4, 0.5]],  # two classes that are in no image
+        [[*box, 3, 0.49], [*box, 1, 0.9], [*nowhere, -100, 0.0]],  # not sure enough; a class of another image; padding
+        [[*box, 3, 0.7], [*box, 2, 0.9], [*nowhere, -100, float("nan")]],
+    ])  # fmt: skip
+    assert detection.foreign_boxes(said, key).tolist() == [2, 0, 1]
+
+
+def test_counts_are_of_held_out_images_from_the_fold_that_did_not_see_them() -> None:
+    _, objects = made(0, images=6)
+    before, one, two = (
+        replace(said(seed, objects)[1], counts={"foreign_boxes": np.array(counts)})
+        for seed, counts in ((0, [1, 0, 0, 0, 0, 2]), (1, [9, 9, 9, 1, 0, 1]), (2, [0, 3, 0, 9, 9, 9]))
+    )
+    splits = (Split((0, 1, 2), (3, 4, 5)), Split((3, 4, 5), (0, 1, 2)))
+    folds = [FoldPredictions(splits[0], one, None), FoldPredictions(splits[1], two, None)]
+    row = score(SplitPlan("kfold", "cross-validated", splits), before, None, folds, 0, is_clean=True)
+    assert (row["foreign_boxes_before"], row["foreign_boxes_after"]) == (3, 5)

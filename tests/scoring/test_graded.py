@@ -13,10 +13,10 @@ from trojai_seam.scoring import (
     Split,
     SplitPlan,
     plan_splits,
-    score,
     wilson,
 )
 from trojai_seam.scoring.intervals import bootstrap
+from trojai_seam.scoring.score import score
 from trojai_seam.tasks import Marks
 
 

@@ -20,9 +20,9 @@ from trojai_seam.scoring import (
     plan_splits,
     predict,
     predict_attacks,
-    score,
 )
 from trojai_seam.scoring.oracle import OracleWatcher
+from trojai_seam.scoring.score import score
 from trojai_seam.tasks import ExampleSet, Marks, get_task
 
 

@@ -9,9 +9,10 @@ import pytest
 from tests.tables.made_runs import HOSTILE, failed_row, made_row
 from trojai_seam.errors import UsageProblem
 from trojai_seam.tables import csv_bytes, results_frame
-from trojai_seam.tables.comparison import changed_models, compare, difference_texts, overview_texts
+from trojai_seam.tables.comparison import changed_models, compare, overview_texts
 from trojai_seam.tables.formats import FORMATS, formatted
 from trojai_seam.tables.frames import with_expected
+from trojai_seam.tables.side_by_side import line_texts, sign_test
 from trojai_seam.tables.statistics import mean_intervals
 
 
@@ -44,14 +45,12 @@ def test_pairs_are_the_models_that_both_scored():
     assert (fidelity["mean_first"], fidelity["mean_run"]) == (pytest.approx(0.35), pytest.approx(0.65))
     assert fidelity["difference"] == pytest.approx(0.3)
     assert (fidelity["better"], fidelity["worse"], fidelity["same"]) == (2, 0, 0)
-    # Two differences, 0.2 and 0.4: a resampled mean is 0.2, 0.3 or 0.4.
-    assert (fidelity["low"], fidelity["high"]) == (pytest.approx(0.2), pytest.approx(0.4))
+    assert pd.isna(fidelity["low"])  # two pairs say nothing about how sure it is
     attack = line(comparison, "asr_after")
     assert attack["difference"] == pytest.approx(-0.2)
     assert (attack["better"], attack["worse"], attack["same"]) == (1, 0, 1)  # lower is better
     kept = line(comparison, "kept_accuracy", "clean")
     assert (kept["n"], kept["difference"], kept["worse"]) == (1, -0.25, 1)
-    assert pd.isna(kept["low"])  # one pair says nothing about how sure it is
 
 
 def test_every_model_has_a_verdict():
@@ -98,21 +97,82 @@ def test_losing_a_model_never_improves_a_rank():
         assert part.loc["b", "rank_fidelity"] == whole.loc["b", "rank_fidelity"]
 
 
-def test_what_differs_is_said():
-    changed = [{**row, "seed": 1, "protocol": "kfold", "preset": "finetune"} for row in A]
-    notes = compare({"a": results_frame([{**r, "seed": 0, "protocol": "held-out"} for r in A]),
-                     "b": results_frame(changed)}).notes  # fmt: skip
-    assert [note.split(" differs")[0] for note in notes if " differs" in note] == ["preset", "protocol", "seed"]
-    assert "other examples are held out" in notes[-1]
-    assert notes[0].startswith("paired: 4 of 5 models of a and b")  # the fifth failed
-    assert notes[1].startswith("few pairs: 4 of a and b")
+def test_what_differs_is_said_in_a_word_each():
+    first = [{**row, "seed": 0, "protocol": "held-out", "changed_options": "forget.epochs=3 a=1"} for row in A]
+    changed = {"seed": 1, "preset": "finetune", "measured_on": "held-out", "changed_options": "forget.epochs=5 a=1"}
+    both = {"a": results_frame(first), "b": results_frame([{**row, **changed} for row in first])}
+    comparison = compare(both, {"a": "/data/x", "b": "/data/x"})
+    assert comparison.notes[-1] == "settings that differ: preset, seed, forget.epochs"
+    assert "seed (other examples are held out): a = 0; b = 1" in comparison.differing
+    assert "forget.epochs: a = 3; b = 5" in comparison.differing
+    assert compare(both, {"a": "/data/x", "b": "/data/y"}).notes[-1].endswith("forget.epochs, dataset")
+    kfold = [{**row, "protocol": "kfold", "measured_on": "folds"} for row in first]
+    assert compare({"a": results_frame(first), "b": results_frame(kfold)}).notes[-1] == "settings that differ: protocol"
+
+
+def run_of(fidelities: list[float | None], **values) -> pd.DataFrame:
+    rows = [
+        poisoned(n, value, **values) if value is not None else failed_row(2 * n + 1)
+        for n, value in enumerate(fidelities)
+    ]
+    return results_frame([*rows, made_row(100, kept_accuracy=0.75)])
+
+
+def test_every_run_is_one_line():
+    base = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    better = [0.3, 0.3, 0.5, 0.4, 0.8, 0.7, 0.8, 0.7]
+    found = compare({"a": run_of(base), "b": run_of(better), "c": run_of([*base[:5], None, None, None])})
+    assert list(found.lines["run"]) == ["a", "b", "c"]
+    first, second, third = found.lines.to_dict("records")
+    assert first["models"] == second["models"] == third["models"] == 5  # those that every run scored
+    assert first["mean"] == pytest.approx(0.3)
+    assert (second["pairs"], third["pairs"]) == (8, 5)
+    assert second["difference"] == pytest.approx(0.1125)
+    assert second["difference_low"] < 0.1125 < second["difference_high"]
+    assert (second["better"], second["worse"]) == (6, 1)
+    assert second["sign_test"] == pytest.approx(2 * (1 + 7) / 2**7)
+    assert pd.isna(third["sign_test"])  # all the same
+    assert third["kept_accuracy"] == 0.75
+    assert pd.isna(first["pairs"])
+    texts = line_texts(found.lines)
+    assert list(texts["pairs"]) == ["-", "8", "5 (few)"]
+    assert texts["difference [95 %]"][1].startswith("+0.11")
+    assert texts["difference [95 %]"][2] == "0.000"
+    assert any(note.startswith("few: fewer than 6 pairs") for note in found.notes)
+
+
+@pytest.mark.parametrize("pairs", [4, 8])
+def test_equal_pairs_give_no_certainty(pairs):
+    found = compare({"a": run_of([0.5] * pairs), "b": run_of([0.7] * pairs)})
+    (line_,) = found.lines.to_dict("records")[1:]
+    assert line_["difference"] == pytest.approx(0.2)
+    assert pd.isna(line_["difference_low"])
+    assert pd.isna(line_["low"])
+    assert pd.isna(line(found, "fidelity")["low"])
+
+
+def test_sign_test_against_scipy():
+    from scipy.stats import binomtest
+
+    for better, worse in ((4, 0), (5, 0), (6, 0), (7, 2), (3, 3), (40, 12)):
+        assert sign_test(better, worse) == pytest.approx(binomtest(better, better + worse).pvalue)
+    assert sign_test(0, 0) is None
+
+
+def test_clean_models_alone_are_judged_by_kept_accuracy():
+    first = results_frame([made_row(2 * n, kept_accuracy=0.8) for n in range(3)])
+    second = results_frame([made_row(2 * n, kept_accuracy=0.9) for n in range(3)])
+    found = compare({"a": first, "b": second})
+    assert set(found.lines["measure"]) == {"kept_accuracy"}
+    assert "kept accuracy [95 %]" in line_texts(found.lines)
 
 
 def test_runs_that_cannot_be_compared_are_refused():
     with pytest.raises(UsageProblem, match="at least two"):
         compare({"a": results_frame(A)})
-    with pytest.raises(UsageProblem, match="no model in common"):
-        compare({"a": results_frame(A), "b": results_frame([made_row(1, round="another")])})
+    other = {"a": results_frame(A), "b": results_frame([made_row(1, round="another")])}
+    with pytest.raises(UsageProblem, match="no model in common: no id is in both; their datasets are /x and /y"):
+        compare(other, {"a": "/x", "b": "/y"})
 
 
 def test_runs_that_share_ids_but_no_file_are_refused():
@@ -121,7 +181,7 @@ def test_runs_that_share_ids_but_no_file_are_refused():
         compare({"a": results_frame(A), "b": results_frame(others)})
     one = [*others[:3], A[4]]  # a single model is the same
     notes = compare({"a": results_frame(A), "b": results_frame(one)}).notes
-    assert "paired: 1 of 5 models of a and b (3 with another model.pt)" in notes[0]
+    assert any(note.startswith("paired: 1 of 5 models of a and b (3 with another model.pt)") for note in notes)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -129,7 +189,7 @@ def test_hostile_names_stay_in_their_cells(form):
     rows = [poisoned(n, 0.5, model_id=text, round="r") for n, text in enumerate(HOSTILE)]
     better = [{**row, "fidelity": 0.7} for row in rows]
     comparison = compare({HOSTILE[0]: results_frame(rows), HOSTILE[3]: results_frame(with_expected(better, {}))})
-    for table in (overview_texts(comparison), difference_texts(comparison), changed_models(comparison)):
+    for table in (line_texts(comparison.lines), overview_texts(comparison), changed_models(comparison)):
         text = formatted(table, form)
         assert len(text.splitlines()) == len(table) + {"text": 1, "markdown": 2, "latex": 6}[form]
         assert all(row.isprintable() for row in text.splitlines())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import html as markup
+import json
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -13,13 +16,26 @@ import numpy as np
 import pytest
 
 from tests.tables.made_runs import HOSTILE, failed_row, made_row, made_run
+from trojai_seam.tables.comparison import compare
 from trojai_seam.tables.curves import band, mean_curve
 from trojai_seam.tables.frames import with_expected
 from trojai_seam.tables.report import render_page
-from trojai_seam.tables.report.charts import by_column, fidelity_distribution, figures, phase_curves, time_split
-from trojai_seam.tables.report.content import Run, failures, group_tables, headline, models
-from trojai_seam.tables.report.drawing import inline_svg, save
+from trojai_seam.tables.report.charts import (
+    accuracy_against_attack,
+    by_column,
+    fidelity_distribution,
+    figures,
+    phase_curves,
+    time_split,
+)
+from trojai_seam.tables.report.content import MOST_LISTED, Run, doubtful, failures, group_tables, headline
+from trojai_seam.tables.report.drawing import inline_svg, new_figure, save
 from trojai_seam.tables.report.model_curves import MOST_POINTS, CurveSheet
+from trojai_seam.tables.report.payload import payload
+from trojai_seam.tables.report.study import Study, render_study
+from trojai_seam.tables.report.study import figures as study_figures
+from trojai_seam.tables.side_by_side import line_texts
+from trojai_seam.tables.summary import NOT_SAID
 
 
 class Page(HTMLParser):
@@ -39,6 +55,16 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def unpacked(packed: str) -> dict:
+    """The data of a page, as its script reads them."""
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def values(data: dict, name: str) -> list:
+    column = data["columns"][name]
+    return [column["same"]] * data["rows"] if "same" in column else column["values"]
+
+
 MIXED = [*(made_row(n) for n in range(12)), failed_row(12), failed_row(13, error_kind="timeout")]
 
 
@@ -54,7 +80,7 @@ def test_the_page_is_whole_and_fetches_nothing(page):
         assert not set(attributes) & {"src", "srcset", "action", "formaction", "background"}
         target = attributes.get("href")
         assert target is None or target[0] == "#", target
-        assert target is None or target[1:] in page.ids, target
+        assert target is None or target[1:] in page.ids or re.fullmatch(r"#m\d+", target), target  # rows: by the script
         assert not [name for name in attributes if name.startswith("on")]
         for reference in re.findall(r"url\(([^)]*)\)", " ".join(filter(None, attributes.values()))):
             assert reference[0] == "#"
@@ -70,7 +96,8 @@ def test_the_policy_allows_the_page_s_own_script_and_nothing_else(page):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy
-    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    kinds = [attributes.get("type") for tag, attributes in page.tags if tag == "script"]
+    assert kinds == ["application/octet-stream", None]  # data, which no browser runs, and the script
 
 
 def test_the_headline_by_hand():
@@ -93,28 +120,140 @@ def test_the_headline_by_hand():
     assert cards["kept accuracy"].detail == "mean of 1 clean model"
 
 
-def test_every_model_has_a_line_and_a_section(page):
-    rows = [attributes for tag, attributes in page.tags if tag == "details" and attributes.get("class") == "model"]
-    assert [row["id"] for row in rows] == [f"m{n}" for n in range(1, len(MIXED) + 1)]
-    listed = models(made_run(MIXED))
-    assert [model.name for model in listed] == [row["model_id"] for row in MIXED]
-    second = listed[1]
-    assert (second.kind, second.trigger, second.network) == ("poisoned", "polygon", "vgg11bn")
-    assert ("model_sha256", f"{1:064x}") in second.facts
-    measures = {measure.label: measure for measure in second.measures}
-    assert (measures["ACC before"].value, measures["ACC before"].examples) == ("1.00", "6")
-    assert measures["ASR before"].interval == "[0.80, 1.00]"
-    groups = failures(listed, made_run(MIXED).results)
-    assert [(group.kind, len(group.models)) for group in groups] == [("refused-file", 1), ("timeout", 1)]
-    assert "it is broken" in "".join(page.text)
+def test_the_data_of_a_page_are_the_results():
+    run = made_run(MIXED)
+    data = unpacked(payload(run, CurveSheet(run)))
+    assert data["rows"] == len(MIXED)
+    assert values(data, "model_id") == [row["model_id"] for row in MIXED]
+    assert values(data, "kind") == ["poisoned" if row["poisoned"] else "clean" for row in MIXED]
+    for name in run.results.columns[run.results.notna().any()]:
+        for told, known in zip(values(data, name), run.results[name], strict=True):
+            assert (told is None) == (known is run.results[name].dtype.na_value), name
+            assert told is None or (told == known if isinstance(told, str) else told == pytest.approx(known, abs=1e-6))
+    assert data["columns"]["round"] == {"kind": "text", "same": "image-classification-feb2021"}
+    assert "units_acc_after" not in data["columns"]  # nobody has one
+    assert {name for name, _, _ in data["table"]} <= set(data["columns"])
+    assert "model_sha256" in data["facts"]
+    assert "acc_before_low" not in data["facts"]  # part of a measure
+    assert dict(data["measures"])["asr_after"] == "ASR after"
+
+
+def test_failures_and_doubts_are_listed_by_kind():
+    results = made_run([*MIXED, made_row(20, doubts="odd")]).results
+    groups = failures(results)
+    assert [(group.kind, group.count, group.listed[0].name) for group in groups] == [
+        ("refused-file", 1, "id-00000012"), ("timeout", 1, "id-00000013"),
+    ]  # fmt: skip
+    assert groups[0].listed[0].anchor == "m13"  # the thirteenth row
+    assert doubtful(results).listed[0].text == "odd"
+    (many,) = failures(made_run([failed_row(n) for n in range(MOST_LISTED + 7)]).results)
+    assert (many.count, len(many.listed)) == (MOST_LISTED + 7, MOST_LISTED)
+    assert "… and 7 more" in render_page(made_run([failed_row(n) for n in range(MOST_LISTED + 7)]))
 
 
 def test_in_sample_figures_are_marked():
     row = made_row(1, measured_on="in-sample", acc_after=None, fidelity=None, fit_acc_after=0.5, fit_fidelity=0.25)
-    (model,) = models(made_run([row]))
-    assert model.cells[1] == "0.50†"
-    assert model.cells[5] == "0.25†"
+    data = unpacked(payload(made_run([row]), None))
+    assert data["fallback"]["fidelity"] == "fit_fidelity"
+    assert values(data, "fit_fidelity") == [0.25]
     assert "in-sample" in render_page(made_run([row]))
+
+
+def test_the_head_says_what_the_run_was():
+    facts = {"evaluated": "2026-11-30 04:00 UTC", "dataset": "/data/<r4>", "seed": "7", "empty": ""}
+    page = Page(render_page(made_run(MIXED, facts=facts)))
+    text = "".join(page.text)
+    head = text[: text.index("Headline")]
+    assert "2026-11-30 04:00 UTC" in head
+    assert "/data/<r4>" in head
+    assert "empty" not in head
+
+
+NUMBERS = re.compile(r"[-\N{MINUS SIGN}]?[\d.]+")
+
+
+def svg_texts(svg: str) -> list[str]:
+    return [markup.unescape(text) for text in re.findall(r"<text [^<>]*>([^<]*)</text>", svg)]
+
+
+def awkward() -> list[dict]:
+    """Groups whose names look like coordinates, and rates in a narrow range."""
+    names = ("v2.50", "net-0.125", "a very long name of a network that goes on", "d=1.23456 <x> & y")
+    rows = [made_row(n, architecture=names[n // 2 % 4], trigger_type=f"t{n // 2 % 2}.750") for n in range(40)]
+    return [{**row, **({"fidelity": 0.9 + row["fidelity"] / 1000} if row["poisoned"] else {})} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def labelled() -> tuple[Run, str]:
+    run = made_run(awkward())
+    return run, render_page(run)
+
+
+@pytest.mark.parametrize(
+    "name", ["fidelity-distribution", "accuracy-against-attack", "by-model-architecture", "by-trigger-type",
+             "phase-curves", "time-split"]
+)  # fmt: skip
+def test_every_label_of_every_figure_is_in_the_page_and_true(name, labelled):
+    run, page = labelled
+    figure = figures(run)[name]()
+    assert page.count('role="img" aria-labelledby=') == len(figures(run)) == 6  # all of them are here
+    svg = re.search(rf'aria-labelledby="{name}-title".*?</svg>', page, re.S)
+    assert svg is not None
+    told = svg_texts(svg[0])
+    figure.draw_without_rendering()
+    wanted = []
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks():
+                label = tick.label1.get_text()
+                if not (low <= tick.get_loc() <= high) or not label:
+                    continue
+                wanted.append(label)
+                if NUMBERS.fullmatch(label):  # the label of a number is that number
+                    assert float(label.replace("\N{MINUS SIGN}", "-")) == pytest.approx(tick.get_loc(), abs=1e-9)
+        wanted += [text.get_text() for text in (axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title)]
+        wanted += [text.get_text() for text in (axes.get_legend().get_texts() if axes.get_legend() else [])]
+    assert sorted(told) == sorted(filter(None, wanted))
+    if name.startswith("by-"):
+        column = name.removeprefix("by-").replace("-", "_")
+        groups = {text if len(text) <= 30 else text[:29] for text in run.results[column].dropna().unique()}
+        assert all(any(label.startswith(group) for label in told) for group in groups)
+
+
+def test_coordinates_are_short_and_texts_are_not():
+    figure, (axes,) = new_figure()
+    axes.plot([0.9012345, 0.912345], [0.1, 0.2], label='x="1.23456"')
+    axes.set_title("group v2.50 <y=1.2345>")
+    axes.legend()
+    svg = inline_svg(figure, "x")
+    assert {"group v2.50 <y=1.2345>", 'x="1.23456"'} <= set(svg_texts(svg))
+    for tag in re.findall(r"<[^<>]+>", svg):
+        for value in re.findall(r' (?:d|x|y|transform|viewBox)="([^"]*)"', tag):
+            assert not re.search(r"\d\.\d\d", value), tag
+
+
+def test_texts_carry_the_width_that_they_were_laid_out_with():
+    figure, (axes,) = new_figure()
+    axes.set_title("iiii")
+    axes.set_xlabel("WWWW")
+    svg = inline_svg(figure, "x")
+    widths = {t: float(w) for w, t in re.findall(r'textLength="([\d.]+)"[^<>]*>([^<]*)<', svg)}
+    assert set(widths) == set(svg_texts(svg))
+    assert 2 * widths["iiii"] < widths["WWWW"]
+
+
+def test_many_models_stay_a_small_figure():
+    run = made_run(made_row(n) for n in range(3000))
+    for draw in (fidelity_distribution, accuracy_against_attack):
+        assert len(inline_svg(draw(run), "x")) < 120_000
+    few = made_run(made_row(n) for n in range(40))
+    (axes,) = accuracy_against_attack(few).axes
+    bars = [collection for collection in axes.collections if len(collection.get_segments()) == 20]
+    assert len(bars) == 3  # the ways, and the intervals of ASR and ACC
+    horizontal = [segment for segment in bars[1].get_segments() if len(segment)]
+    told = few.results.dropna(subset=["asr_after"])[["asr_after_low", "asr_after_high"]].to_numpy(dtype=float)
+    np.testing.assert_allclose([[s[0, 0], s[1, 0]] for s in horizontal], told)
 
 
 def test_hostile_strings_are_texts_and_nothing_else():
@@ -127,7 +266,7 @@ def test_hostile_strings_are_texts_and_nothing_else():
     page = Page(html)
     harmless = Page(render_page(made_run([made_row(1), failed_row(2)], command="x", settings={"x": "y"})))
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"defs", "clippath", "rect", "use"}
-    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert sum(tag == "script" for tag, _ in page.tags) == 2
     assert not [a for tag, a in page.tags if tag == "img" or "onerror" in a]
     assert "<script>document.title" not in html
     assert "\x1b" not in html
@@ -152,10 +291,23 @@ def test_little_is_enough_for_a_page(rows):
 def test_groups_are_those_that_tell_models_apart():
     run = made_run(MIXED)
     assert run.grouped_by == ("model_architecture", "trigger_type")
-    assert [column for column, _ in group_tables(run)] == ["", "model_architecture", "trigger_type"]
-    by_trigger = dict(group_tables(run))["trigger_type"]
-    assert set(by_trigger["group"]) == {"poisoned"}  # clean models have no trigger to be grouped by
+    tables = {groups.column: groups for groups in group_tables(run)}
+    assert list(tables) == ["", "model_architecture", "trigger_type"]
+    assert set(tables["trigger_type"].table["group"]) == {"poisoned"}  # clean models have no trigger to be grouped by
+    assert set(tables["trigger_type"].single["trigger_type"]) == {NOT_SAID}  # the one that failed before it was known
+    assert tables["model_architecture"].single.empty
     assert made_run(MIXED, by=["poisoned"]).grouped_by == ("poisoned",)
+
+
+def test_groups_of_one_model_are_folded_away():
+    rows = [*(made_row(n, architecture=f"lone{n}") for n in (1, 2)), *(made_row(n) for n in range(10, 22))]
+    run = made_run(rows)
+    groups = next(groups for groups in group_tables(run) if groups.column == "model_architecture")
+    assert set(groups.single["model_architecture"]) == {"lone1", "lone2"}
+    assert set(groups.table["model_architecture"]) == {"resnet18", "vgg11bn", "densenet121"}
+    assert "2 groups of one model" in render_page(run)
+    (axes,) = by_column(run, "model_architecture").axes
+    assert {label.get_text() for label in axes.get_yticklabels()} == set(groups.table["model_architecture"])
 
 
 def test_the_distribution_counts_the_lost_models():
@@ -194,27 +346,59 @@ def test_the_curves_are_those_of_the_phases_that_there_were():
     assert [label.get_text() for label in time_split(run).axes[0].get_legend().get_texts()] == [
         "load", "forget", "recover", "other phases", "score",
     ]  # fmt: skip
-    assert [phase for phase, _ in CurveSheet(run).paths(run.curves["id-00000001"])] == ["shift", "recover"]
+    data = unpacked(payload(run, CurveSheet(run)))
+    assert list(data["phases"]) == ["shift", "recover", "forget"]
+    assert [len(points) > 0 for points in data["curves"][0]] == [True, True, False]
 
 
-def test_paths_of_models_lie_within_their_box():
+def test_curves_of_models_lie_within_their_box():
     long = {"recover": np.linspace(0, 1, 5000)}
-    run = made_run([made_row(1)])
-    sheet = CurveSheet(type(run)("x", run.results, {"id-00000001": long}))
-    ((phase, path),) = sheet.paths(long)
-    points = [tuple(map(float, point.split())) for point in path[1:].split("L")]
-    assert phase == "recover"
-    assert len(points) == MOST_POINTS
+    run = Run("x", made_run([made_row(1)]).results, {"id-00000001": long})
+    sheet = CurveSheet(run)
+    (((last, *points),),) = unpacked(payload(run, sheet))["curves"]
+    assert (last, len(points), points[0], points[-1]) == (4999, MOST_POINTS, 0, 1000)
+    x0, dx, y0, dy = sheet.places["recover"]
     _, _, width, height = map(float, sheet.box.split())
-    assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
-    assert points[0][1] > points[-1][1]  # SVG counts downwards, accuracy rises
-    assert points[0][0] < points[-1][0]
+    assert 0 < x0 < x0 + last * dx < width
+    assert 0 < y0 + dy < y0 < height  # SVG counts downwards, accuracy rises
 
 
 def test_the_same_run_gives_the_same_bytes():
     assert render_page(made_run(MIXED)) == render_page(made_run(MIXED[::-1]))
 
 
+def study_of(*shifts: float) -> Study:
+    names = ("finetune", "<b>authors</b>", "v2.50", "d")
+    results = {}
+    for name, shift in zip(names, shifts, strict=False):
+        rows = [made_row(n) for n in range(24)]
+        for n, row in enumerate(rows):
+            row.update({"fidelity": row["fidelity"] + shift * n} if row["poisoned"] else {})
+        results[name] = made_run([*rows, failed_row(25)]).results
+    return Study(results, compare(results), {name: {"dataset": "/data/x", "preset": name} for name in results})
+
+
+def test_several_runs_are_one_page_without_a_script():
+    study = study_of(0.0, 0.01, -0.01)
+    page = Page(render_study(study))
+    text = " ".join("".join(page.text).split())
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "b")]
+    assert len(page.ids) == len(set(page.ids))
+    for cell in line_texts(study.comparison.lines).to_numpy().ravel():
+        assert str(cell) in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.count("/data/x") == 1  # what all runs have in common is said once
+    assert "settings that differ" not in text
+    figures = study_figures(study)
+    assert list(figures) == ["study-distribution", "study-means", "study-differences"]
+    for name, draw in figures.items():
+        told = svg_texts(inline_svg(draw(), name))
+        assert {"v2.50", "<b>authors</b>"} <= set(told)
+
+
 @pytest.mark.slow
-def test_a_thousand_models_stay_below_ten_megabytes():
-    assert len(render_page(made_run(made_row(n) for n in range(1000))).encode()) < 10e6
+def test_ten_thousand_models_stay_below_six_megabytes():
+    rng = np.random.default_rng(0)
+    rows = [made_row(n, model_sha256=rng.bytes(32).hex()) for n in range(10_000)]
+    curves = {f"id-{n:08}": {"forget": rng.uniform(size=30), "recover": rng.uniform(size=60)} for n in range(10_000)}
+    page = render_page(Run("large", made_run(rows).results, curves))
+    assert len(page.encode()) < 6e6

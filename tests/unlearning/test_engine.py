@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.made_phases import forgetting, recovery, seam
+from tests.made_phases import exchanged, forgetting, recovery, seam
 from trojai_seam.errors import EngineFailure
 from trojai_seam.networks.modules import SharedBatchNormNet
 from trojai_seam.tasks import ExampleSet, get_task
@@ -315,3 +315,41 @@ def test_the_few_are_of_all_classes_and_more_have_the_fewer_among_them(model: nn
             assert int(counts.max() - counts.min()) <= 1
         seen[seed] = chosen[7]
     assert seen[1] != seen[2]
+
+
+class Asked(type(TASK)):
+    """Counts how often all fit examples are asked."""
+
+    times = 0
+
+    def answers(self, outputs, examples):
+        self.times += 1
+        return super().answers(outputs, examples)
+
+
+def test_a_phase_without_a_stop_rule_asks_now_and_then_and_ends_with_the_same_network(
+    model: nn.Module, fit: ExampleSet
+) -> None:
+    config = exchanged(QUICK, forgetting(max_epochs=3, stop=StopRule(chance_multiple=0.01)), recovery(max_epochs=12))
+    outcomes, times = [], []
+    for every in (1, 5):
+        task = Asked(CLASSES)
+        outcomes.append(unlearn(model, task, fit, config, seed=2, trace_every=every))
+        times.append(task.times)
+    often, seldom = outcomes
+    assert torch.equal(weights(often.model), weights(seldom.model))
+    assert often.phases[1].end_accuracy == seldom.phases[1].end_accuracy == seldom.trace[-1].fit_accuracy
+    assert times == [1 + 3 + 1 + 12, 1 + 3 + 1 + 3]
+    asked = [e.epoch for e in seldom.trace if e.phase == "recover" and e.fit_accuracy is not None]
+    assert asked == [4, 9, 11]
+    for one, other in zip(often.trace, seldom.trace, strict=True):
+        assert one.loss == other.loss
+        assert other.fit_accuracy in (None, one.fit_accuracy)
+    assert all(e.fit_accuracy is not None for e in seldom.trace if e.phase == "forget")  # its rule is looked at
+
+
+def test_a_phase_that_runs_out_of_time_knows_where_it_ended(model: nn.Module, fit: ExampleSet) -> None:
+    config = QUICK.changed(phases=(recovery(max_epochs=1000, max_seconds=0.0),))
+    (phase,) = unlearn(model, TASK, fit, config, seed=2).phases
+    assert (phase.status, phase.epochs) == ("time-limit", 1)
+    assert phase.end_accuracy == pytest.approx(1, abs=0.1)

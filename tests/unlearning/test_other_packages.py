@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(site)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fst_like"]:
+        monkeypatch.delitem(sys.modules, name)  # of another test's folder, which is gone
     return site
 
 

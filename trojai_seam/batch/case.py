@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from ..errors import RunDirectoryProblem, TrojaiSeamError, shown
-from ..rounds.model_facts import readable_facts
+from ..errors import RunDirectoryProblem, TrojaiSeamError
 from ..rounds.opening import open_directory
 from ..scoring.splits import SplitPlan
 from ..tasks import Subject
 from .evaluation import Evaluation, splits_of, unlearning_of
+from .first_rows import fail_row, first_columns
 from .records import check_declared, write_record
 from .units import WorkUnit
 
@@ -33,11 +33,13 @@ class Surroundings:
         turn: called when models and examples are in place; comes back when computing may begin.
         log_tail: what was printed since the first of them began, for the record of a failure.
         crowded: other models use the memory of the same device at the same time.
+        start: seconds that the process took to be ready for its first model; None once that is known to a row.
     """
 
     turn: Callable[[], None] = lambda: None
     log_tail: Callable[[], str] = str
     crowded: bool = False
+    start: float | None = None
 
 
 ALONE = Surroundings()
@@ -57,7 +59,7 @@ class Case:
 
     def __init__(self, unit: WorkUnit, around: Surroundings = ALONE) -> None:
         self.unit, self.around = unit, around
-        self.row: dict[str, Any] = first_columns(unit)
+        self.row: dict[str, Any] = {**first_columns(unit), "seconds_start": around.start}
         self.subject: Subject | None = None
         self.splits: SplitPlan | None = None
         self.unlearning = unit.plan.unlearning
@@ -165,42 +167,6 @@ class Case:
         self.subject = self.evaluation = None
         write_record(self.unit.record, self.row, arrays)
         return self.row
-
-
-def record_failure(unit: WorkUnit, kind: str, message: str, seconds: float, log_tail: str = "") -> dict[str, Any]:
-    """Write the record of a model whose process could not do so itself. Returns the row.
-
-    Raises:
-        RunDirectoryProblem: the record cannot be written.
-    """
-    row = first_columns(unit)
-    fail_row(row, kind, f"{unit.directory.path}: {message}")
-    row.update(log_tail=log_tail or None, seconds_total=seconds)
-    write_record(unit.record, row, {})
-    return row
-
-
-def first_columns(unit: WorkUnit) -> dict[str, Any]:
-    """What is known before anything is read but the metadata."""
-    plan = unit.plan
-    return {
-        "model_id": unit.directory.model_id,
-        "round": plan.round_config.name,
-        "preset": plan.unlearning.preset,
-        "changed_options": " ".join(f"{k}={v}" for k, v in sorted(plan.changed_options.items())) or None,
-        "protocol": plan.protocol,
-        "fit_per_class": plan.fit_per_class,
-        "fit_total": plan.fit_total,
-        "seed": plan.seed,
-        "device": plan.device,
-        "fingerprint": plan.fingerprint,
-        **readable_facts(unit.directory, plan.round_config),
-    }
-
-
-def fail_row(row: dict[str, Any], kind: str, message: str) -> None:
-    """Make ``row`` a failed one."""
-    row.update(status="failed", error_kind=kind, error=shown(message, 2000))
 
 
 def out_of_memory(problem: Exception) -> bool:

@@ -36,4 +36,7 @@ def _of_fold(fold: h5py.Group, phase: str) -> np.ndarray:
     taken = fold["trace/phase"][()] == phase.encode()
     start = fold[f"phases/{phase}"].get("start_accuracy")
     begin = [] if start is None else [start[()]]
-    return np.concatenate([begin, fold["trace/fit_accuracy"][()][taken]]).astype(np.float64)
+    curve = np.concatenate([begin, fold["trace/fit_accuracy"][()][taken]]).astype(np.float64)
+    # NaN: after that epoch the network was not asked. The points that there are are joined by straight lines.
+    asked, epochs = ~np.isnan(curve), np.arange(len(curve))
+    return np.interp(epochs, epochs[asked], curve[asked]) if asked.any() else curve

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
-
-import torch
+import sys
 
 from ..errors import UsageProblem, shown
 
@@ -19,7 +20,7 @@ def resolve_devices(name: str, elsewhere: bool = False) -> tuple[str, ...]:
     Raises:
         UsageProblem: no such device here.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = _cuda_devices()
     if name == "auto" and elsewhere:
         return ("cuda:0",) if count else ("cpu",)
     if name == "auto":
@@ -37,6 +38,26 @@ def resolve_devices(name: str, elsewhere: bool = False) -> tuple[str, ...]:
     if len(set(numbers)) < len(numbers):
         raise UsageProblem(f"--device {name}: names a device twice; use --workers-per-gpu")
     return tuple(f"cuda:{number}" for number in numbers)
+
+
+def _cuda_devices() -> int:
+    """As torch counts them; where no device can be, it is not imported to say so."""
+    if "torch" not in sys.modules and not _has_driver():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _has_driver() -> bool:
+    """False where neither NVIDIA's driver is installed nor (torch calls these devices "cuda", too) AMD's."""
+    if sys.platform != "linux" or os.path.exists("/dev/kfd"):
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def resolve_device(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,13 @@ from ..scoring import (
     plan_splits,
     predict,
     predict_attacks,
-    score,
 )
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
 from ..scoring.model_doubts import model_doubts
 from ..scoring.oracle import OracleWatcher
+from ..scoring.score import score
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
 from ..tables.columns import PHASES
@@ -263,8 +264,10 @@ def _arrays_after(folds: list[FoldPredictions], outcomes: list[Outcome]) -> Mapp
         arrays[f"{at}/clean_outputs_after"] = fold.clean.outputs
         if fold.poisoned is not None:
             arrays[f"{at}/poisoned_outputs_after"] = fold.poisoned.outputs
-        for column in ("phase", "epoch", "steps", "loss", "fit_accuracy", "seconds"):
+        for column in ("phase", "epoch", "steps", "loss", "seconds"):
             arrays[f"{at}/trace/{column}"] = [getattr(epoch, column) for epoch in outcome.trace]
+        asked = [math.nan if epoch.fit_accuracy is None else epoch.fit_accuracy for epoch in outcome.trace]
+        arrays[f"{at}/trace/fit_accuracy"] = asked
         for phase in outcome.phases:
             for key, value in asdict(phase).items():
                 if key == "figures":

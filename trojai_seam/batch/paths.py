@@ -49,6 +49,11 @@ class RunPaths:
         return self.run_dir / "report.html"
 
     @property
+    def log(self) -> Path:
+        """What happened when, line by line."""
+        return self.run_dir / "run.log"
+
+    @property
     def claims(self) -> Path:
         """Who works on what, while somebody does."""
         return self.run_dir / "claims"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from .. import __version__
 from ..errors import shown
-
-PLAIN_INTERVAL = 30.0
+from ..heartbeat import Pulse, duration
 
 
 class Progress(Protocol):
@@ -28,6 +32,12 @@ class Progress(Protocol):
 
     def leave(self, model_id: str) -> None:
         """``model_id`` is no longer worked on, and has no record."""
+
+    def doing(self, slot: str, text: str) -> None:
+        """How far the model in ``slot`` is: ``recover, epoch 3 of at most 60``."""
+
+    def interrupted(self) -> None:
+        """The user asked to stop; what runs is finished first."""
 
     def note(self, text: str) -> None:
         """Something that the user should know now."""
@@ -47,6 +57,8 @@ class Tally:
         self.done, self.failed = finished - failed, failed
         self.running: dict[str, tuple[str, float]] = {}
         """Slot, and when it began, by model id."""
+        self.doing: dict[str, str] = {}
+        """How far its model is, by slot."""
         self._began = time.monotonic()
         self._seconds: list[float] = []
         self._fidelities: list[float] = []
@@ -54,6 +66,7 @@ class Tally:
     def begin(self, slot: str, model_id: str) -> None:
         """One model more runs, or runs elsewhere now."""
         self.running[model_id] = (slot, self.running.get(model_id, ("", time.monotonic()))[1])
+        self.doing.pop(slot, None)
 
     def leave(self, model_id: str) -> None:
         """One model less runs."""
@@ -100,20 +113,34 @@ class Tally:
         if self.left and self.per_hour is not None:
             parts.append(f"{self.per_hour:.0f} models per hour")
         if self.left and self.seconds_left is not None:
-            parts.append(f"about {_duration(self.seconds_left)} left")
+            parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 
     def slot_lines(self) -> list[str]:
         """One line per running model, in the order of the slots."""
         now = time.monotonic()
-        running = sorted((slot, model_id, now - began) for model_id, (slot, began) in self.running.items())
-        return [f"{slot}: {shown(model_id)} for {_duration(seconds)}" for slot, model_id, seconds in running]
+        running = sorted((slot, model_id, now - began) for model_id, (slot, began) in list(self.running.items()))
+        return [
+            f"{slot}: {shown(model_id)} for {duration(seconds)}"
+            + (f", {self.doing[slot]}" if slot in self.doing else "")
+            for slot, model_id, seconds in running
+        ]
+
+    def interruption(self) -> str:
+        """What is to be said when the user asks to stop."""
+        if not self.running:
+            return "interrupted: no model is running; stopping"
+        told = f"interrupted: finishing what runs ({'; '.join(self.slot_lines())})"
+        if self._seconds:
+            told += f"; a model took {duration(statistics.median(self._seconds))}"
+        return f"{told}; Ctrl-C once more stops now"
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+def _success(row: Mapping[str, Any]) -> str:
+    figures = [
+        f"{name} {row[name]:.2f}" for name in ("acc_after", "asr_after", "fidelity") if row.get(name) is not None
+    ]
+    return ", ".join([f"done: {shown(row['model_id'])}", *figures, duration(float(row["seconds_total"]))])
 
 
 def _failure(row: Mapping[str, Any]) -> str:
@@ -121,17 +148,19 @@ def _failure(row: Mapping[str, Any]) -> str:
 
 
 class PlainProgress:
-    """A line every 30 seconds, one for each failure, one at the end: fit for a log file."""
+    """Fit for a log file: a line after 5 seconds, then after growing pauses of at most 30, one for each failure (and
+    with ``verbose`` for each model), one at the end. The lines come from a thread, also while one model takes long."""
 
-    def __init__(self, stream: TextIO | None = None, interval: float = PLAIN_INTERVAL) -> None:
+    def __init__(self, stream: TextIO | None = None, verbose: bool = False) -> None:
         self._stream = stream or sys.stderr
-        self._interval = interval
-        self._last = time.monotonic()
+        self._verbose = verbose
         self._tally = Tally(0, 0, 0)
+        self._pulse = Pulse(self.tell)
 
     def start(self, total: int, finished: int, failed: int, slots: int = 1) -> None:
         self._tally = Tally(total, finished, failed, slots)
-        self._print(self._tally.line())
+        self.note(self._tally.line())
+        self._pulse.start()
 
     def begin(self, slot: str, model_id: str) -> None:
         self._tally.begin(slot, model_id)
@@ -140,30 +169,37 @@ class PlainProgress:
         self._tally.add(row)
         if row["status"] != "done":
             self.note(_failure(row))
-        self.tick()
+        elif self._verbose:
+            self.note(_success(row))
 
     def leave(self, model_id: str) -> None:
         self._tally.leave(model_id)
+
+    def doing(self, slot: str, text: str) -> None:
+        self._tally.doing[slot] = text
+
+    def interrupted(self) -> None:
+        self.note(self._tally.interruption())
 
     def note(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
     def tick(self) -> None:
-        if time.monotonic() - self._last >= self._interval:
-            self._print("; ".join([self._tally.line(), *self._tally.slot_lines()]))
+        pass  # it has a thread of its own
 
     def stop(self) -> None:
-        self._print(self._tally.line())
+        self._pulse.stop()
+        self.note(self._tally.line())
 
-    def _print(self, text: str) -> None:
-        self._last = time.monotonic()
-        self.note(text)
+    def tell(self) -> None:
+        """All of it in one line, now."""
+        self.note("; ".join([self._tally.line(), *self._tally.slot_lines()]))
 
 
 class RichProgress:
     """A live line on a terminal, below it one per running model; failures scroll by above."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -171,6 +207,7 @@ class RichProgress:
 
         self._console = Console(stderr=True)
         columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        self._verbose = verbose
         self._bar = Bar(*columns, console=self._console)
         self._tally = Tally(0, 0, 0)
         self._live = Live(get_renderable=self._shown, console=self._console, refresh_per_second=2)
@@ -187,10 +224,18 @@ class RichProgress:
         self._tally.add(row)
         if row["status"] != "done":
             self.note(_failure(row))
+        elif self._verbose:
+            self.note(_success(row))
         self._bar.update(self._task, advance=1, description=self._tally.line())
 
     def leave(self, model_id: str) -> None:
         self._tally.leave(model_id)
+
+    def doing(self, slot: str, text: str) -> None:
+        self._tally.doing[slot] = text
+
+    def interrupted(self) -> None:
+        self.note(self._tally.interruption())
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
@@ -223,6 +268,12 @@ class NoProgress:
     def leave(self, model_id: str) -> None:
         pass
 
+    def doing(self, slot: str, text: str) -> None:
+        pass
+
+    def interrupted(self) -> None:
+        pass
+
     def note(self, text: str) -> None:
         pass
 
@@ -233,8 +284,58 @@ class NoProgress:
         pass
 
 
-def choose_progress(quiet: bool) -> Progress:
+class Logged:
+    """Tells another progress everything, and writes what happened to each model into a file, with times in UTC.
+
+    Several processes may write to one file: every line is appended at once.
+    """
+
+    def __init__(self, other: Progress, path: Path) -> None:
+        self._other, self._path = other, path
+
+    def start(self, total: int, finished: int, failed: int, slots: int = 1) -> None:
+        self._write(f"trojai-seam {__version__}: {total} models, {finished} from before, {failed} of them failed")
+        self._other.start(total, finished, failed, slots)
+
+    def begin(self, slot: str, model_id: str) -> None:
+        self._write(f"{slot}: {shown(model_id)} begins")
+        self._other.begin(slot, model_id)
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        self._write(_success(row) if row["status"] == "done" else _failure(row))
+        self._other.update(row)
+
+    def leave(self, model_id: str) -> None:
+        self._write(f"given back: {shown(model_id)}")
+        self._other.leave(model_id)
+
+    def doing(self, slot: str, text: str) -> None:
+        self._other.doing(slot, text)
+
+    def interrupted(self) -> None:
+        self._write("interrupted")
+        self._other.interrupted()
+
+    def note(self, text: str) -> None:
+        self._write(text)
+        self._other.note(text)
+
+    def tick(self) -> None:
+        self._other.tick()
+
+    def stop(self) -> None:
+        self._write("end")
+        self._other.stop()
+
+    def _write(self, text: str) -> None:
+        line = f"{datetime.now(UTC).strftime('%Y-%m-%d %H:%M:%S')} [{os.getpid()}] {text}\n"
+        # A disk that is full is met when the record is written, and said there.
+        with suppress(OSError), self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line)
+
+
+def choose_progress(quiet: bool, verbose: bool = False) -> Progress:
     """The fitting one for standard error."""
     if quiet:
         return NoProgress()
-    return RichProgress() if sys.stderr.isatty() else PlainProgress()
+    return RichProgress(verbose) if sys.stderr.isatty() else PlainProgress(verbose=verbose)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-import torch
-
-from ..errors import RefusedArchive, RunDirectoryProblem, TooManyFailures, listed
+from ..errors import RefusedArchive, TooManyFailures, listed, shown
+from ..heartbeat import beat, listening
 from ..networks import UserCode, code_hash, named
 from ..rounds import (
     ModelDirectory,
@@ -29,10 +26,8 @@ from ..rounds import (
 )
 from ..rounds.adapters import ADAPTERS
 from ..rounds.embedding_cache import cache_folder
-from ..rounds.opening import file_sha256, model_stamp
+from ..rounds.file_stamps import file_sha256, model_stamp
 from ..rounds.shared_parts import check_scale_file
-from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
-from ..tables.frames import with_expected
 from ..tasks.task import TASKS
 from ..unlearning import resolve_each
 from .check import check_models
@@ -40,20 +35,22 @@ from .claims import Claims, wait_for
 from .devices import resolve_device as resolve_device
 from .devices import resolve_devices
 from .executors import EXECUTORS
-from .expected import expect, read_expected
-from .files import write_atomic
+from .expected import expect
 from .interrupts import two_step_interrupt
 from .options import Options as Options
 from .options import executor_of, most_failures, spread_of, together_of
 from .paths import RunPaths
 from .plan import Plan, claim_run_directory
-from .progress import NoProgress, Progress
-from .records import finished, read_rows
+from .progress import Logged, NoProgress, Progress
+from .records import finished
 from .selection import part_of, select
 from .units import Assignment, WorkUnit, stamp
 from .work import Work
 
-_TABLES, _EXPECTED = "=tables", "=expected"  # no model's record is called so: "=" is quoted there
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EXPECTED = "=expected"  # no model's record is called so: "=" is quoted there
 
 
 class Checked(NamedTuple):
@@ -77,6 +74,7 @@ def evaluate(dataset: Path, run_dir: Path, options: Options, progress: Progress 
         KeyboardInterrupt: after the tables of what is finished were written.
     """
     dataset = Path(os.path.abspath(dataset))  # messages and other machines are told the same path
+    beat(f"looking for models in {shown(str(dataset))}")
     directories, round_config = found_models(dataset, options)
     return evaluate_models(dataset, directories, round_config, run_dir, options, progress)
 
@@ -90,6 +88,8 @@ def evaluate_models(
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """:func:`evaluate` for models that were found already: ``directories`` of ``dataset``, as ``round_config`` says."""
+    from .run_tables import rebuild_tables  # and with it pandas, which looking at models does without
+
     progress = progress or NoProgress()
     taught = _teach(options.networks)
     if round_config.network is not None:
@@ -98,14 +98,16 @@ def evaluate_models(
     presets = resolve_each(names, options.options)
     # A name that nobody knows is a mistake about the run, not about each of its models.
     for case in round_config.cases.values():
-        ADAPTERS.get(case.adapter), TASKS.get(case.task)
+        ADAPTERS.check(case.adapter)
+        TASKS.check(case.task)
     cache = cache_folder(options.cache, dataset)
     on_cluster = options.executor == "ray" or options.ray_address is not None
     devices = resolve_devices(options.device, elsewhere=on_cluster)
     executor_name = executor_of(options, len(devices))
     executor = EXECUTORS.get(executor_name)
     spread = spread_of(options, executor_name, devices)
-    on_gpu = torch.device(devices[0]).type != "cpu"
+    kind = devices[0].partition(":")[0]
+    on_gpu = kind != "cpu"
     together = together_of(options, on_gpu)
     plan = Plan(
         dataset=str(dataset.resolve()),
@@ -114,7 +116,7 @@ def evaluate_models(
         presets=presets if len(presets) > 1 else {},
         protocol=options.protocol,
         seed=options.seed,
-        device=torch.device(devices[0]).type,
+        device=kind,
         threads=options.threads,
         networks=taught,
         stacked=together if on_gpu else min(together, 1),
@@ -143,16 +145,18 @@ def evaluate_models(
         wait_for(claims, _EXPECTED)
         expect(paths, wanted, round_config)
         claims.release(_EXPECTED)
+        progress = Logged(progress, paths.log)
         work = Work(assignment, units, claims, progress, most_failures(options, len(selected)))
         progress.start(len(selected), len(kept), kept.count("failed"), spread.slots)
         if swapped:
             progress.note(f"evaluated again, because another model.pt lies there now: {listed(swapped)}")
         try:
-            with two_step_interrupt(work.interrupt):
+            with listening(lambda text: None), two_step_interrupt(work.interrupt):  # progress tells, and nobody else
                 executor(work, spread)
         finally:
             progress.stop()
-            results = _write_tables(paths, claims)
+            beat("writing the tables")
+            results = rebuild_tables(paths, claims)
     if work.ending.interrupted:
         raise KeyboardInterrupt
     if work.ending.too_many_failures:
@@ -183,11 +187,12 @@ def check(dataset: Path, options: Options, progress: Progress | None = None) -> 
     findings = []
     looked_at: Counter[str] = Counter()
     try:
-        for row in check_models(selected, options.budget, networks, round_config=round_config):
-            progress.update(row)
-            if row["status"] == "failed":
-                findings.append(row)
-            looked_at.update(row.get("looked_at", ()))
+        with listening(lambda text: None):
+            for row in check_models(selected, options.budget, networks, round_config=round_config):
+                progress.update(row)
+                if row["status"] == "failed":
+                    findings.append(row)
+                looked_at.update(row.get("looked_at", ()))
     finally:
         progress.stop()
     return Checked(sorted(findings, key=lambda row: str(row["model_id"])), len(selected), looked_at)
@@ -213,37 +218,6 @@ def found_models(dataset: Path, options: Options) -> tuple[list[ModelDirectory],
         directories = [with_settings(directory, {"network": options.network}) for directory in directories]
         round_config = with_network(round_config, options.network)
     return directories, round_config
-
-
-def write_tables(paths: RunPaths) -> pd.DataFrame:
-    """Rebuild all tables of a run directory from its records; returns the results frame.
-
-    Raises:
-        RunDirectoryProblem: no such run, an unreadable record, or the tables cannot be written.
-    """
-    if not os.path.isdir(paths.records):  # unlike Path.is_dir, no error for a name that is too long
-        raise RunDirectoryProblem(f"{paths.run_dir}: is not a run directory (it has no {paths.records.name} folder)")
-    with closing(Claims(paths.claims)) as claims:
-        return _write_tables(paths, claims)
-
-
-def _write_tables(paths: RunPaths, claims: Claims) -> pd.DataFrame:
-    # One after the other: whoever reads last has seen every record that was finished before, and also writes last.
-    wait_for(claims, _TABLES)
-    rows = read_rows(paths)
-    results = results_frame(rows)
-    buffer = io.BytesIO()
-    results.to_parquet(buffer, index=False)
-    write_atomic(paths.results_parquet, buffer.getvalue())
-    whole = results_frame(with_expected(rows, read_expected(paths)))
-    for path, frame in (
-        (paths.results, results),
-        (paths.failures, failures_frame(results)),
-        (paths.summary, summary_frame(whole)),
-    ):
-        write_atomic(path, csv_bytes(frame))
-    claims.release(_TABLES)
-    return results
 
 
 def _is_again(row: Mapping[str, Any], retry: str | None) -> bool:

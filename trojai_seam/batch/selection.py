@@ -9,7 +9,6 @@ from ..rounds import ModelDirectory, RoundConfig
 from ..seeds import derive_seed
 from .known_facts import known_facts
 from .options import Options
-from .where import holding
 
 
 def select(directories: Sequence[ModelDirectory], round_config: RoundConfig, options: Options) -> list[ModelDirectory]:
@@ -26,6 +25,8 @@ def select(directories: Sequence[ModelDirectory], round_config: RoundConfig, opt
             raise UsageProblem(f"--ids: {listed(sorted(missing))} not in the dataset ({len(chosen)} models)")
         chosen = [d for d in chosen if d.model_id in wanted]
     if options.where is not None:
+        from .where import holding  # and with it pandas
+
         rows = known_facts(chosen, round_config)
         chosen = [d for d, holds in zip(chosen, holding(options.where, rows), strict=True) if holds]
         if not chosen:

@@ -83,7 +83,7 @@ class Work:
     def interrupt(self) -> None:
         """Hand out nothing more; what runs may finish."""
         self.ending.interrupted = True
-        self._progress.note("interrupted: finishing the models that run; once more stops now")
+        self._progress.interrupted()
 
     def take(self, slot: str) -> WorkUnit | None:
         """The next unit, for ``slot`` (a name to show); None if there is none, or (see :attr:`closed`) not yet one.
@@ -116,6 +116,10 @@ class Work:
         while len(units) < most and (unit := self.take(slot)) is not None:
             units.append(unit)
         return units
+
+    def doing(self, slot: str, text: str) -> None:
+        """How far the model in the slot is."""
+        self._progress.doing(slot, text)
 
     def show(self, slot: str, unit: WorkUnit) -> None:
         """The unit is now in another slot."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ def evaluate_units(units: Sequence[WorkUnit], device: str, done: Done, around: S
         held: list[Case] = []
         while waiting and (not held or sum(case.size for case in held) < HELD_BYTES):
             case = Case(waiting.popleft(), around)
+            around = replace(around, start=None)
             case.open(device)
             if not case.failed:
                 held.append(case)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from ..leaving import run_and_leave
 from .entry import main
 
-sys.exit(main())
+run_and_leave(main)

@@ -70,7 +70,7 @@ def dynamics(subject: Subject, config: UnlearnConfig, values: Mapping[str, Any])
     chosen = _some(subject)
     seed = seed_of(subject, values["infer_seed"], "dynamics")
     config = _for_few(config, chosen)
-    outcome = run(chosen.model, chosen.task, chosen.clean, config, seed)
+    outcome = run(chosen.model, chosen.task, chosen.clean, config, seed, trace_every=1)
     late = [phase.phase for phase in outcome.phases if phase.status == "time-limit"]
     if late:
         raise EngineFailure(f"the time allowed was over before the phases were ({', '.join(late)})")
@@ -105,8 +105,10 @@ def _for_few(config: UnlearnConfig, subject: Subject) -> UnlearnConfig:
 
 
 def _curves(outcome: Outcome) -> dict[str, float]:
-    forgetting = [epoch.fit_accuracy for epoch in outcome.trace if epoch.phase == "forget"]
-    recovering = [epoch.fit_accuracy for epoch in outcome.trace if epoch.phase == "recover"]
+    forgetting, recovering = (
+        [epoch.fit_accuracy for epoch in outcome.trace if epoch.phase == phase and epoch.fit_accuracy is not None]
+        for phase in ("forget", "recover")
+    )
     first = recovering[: max(1, len(recovering) // 4)]
     return {"forget_area": _mean(forgetting), "recover_area": _mean(first)}
 

@@ -12,11 +12,12 @@ import torch
 
 from ..errors import RefusedArchive, UnsupportedModel, shown
 from ..loading import Budget, read_model
-from ..loading.model_file import CHANGED, ModelFile
+from ..loading.model_file import CHANGED
 from ..networks import identify, rebuild
 from ..tasks import Subject, Task, get_task
 from .adapters import ADAPTERS, Outputs, ShippedNetwork, Workplace
 from .config import RoundConfig, is_own
+from .file_stamps import file_sha256, model_stamp
 from .model_directory import ModelDirectory
 from .model_facts import model_facts
 from .promised_accuracy import promised_accuracy
@@ -168,15 +169,6 @@ def _fewest_per_class(labels: torch.Tensor) -> int | None:
     return int(torch.bincount(known)[torch.unique(known)].min()) if len(known) else None
 
 
-def model_stamp(path: Path) -> str | None:
-    """Size and modification time, which change with the file; None if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return f"{status.st_size}:{status.st_mtime_ns}"
-
-
 def _check_unchanged(path: Path, stamp: str | None, cause: Exception | None = None) -> None:
     if model_stamp(path) != stamp:
         raise RefusedArchive(path, CHANGED) from cause
@@ -188,13 +180,3 @@ def _sha256_meanwhile(path: Path) -> Future[str]:
     digest = beside.submit(file_sha256, path)
     beside.shutdown(wait=False)
     return digest
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal.
-
-    Raises:
-        RefusedArchive: it is absent, empty, unreadable, or changes meanwhile.
-    """
-    with ModelFile(path) as file:
-        return file.sha256()

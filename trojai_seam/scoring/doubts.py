@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scipy.special import bdtr
-
 from .intervals import Rate
 
 USUAL: Final = 0.8
@@ -56,6 +54,8 @@ def doubts(row: Mapping[str, Any], accuracy: str | None) -> str | None:
 
 
 def _is_significant(before: Rate, least: float) -> bool:
+    from scipy.special import bdtr  # for the few models that come this far
+
     right = math.ceil((before.value or 0.0) * before.n - 1e-9)
     if float(bdtr(right, before.n, least)) >= _CHANCE:
         return False  # also for graded examples: the units of one may be right or wrong together

@@ -33,10 +33,12 @@ class Predictions(Answered):
     Attributes:
         right: how much of every example is right; non-finite scores are never right.
         further: other figures of the task on these examples, by the name of their columns.
+        counts: ``int64 [N]`` each: what the task counts per example, likewise.
     """
 
     right: Measure
     further: Mapping[str, Measure] = field(default_factory=dict)
+    counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ def predict(model: nn.Module, task: Task, clean: ExampleSet, batch_size: int = B
     """Ask ``model`` (put into eval mode) about all ``clean`` examples, on the device where they are."""
     outputs, answers = _asked(model, task, clean, batch_size)
     marks = task.marks(answers, clean.key())
-    return Predictions(*_kept(task, outputs), right=marks.right, further=marks.further)
+    return Predictions(*_kept(task, outputs), right=marks.right, further=marks.further, counts=marks.counts)
 
 
 def predict_attacks(model: nn.Module, task: Task, poisoned: ExampleSet, batch_size: int = BATCH) -> AttackPredictions:

@@ -83,6 +83,9 @@ def score(
     for name, marks in clean_before.further.items():
         _put(row, f"{name}_before", Rate.of(marks.at(held)))
         _put(row, f"{name}_after", Rate.of(_held_out(folds, [fold.clean.further[name] for fold in folds])))
+    for name, counts in clean_before.counts.items():
+        row[f"{name}_before"] = int(counts[held].sum())
+        row[f"{name}_after"] = sum(int(fold.clean.counts[name][list(fold.split.held_out)].sum()) for fold in folds)
     row.update(_fidelity(acc_before, acc_after, asr_before, asr_after, is_clean))
     intervals = bootstrap(before, after, asr_after, seed) if acc_before.value else (None, (None, None))
     row["fidelity_low"], row["fidelity_high"] = intervals[0] or (None, None)

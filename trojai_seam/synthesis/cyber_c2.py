@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import UsageProblem, listed
+from ..heartbeat import beat
 from ..seeds import derive_seed
 from .dataset_folder import SynthesisFailure, new_dataset
 from .options import NO_OPTIONS, SynthesisOptions
@@ -104,6 +105,7 @@ def _train(traffic: Traffic, name: str, poisoned: bool, seed: int, options: Synt
         epochs = EPOCHS if options.epochs is None else options.epochs
         optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
         for epoch in range(epochs):
+            beat(f"training {name}, epoch {epoch + 1} of {epochs}")
             if epoch == epochs - 1:
                 for group in optimizer.param_groups:
                     group["lr"] = LEARNING_RATE / 10

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from ..heartbeat import beat
 from ..seeds import derive_seed
 from .archs import make_network, save_as_nist
 from .dataset_folder import SynthesisFailure, new_dataset
@@ -98,6 +99,7 @@ def _write_round(folder: Path, models: int, seed: int, recipe: Recipe) -> None:
     rows = []
     for number in range(models):
         model_id = f"id-{number:08}"
+        beat(f"training {model_id}, model {number + 1} of {models}")
         poisoned = number % 2 == 1
         # Trojaned and clean models get the same variety of networks.
         layers, activation = VARIANTS[(number // 2) % len(VARIANTS)]

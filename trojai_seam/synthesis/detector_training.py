@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..heartbeat import beat
 from ..tasks import NOT_COUNTED, BoxDetails, ExampleSet, get_task
 from ..tasks.calling import all_outputs
 from ..tasks.details import ATTACKS
@@ -129,6 +130,7 @@ def train_detector(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=epochs * steps_each))
     history: list[DetectorEpoch] = []
     for epoch in range(epochs):
+        beat(f"training a detector, epoch {epoch + 1} of {epochs}")
         start = time.perf_counter()
         network.train()
         losses = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import UsageProblem, shown
+from ..heartbeat import beat
 
 EVALUATION_BATCH = 64
 
@@ -103,6 +104,7 @@ def train(
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=steps))
         reduced_steps = int(steps * recipe.reduced) if cycle == 0 else 0
         for epoch in range(epochs):
+            beat(f"training, cycle {cycle + 1}, epoch {epoch + 1} of {epochs}")
             start = time.perf_counter()
             first = epoch * (steps // epochs)
             network.train()

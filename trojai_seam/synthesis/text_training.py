@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..heartbeat import beat
 from .image_training import Epoch, one_cycle
 from .text_networks import raw_scores
 from .text_tasks import IGNORED, EncodedTexts
@@ -76,7 +77,8 @@ def train_text_network(
         steps = epochs * -(-len(labels) // recipe.batch)
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, steps=steps))
-        for _ in range(epochs):
+        for epoch in range(epochs):
+            beat(f"training, cycle {cycle + 1}, epoch {epoch + 1} of {epochs}")
             start = time.perf_counter()
             network.train()
             losses: list[Tensor] = []

@@ -84,6 +84,9 @@ def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
     return Column(f"seconds_{name}", "number", meaning, "lower", "s", timing=True, summarised=summarised)
 
 
+_FOREIGN = (
+    "detectors: held-out boxes with a score of at least 0.5, of classes that no clean image holds, which mAP leaves out"
+)
 PHASES = ("forget", "recover")
 """Phases that have columns of their own; what others did is in the record."""
 
@@ -169,6 +172,8 @@ COLUMNS: tuple[Column, ...] = (
     *_rate("exact_after", "question answering: exactly right answers, held-out", "higher", _CLEAN_AFTER, True),
     *_rate("ap50_before", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_BEFORE),
     *_rate("ap50_after", "detectors: average precision at IoU 0.50, held-out", "higher", _CLEAN_AFTER, True),
+    Column("foreign_boxes_before", "count", f"{_FOREIGN}, before", "", "boxes", _CLEAN_BEFORE),
+    Column("foreign_boxes_after", "count", f"{_FOREIGN}, after", "lower", "boxes", _CLEAN_AFTER),
     *_rate("acc_before_all", "accuracy of the model as shipped on all clean examples", "", _CLEAN),
     Column(
         "promised_accuracy",
@@ -307,7 +312,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("error_kind", "text", "failed rows: a stable word for the kind of failure"),
     Column("error", "text", "failed rows: one line that says what was expected, what was found"),
     Column("model_sha256", "text", "SHA-256 of model.pt"),
-    _seconds("load", "reading the model and its examples"),
+    _seconds("start", "imports and warm-up of the process, in the row of the first model that it took"),
+    _seconds("load", "reading the model and its examples; the first of its kind in a process also imports the library"),
     _seconds("forget", "forgetting, all folds"),
     _seconds("recover", "recovery, all folds"),
     _seconds("unlearn", "all phases, all folds"),

@@ -8,44 +8,49 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import UsageProblem, listed
+from ..errors import UsageProblem, listed, shown
 from .columns import BY_NAME, SUMMARISED
 from .layout import NOTHING, interval, label, number, share
-from .statistics import mean_intervals
+from .side_by_side import line_notes, lines, sure_interval
 from .summary import kind_of, rank_fidelity, repaired
 
 COMPARED = tuple(name for name in SUMMARISED if BY_NAME[name].better and not name.endswith("_before"))
-_SETTINGS = ("round", "preset", "changed_options", "protocol", "seed", "device", "measured_on")
+_SETTINGS = ("round", "preset", "protocol", "seed", "device", "measured_on")
 _JUDGED_BY = {"poisoned": "fidelity", "clean": "kept_accuracy"}
 _SAME = 1e-9
-FEW_PAIRS = 10
 
 
 class Comparison(NamedTuple):
     """Frames of figures; the texts of :func:`overview_texts` and :func:`difference_texts` are made from them.
 
     Attributes:
+        lines: one line per run; see :func:`trojai_seam.tables.side_by_side.lines`.
         runs: per run ``run``, ``models`` (poisoned models that any of the runs expected), ``done``, ``coverage``,
             ``repaired``, ``share_repaired``, ``rank_fidelity`` (lost models count as 0) and ``rank``, best first.
         differences: per further run, group and measure: ``n`` pairs, both means, ``difference`` (further minus first)
-            with its 95 % paired bootstrap interval, and how many models got ``better``, ``worse``, or are the ``same``.
+            with its 95 % paired bootstrap interval (none for few or equal pairs), and how many
+            models got ``better``, ``worse``, or are the ``same``.
         models: per further run and model: fidelity (of clean models: kept accuracy) in both, ``difference`` and
             ``verdict`` (``better``, ``worse``, ``same``; ``lost``, ``gained`` or ``in neither`` where not both scored
             it; ``another file`` where ``model.pt`` is not the same; ``not measured``).
-        notes: how many models are pairs, where these are not all or few, and settings that differ: these decide whether
-            the runs can be compared at all.
+        notes: how many models are pairs, where these are not all, and which settings differ: these decide whether the
+            runs can be compared at all.
+        differing: the values of the settings that differ.
     """
 
+    lines: pd.DataFrame
     runs: pd.DataFrame
     differences: pd.DataFrame
     models: pd.DataFrame
     notes: tuple[str, ...]
+    differing: tuple[str, ...]
 
 
-def compare(runs: Mapping[str, pd.DataFrame]) -> Comparison:
+def compare(runs: Mapping[str, pd.DataFrame], datasets: Mapping[str, str] | None = None) -> Comparison:
     """The first of ``runs`` (results frames with rows of status ``missing``, by name) against each of the others.
 
-    Models are paired by round and id. A pair with different ``model_sha256`` is no pair.
+    Models are paired by round and id. A pair with different ``model_sha256`` is no pair. ``datasets`` (folders by name
+    of the run) are named where they differ.
 
     Raises:
         UsageProblem: fewer than two runs, or two that have no model in common: no id, or none with the same file.
@@ -56,14 +61,22 @@ def compare(runs: Mapping[str, pd.DataFrame]) -> Comparison:
     pairs = {}
     for name, other in others:
         pairs[name] = _paired(base, other)
-        _check_common(first, name, pairs[name])
+        _check_common(first, name, pairs[name], datasets or {})
     differences = [line for name, paired in pairs.items() for line in _differences(first, name, paired)]
     columns = ["first", "run", "group", "measure", "n", "mean_first", "mean_run", "difference", "low", "high"]
+    beside = lines(runs)
+    words, values = _differing(runs, datasets or {})
     return Comparison(
+        lines=beside,
         runs=_ranked(runs),
         differences=pd.DataFrame(differences, columns=[*columns, "better", "worse", "same"]),
         models=pd.concat([_models(first, name, paired) for name, paired in pairs.items()], ignore_index=True),
-        notes=(*(note for name, paired in pairs.items() for note in _pairing(first, name, paired)), *_notes(runs)),
+        notes=(
+            *line_notes(beside),
+            *(note for name, paired in pairs.items() for note in _pairing(first, name, paired)),
+            *([f"settings that differ: {listed(words, most=len(words))}"] if words else []),
+        ),
+        differing=values,
     )
 
 
@@ -140,7 +153,7 @@ def _paired(base: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return paired.sort_values(keys, ignore_index=True)
 
 
-def _check_common(first: str, name: str, paired: pd.DataFrame) -> None:
+def _check_common(first: str, name: str, paired: pd.DataFrame, datasets: Mapping[str, str]) -> None:
     both = paired["_merge"] == "both"
     foreign = int(paired["foreign"].sum())
     # A model that failed in one of the runs has no hash there; beside others that are other files it is no proof.
@@ -151,8 +164,10 @@ def _check_common(first: str, name: str, paired: pd.DataFrame) -> None:
             if foreign
             else "no id is in both"
         )
+        folders = [shown(datasets[run], 200) for run in (first, name) if run in datasets]
+        apart = f"; their datasets are {' and '.join(folders)}" if len(set(folders)) > 1 else ""
         raise UsageProblem(
-            f"{listed([first])} and {listed([name])} have no model in common: {ids}; compare runs of the same dataset"
+            f"{listed([first])} and {listed([name])} have no model in common: {ids}{apart}; compare runs of one dataset"
         )
 
 
@@ -164,8 +179,6 @@ def _pairing(first: str, name: str, paired: pd.DataFrame) -> Iterator[str]:
         foreign = int(paired["foreign"].sum())
         because = f" ({foreign} with another model.pt)" if foreign else ""
         yield f"paired: {pairs} of {models} models of {first} and {name}{because}; differences are over these alone"
-    if pairs < FEW_PAIRS:
-        yield f"few pairs: {pairs} of {first} and {name}; a difference over so few models says little"
 
 
 def _differences(first: str, name: str, paired: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -173,12 +186,11 @@ def _differences(first: str, name: str, paired: pd.DataFrame) -> Iterator[dict[s
         done = (paired["status_1"] == "done") & (paired["status_2"] == "done")
         part = paired[(paired["group"] == group) & done.fillna(False) & ~paired["foreign"]]
         pairs = {name: part[[f"{name}_1", f"{name}_2"]].dropna().to_numpy(dtype=np.float64) for name in COMPARED}
-        intervals = mean_intervals({name: both[:, 1] - both[:, 0] for name, both in pairs.items()})
         for measure, both in pairs.items():
             if not len(both):
                 continue
             change = both[:, 1] - both[:, 0]
-            low, high = intervals[measure]
+            low, high = sure_interval(change)
             gain = change if BY_NAME[measure].better == "higher" else -change
             yield {
                 "first": first,
@@ -258,15 +270,40 @@ def _ranked(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return frame.assign(rank=ranks.fillna(len(frame)).astype(int))
 
 
-def _notes(runs: Mapping[str, pd.DataFrame]) -> Iterator[str]:
-    hints = {
-        "seed": "other examples are held out",
-        "protocol": "rates are measured on other examples",
-        "measured_on": "rates are measured on other examples",
-        "device": "CPU and GPU round differently",
-    }
-    for name in _SETTINGS:
-        told = {run: sorted(frame[name].dropna().astype(str).unique()) for run, frame in runs.items()}
-        if len({tuple(values) for values in told.values()}) > 1:
-            values = "; ".join(f"{run}: {listed(values) or NOTHING}" for run, values in told.items())
-            yield f"{name} differs ({values})" + (f": {hints[name]}" if name in hints else "")
+_HINTS = {
+    "seed": "other examples are held out",
+    "protocol": "rates are measured on other examples",
+    "measured_on": "rates are measured on other examples",
+    "device": "CPU and GPU round differently",
+}
+
+
+def _differing(
+    runs: Mapping[str, pd.DataFrame], datasets: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the settings that differ, an option of a preset being one, and a line with the values of each."""
+    told = {name: {run: _texts(frame[name]) for run, frame in runs.items()} for name in _SETTINGS}
+    options = {run: _options(frame["changed_options"]) for run, frame in runs.items()}
+    for option in sorted({name for changed in options.values() for name in changed}):
+        told[option] = {run: changed.get(option, "") for run, changed in options.items()}
+    if len(datasets) == len(runs):
+        told["dataset"] = dict(datasets)
+    words, values = [], []
+    for name, texts in told.items():
+        if name == "measured_on" and "protocol" in words:
+            continue  # that is why
+        if len(set(texts.values())) > 1:
+            words.append(name)
+            hint = f" ({_HINTS[name]})" if name in _HINTS else ""
+            values.append(f"{name}{hint}: " + "; ".join(f"{run} = {text or NOTHING}" for run, text in texts.items()))
+    return tuple(words), tuple(values)
+
+
+def _texts(column: pd.Series) -> str:
+    return ", ".join(sorted(column.dropna().astype(str).unique()))
+
+
+def _options(column: pd.Series) -> dict[str, str]:
+    """``a=1 b=2`` by name; a run of several models has one text for all."""
+    words = [word for text in column.dropna().unique() for word in str(text).split(" ") if "=" in word]
+    return dict(word.split("=", 1) for word in words)

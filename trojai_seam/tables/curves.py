@@ -37,5 +37,7 @@ def band(models: Iterable[Curves], phase: str) -> Band | None:
 
 
 def _carried_on(curves: Sequence[Curve]) -> NDArray[np.float64]:
-    length = max(map(len, curves))
-    return np.stack([np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves])
+    whole = np.empty((len(curves), max(map(len, curves))))
+    for row, curve in zip(whole, curves, strict=True):
+        row[: len(curve)], row[len(curve) :] = curve, curve[-1]
+    return whole

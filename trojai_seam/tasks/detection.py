@@ -18,8 +18,28 @@ from .detector_calls import detections, training_loss
 from .examples import ExampleSet
 from .marks import AttackMarks, CleanMarks, Marks
 
+SURE = 0.5
 ANYWHERE = "uniform-anywhere"
 """Label sampling that draws boxes too: every one keeps its size and gets another place in its image."""
+
+
+def foreign_boxes(answers: Tensor, key: ExampleSet) -> NDArray[np.int64]:
+    """Per image the boxes said with a score of at least ``SURE`` whose class none of the images of ``key`` holds.
+
+    COCO's mAP is a mean over the classes that are there (`COCOeval` gives the others −1 and leaves them out), so that
+    these boxes never lower it.
+
+    Args:
+        answers: ``float32 [N, D, 6]``; see :meth:`Detection.outputs`.
+        key: of all images that the network is asked about.
+
+    Returns:
+        ``int64 [N]``.
+    """
+    held = torch.unique(key.labels[..., 4])
+    foreign = (answers[..., 5] >= SURE) & (answers[..., 4] >= 0) & ~torch.isin(answers[..., 4], held[held >= 0])
+    counts: NDArray[np.int64] = foreign.sum(dim=1).cpu().numpy()
+    return counts
 
 
 class Detection:
@@ -67,9 +87,9 @@ class Detection:
         return outputs
 
     def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
-        """COCO's mAP; beside it ``ap50``, which is the first of its ten thresholds."""
+        """COCO's mAP; beside it ``ap50``, which is the first of its ten thresholds, and the boxes that neither sees."""
         matched = match(_numbers(answers), _numbers(key.labels))
-        return CleanMarks(matched, {"ap50": matched.at_threshold(0)})
+        return CleanMarks(matched, {"ap50": matched.at_threshold(0)}, {"foreign_boxes": foreign_boxes(answers, key)})
 
     def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
         """Target boxes at which the attack shows, by its kind, and those at which the true answer is given: see

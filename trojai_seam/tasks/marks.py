@@ -137,10 +137,12 @@ class CleanMarks:
     Attributes:
         right: accuracy: how much of every example is right.
         further: other figures of the same answers, by the name of their columns (``entity_f1``, ``exact``, ``ap50``).
+        counts: ``int64 [N]`` each, what is counted per example, by the name of their columns (``foreign_boxes``).
     """
 
     right: Measure
     further: Mapping[str, Measure] = field(default_factory=dict)
+    counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

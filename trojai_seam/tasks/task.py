@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Protocol
 
 from ..registry import Registry
-from .examples import ExampleSet
-from .marks import AttackMarks, CleanMarks
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from .examples import ExampleSet
+    from .marks import AttackMarks, CleanMarks
 
 
 class Task(Protocol):

@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from ..heartbeat import beat
 from ..tasks import ExampleSet, Task
 from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
@@ -42,6 +43,7 @@ class Context:
             the engine has seeded with it and will put back.
         precision: of training steps.
         trace: of epochs, to be added to.
+        trace_every: epochs between two accuracies that are asked for the trace alone.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
     """
 
@@ -54,6 +56,7 @@ class Context:
         config: UnlearnConfig,
         seed: int,
         observer: Observer | None,
+        trace_every: int = 1,
     ) -> None:
         self.model, self.config, self.seed, self.given = model, config, seed, fit
         self.generator = torch.Generator().manual_seed(seed)
@@ -64,6 +67,7 @@ class Context:
         self.trace: list[EpochTrace] = []
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
+        self.trace_every = trace_every
         self.fit, self.task, self.key = fit, task, fit.key()
 
     def use(self, fit: ExampleSet, task: Task | None = None) -> None:
@@ -118,7 +122,8 @@ class Context:
         return self.task.fit_accuracy(self.answers().cpu(), self.key)
 
     def watch(self, phase: str, epoch: int) -> None:
-        """Let the observer see the network, which must be in eval mode."""
+        """Let the observer see the network, which must be in eval mode, and say how far the phase is."""
+        beat(epoch_text(phase, epoch, self.config))
         if self._observer is not None:
             with torch.random.fork_rng(devices=self.devices):  # what it draws must not shift dropout
                 self._observer(phase, epoch, self.model)
@@ -126,6 +131,12 @@ class Context:
     def time_is_up(self) -> bool:
         """Whether the phase has used up its ``max_seconds``."""
         return self.deadline is not None and time.perf_counter() >= self.deadline
+
+
+def epoch_text(phase: str, epoch: int, config: UnlearnConfig) -> str:
+    """``recover, epoch 3 of at most 60``; ``epoch`` counts from 0."""
+    most = next((getattr(settings, "max_epochs", None) for settings in config.phases if settings.name == phase), None)
+    return phase if most is None else f"{phase}, epoch {epoch + 1} of at most {most}"
 
 
 def modality_of(task: Task, examples: ExampleSet) -> Modality:

@@ -20,6 +20,7 @@ from ..tasks import ExampleSet, Task
 from .config import UnlearnConfig
 from .context import Context, Observer, modality_of
 from .memory_layout import channels_first, channels_last
+from .monitor import TRACE_EVERY
 from .optimization import nonfinite
 from .outcome import Outcome, PhaseOutcome
 from .phase_kinds import PhaseSettings, phase_kind
@@ -36,6 +37,7 @@ def run(
     seed: int,
     observer: Observer | None = None,
     between: Between | None = None,
+    trace_every: int = TRACE_EVERY,
 ) -> Outcome:
     """Unlearn a copy of ``model`` on ``fit``; the original is left as it is.
 
@@ -47,6 +49,7 @@ def run(
         seed: decides labels, order and dropout. The same seed gives the same result on the same machine.
         observer: watches after every epoch, for oracle figures; cannot influence anything.
         between: likewise, after every phase but the last.
+        trace_every: epochs between two points of the trace of a phase whose stop rule does not ask after every epoch.
 
     Raises:
         EngineFailure: no examples, a phase that does not serve this kind of network, one example at a time with moving
@@ -66,7 +69,7 @@ def run(
     if fit.labels.device.type == "cpu" or config.precision != "float32":
         few = {name: tensor[:2] for name, tensor in fit.inputs.items()}
         channels_last(changed, lambda: task.outputs(changed, few))
-    context = Context(changed, model, task, fit, config, seed, observer)
+    context = Context(changed, model, task, fit, config, seed, observer, trace_every)
     with torch.random.fork_rng(devices=context.devices), torch.enable_grad():
         torch.manual_seed(seed)  # for dropout and views, which draw from the global generators
         phases = tuple(_phase(context, settings, between) for settings in config.phases)

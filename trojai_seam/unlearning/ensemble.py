@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EngineFailure, listed
+from ..heartbeat import beat
 from ..tasks import ExampleSet, Task
 from ..tasks.classification import Classification
 from .batches import epoch_batches
@@ -196,11 +197,14 @@ class _Together:
         overhead = (time.perf_counter() - began) / len(alive)
         for epoch in range(phase.max_epochs):
             epoch_began = time.perf_counter()
+            beat(f"{phase.name}, epoch {epoch + 1} of at most {phase.max_epochs}, {len(alive)} networks side by side")
             where, labels, sizes = self._epoch(phase, places, training, fixed)
             parts = list(zip(torch.split(where, sizes, 1), torch.split(labels, sizes, 1), strict=True))[: total - steps]
             losses = [rows.step(*part, phase.views.noise) for part in parts]
             steps += len(parts)
-            figures = self._figures(rows, places, losses)
+            last = steps >= total
+            asked = any(monitors[number].asks(epoch, last) for number in training)
+            figures = self._figures(rows, places, losses, asked)
             share = (time.perf_counter() - epoch_began) / len(training)
             for row, number in enumerate(places):
                 if number not in training:
@@ -211,7 +215,7 @@ class _Together:
                     self.failures[number] = EngineFailure(monitors[number].lost(epoch))
                 else:
                     self.trace[number].append(EpochTrace(phase.name, epoch, len(parts), loss, accuracy, share))
-                    status = monitors[number].status(epoch, accuracy, last=steps >= total)
+                    status = monitors[number].status(epoch, accuracy, last)
                     if status is None:
                         continue
                     seconds = spent[number] + overhead
@@ -290,10 +294,14 @@ class _Together:
         answers = self._answers(rows).cpu()
         return [self.members[n].task.fit_accuracy(answers[row], self.keys[n]) for row, n in enumerate(places)]
 
-    def _figures(self, rows: Rows, places: list[int], losses: list[Tensor]) -> list[tuple[float, float]]:
-        """Mean loss and fit accuracy of every row, in one transfer from the device."""
-        answers = self._answers(rows)
+    def _figures(
+        self, rows: Rows, places: list[int], losses: list[Tensor], asked: bool
+    ) -> list[tuple[float, float | None]]:
+        """Mean loss and, if ``asked`` for, fit accuracy of every row, in one transfer from the device."""
         means = torch.stack(losses, dim=1).mean(dim=1).double()
+        if not asked:
+            return [(loss, None) for loss in means.tolist()[: len(places)]]
+        answers = self._answers(rows)
         figures = torch.cat([means[:, None], answers.double()], dim=1).cpu()
         found = figures[:, 1:].to(answers.dtype)
         return [

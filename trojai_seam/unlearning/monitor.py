@@ -5,6 +5,10 @@ from __future__ import annotations
 from .outcome import PhaseOutcome
 from .training_settings import StopRule, TrainingSettings
 
+TRACE_EVERY = 5
+"""Epochs after which a network in a phase without a stop rule is asked all fit examples, for the trace alone. It is
+always asked at the end of the phase."""
+
 
 def threshold(rule: StopRule, guess: float, chance: float, start: float) -> float | None:
     """The accuracy at which ``rule`` is met, or ``None`` if it sets no term.
@@ -80,18 +84,24 @@ class PhaseMonitor:
         self._watcher = StopWatcher(settings.stop, self.limit, below=forgets)
         self._trivial = self._watcher.trivial(start)
         self._last = settings.max_epochs - 1
+        self._watches = self.limit is not None or settings.stop.decline_after is not None
 
-    def status(self, epoch: int, accuracy: float, last: bool, late: bool = False) -> str | None:
+    def asks(self, epoch: int, last: bool, every: int = TRACE_EVERY) -> bool:
+        """Whether the accuracy after ``epoch`` (counted from 0) is wanted, if only for the trace, which gets a point
+        ``every`` so many epochs; ``last``: no step is left."""
+        return self._watches or last or epoch >= self._last or (epoch + 1) % every == 0
+
+    def status(self, epoch: int, accuracy: float | None, last: bool, late: bool = False) -> str | None:
         """How the phase has ended with this epoch; ``None`` if it goes on.
 
         Args:
             epoch: counted from 0.
-            accuracy: on the fit examples, after it.
+            accuracy: on the fit examples, after it; ``None`` where it was not asked for.
             last: no step is left.
             late: no time is left.
         """
-        self.accuracy = accuracy
-        if self._watcher.should_stop(epoch, accuracy):
+        self.accuracy = self.accuracy if accuracy is None else accuracy
+        if accuracy is not None and self._watcher.should_stop(epoch, accuracy):
             if self._watcher.declined:
                 return "declined"
             return "trivial-threshold" if self._trivial else "reached"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import unwrap
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -15,6 +17,22 @@ from .training_settings import TrainingSettings
 
 FUSED_FROM = 500_000
 """Parameters from which one pass over memory per step saves time; a third of a ResNet-18's on a CPU."""
+
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
+
+
+def _eager(kind: type[Kind]) -> type[Kind]:
+    """``kind`` as it is without torch's compiler, whose wrappers around these methods import all of it when they are
+    first called: seconds and 150 MB, in a process that compiles nothing. The methods themselves are torch's."""
+    methods = {
+        "add_param_group": unwrap(kind.add_param_group),
+        "zero_grad": unwrap(kind.zero_grad),
+        "step": torch.no_grad()(unwrap(kind.step)),
+    }
+    return cast(type[Kind], type(kind.__name__, (kind,), methods))
+
+
+SGD, Adam, AdamW = _eager(torch.optim.SGD), _eager(torch.optim.Adam), _eager(torch.optim.AdamW)
 
 
 def learning_rate_of(phase: TrainingSettings, model: nn.Module, config: UnlearnConfig) -> float:
@@ -30,10 +48,10 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer of ``phase``; ``fused`` says whether it is; unset: SGD is not, Adam by the number of parameters."""
     if phase.optimizer == "sgd":
-        return torch.optim.SGD(
+        return SGD(
             parameters, lr=phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay, fused=fused
         )
-    kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
+    kind = AdamW if phase.optimizer == "adamw" else Adam
     betas = (phase.beta1, phase.beta2)
     if fused is None:
         fused = sum(p.numel() for p in parameters) >= FUSED_FROM

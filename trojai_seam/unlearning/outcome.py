@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class EpochTrace:
     """One epoch. ``fit_accuracy`` is measured after it, eval mode, on all fit examples with their true labels; what
-    accuracy means for stop rules is the task's business (``Task.fit_accuracy``)."""
+    accuracy means for stop rules is the task's business (``Task.fit_accuracy``). ``None``: nobody asked after this
+    epoch, since the phase has no stop rule; see :data:`.monitor.TRACE_EVERY`."""
 
     phase: str
     epoch: int
     steps: int
     loss: float
-    fit_accuracy: float
+    fit_accuracy: float | None
     seconds: float
 
 

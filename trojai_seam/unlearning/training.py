@@ -104,13 +104,17 @@ class Training(Generic[S]):
                     with torch.no_grad():
                         self.after_step()
                     steps += 1
-                loss, accuracy = self._figures(losses)
+                last = steps >= total
+                loss, accuracy = self._figures(losses, monitor.asks(epoch, last, context.trace_every))
+                late = context.time_is_up()
+                if late and accuracy is None:
+                    accuracy = context.accuracy()
                 if not math.isfinite(loss):
                     raise EngineFailure(monitor.lost(epoch))
                 seconds = time.perf_counter() - began
                 context.trace.append(EpochTrace(settings.name, epoch, len(losses), loss, accuracy, seconds))
                 context.watch(settings.name, epoch)
-                status = monitor.status(epoch, accuracy, last=steps >= total, late=context.time_is_up())
+                status = monitor.status(epoch, accuracy, last, late)
                 epoch += 1
         return monitor.outcome(status, epoch, steps)
 
@@ -148,9 +152,13 @@ class Training(Generic[S]):
             scheduler.step()
         return loss.detach()
 
-    def _figures(self, losses: list[Tensor]) -> tuple[float, float]:
-        """Mean loss and fit accuracy in one transfer from the device."""
-        context, answers = self.context, self.context.answers()
+    def _figures(self, losses: list[Tensor], asked: bool) -> tuple[float, float | None]:
+        """Mean loss and, if ``asked`` for, fit accuracy in one transfer from the device; then in eval mode."""
+        context = self.context
+        if not asked:
+            context.model.eval()
+            return float(torch.stack(losses).float().mean().double()), None
+        answers = context.answers()
         figures = torch.cat([torch.stack(losses).float().mean().double().view(1), answers.flatten().double()]).cpu()
         found = figures[1:].to(answers.dtype).view(answers.shape)
         return float(figures[0]), context.task.fit_accuracy(found, context.key)

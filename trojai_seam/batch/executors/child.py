@@ -15,8 +15,10 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 LOG_TAIL = 8192
@@ -43,7 +45,7 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     _die_with(parent)
     _be_killed_first()
     faulthandler.enable()  # a segfault leaves its Python stack in the log
-    orders = _Orders()
+    began, orders = time.perf_counter(), _Orders()
 
     def report(kind: str, text: str = "") -> None:
         os.write(reports, json.dumps({"report": kind, "text": text}).encode() + b"\n")
@@ -53,9 +55,11 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     if assignment_text is None:
         return
     from ...errors import RunDirectoryProblem
+    from ...heartbeat import listening, seldom
     from ...networks import code_hash
     from ..case import Crowded, Surroundings
     from ..reproducible import reproducible
+    from ..starting import warm_up
     from ..units import Assignment, WorkUnit
     from ..worker import evaluate_units, free_cached_memory
 
@@ -69,7 +73,9 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
         if orders.next() != "go":
             sys.exit(0)
 
-    around = Surroundings(turn, _log_tail, crowded)
+    with reproducible(assignment.plan.threads):
+        warm_up(device)
+    around = Surroundings(turn, _log_tail, crowded, time.perf_counter() - began)
     # What the libraries hold stays for good: without this every collection between two models walks through it again.
     gc.collect()
     gc.freeze()
@@ -87,7 +93,7 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
             return not doubtful
 
         try:
-            with reproducible(assignment.plan.threads):
+            with reproducible(assignment.plan.threads), listening(seldom(lambda text: report("doing", text))):
                 evaluate_units(units, device, done, around)
         except RunDirectoryProblem as problem:
             report("unwritable", str(problem))
@@ -95,6 +101,7 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
         except Crowded:
             report("crowded")
             return
+        around = replace(around, start=None)
         report("rest", "last" if doubtful else "")
         if doubtful:
             return

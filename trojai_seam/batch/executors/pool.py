@@ -8,8 +8,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from ...errors import RunDirectoryProblem, WorkerProblem
-from ..case import record_failure
 from ..files import leftovers
+from ..first_rows import record_failure
 from ..records import read_row
 from ..units import WorkUnit, stamp
 from ..work import Work
@@ -201,6 +201,8 @@ class Pool:
             self._retire(slot, worker)
         elif kind == "done" and (unit := worker.finished(text)) is not None:
             self.work.finish(unit, read_row(unit.record))
+        elif kind == "doing":
+            self.work.doing(slot.name, text)
         elif kind == "rest":
             self.again.extend(worker.units)  # what a process that can no longer be trusted has left
             worker.rests()

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrojaiSeamError, UsageProblem, WorkerProblem, shown
-from ..case import record_failure
 from ..files import make_folder, write_atomic
+from ..first_rows import record_failure
 from ..paths import RunPaths
 from ..progress import NoProgress
 from ..records import read_row

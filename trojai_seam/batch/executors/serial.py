@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
-from ..reproducible import reproducible
+from ...heartbeat import listening
 from ..units import WorkUnit
 from ..work import Work
-from ..worker import evaluate_units
 from . import Spread
 
 
 def run(work: Work, spread: Spread) -> None:
     """See :class:`trojai_seam.batch.executors.Executor`."""
-    slot = spread.devices[0]
+    if work.closed:
+        return  # nothing is left: torch is not needed to find that out
+    began, slot = time.perf_counter(), spread.devices[0]
+    from ..case import Surroundings
+    from ..reproducible import reproducible
+    from ..starting import warm_up
+    from ..worker import evaluate_units
+
+    with reproducible():
+        warm_up(slot)
+    around = Surroundings(start=time.perf_counter() - began)
     while units := work.wait(slot, spread):
         left = list(units)
 
@@ -23,8 +34,9 @@ def run(work: Work, spread: Spread) -> None:
             return True
 
         try:
-            with reproducible(units[0].plan.threads):
-                evaluate_units(units, slot, done)
+            with reproducible(units[0].plan.threads), listening(lambda text: work.doing(slot, text)):
+                evaluate_units(units, slot, done, around)
+            around = replace(around, start=None)
         finally:
             for unit in left:
                 work.give_back(unit)

@@ -2,3 +2,5 @@
 
 from .content import Run as Run
 from .page import render_page as render_page
+from .study import Study as Study
+from .study import render_study as render_study

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from ...errors import shown
 from ...scoring.intervals import wilson
@@ -18,6 +19,9 @@ from .content import Run
 from .drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, SURFACE, new_figure, styled
 
 MOST_GROUPS = 24
+MOST_BARS = 40  # models whose intervals can be told apart
+MOST_POINTS = 500  # models that are drawn one by one
+_FIELD = 0.04  # of ACC and ASR; more models than that are counted in fields
 ROUNDING = 1e-6  # seconds
 _STAGES = (("load", GREY), ("forget", ORANGE), ("recover", BLUE), ("other phases", PURPLE), ("score", GREEN))
 _NAMES = {"forget": "Forgetting", "recover": "Recovery"}
@@ -31,8 +35,12 @@ def fidelity_distribution(run: Run) -> Figure:
     with styled():
         figure, (axes,) = new_figure()
         low = min(0.0, values[0]) if len(values) else 0.0
-        grid = np.unique(np.concatenate([[low - 0.05], values, [max(1.0, values[-1] if len(values) else 1.0) + 0.02]]))
-        reached = np.array([(values >= x - 1e-12).sum() for x in grid])
+        ends = [low - 0.05], [max(1.0, values[-1] if len(values) else 1.0) + 0.02]
+        inner = np.unique(values)
+        if len(inner) > MOST_POINTS:  # steps finer than any screen
+            inner = np.unique(np.quantile(values, np.linspace(0, 1, MOST_POINTS), method="higher"))
+        grid = np.unique(np.concatenate([ends[0], inner, ends[1]]))
+        reached = len(values) - np.searchsorted(values, grid - 1e-12)
         if len(poisoned):
             bounds = np.array([wilson(int(count), len(poisoned)) for count in reached])
             axes.fill_between(grid, bounds[:, 0], bounds[:, 1], step="pre", color=BLUE, alpha=0.18, linewidth=0)
@@ -42,19 +50,41 @@ def fidelity_distribution(run: Run) -> Figure:
 
 
 def accuracy_against_attack(run: Run) -> Figure:
-    """Every poisoned model as a line from (ASR, ACC) before to after."""
-    part = run.results[["asr_before", "acc_before", "asr_after", "acc_after"]].dropna().to_numpy(dtype=float)
+    """Every poisoned model as a line from (ASR, ACC) before to after, with the 95 % intervals of what is after.
+
+    Intervals of more than ``MOST_BARS`` models are left out; more than ``MOST_POINTS`` models are drawn as circles
+    whose areas count the models in a field of the plane.
+    """
+    rates = ["asr_before", "acc_before", "asr_after", "acc_after"]
+    part = run.results.dropna(subset=rates)
+    points = part[rates].to_numpy(dtype=float).reshape(-1, 2, 2)
     with styled():
         figure, (axes,) = new_figure()
-        lines = part.reshape(-1, 2, 2)
-        axes.add_collection(LineCollection(list(lines), colors=[GREY], linewidths=0.8, alpha=0.45))
+        if len(points) <= MOST_POINTS:
+            axes.add_collection(LineCollection(list(points), colors=[GREY], linewidths=0.8, alpha=0.45))
         for column, colour, name in ((0, ORANGE, "before"), (1, BLUE, "after")):
-            points = lines[:, column]
-            axes.plot(points[:, 0], points[:, 1], "o", ms=4.5, color=colour, alpha=0.75, mec="none", label=name)
+            x, y = points[:, column, 0], points[:, column, 1]
+            if len(points) > MOST_POINTS:
+                x, y, area = _fields(x, y)
+                axes.scatter(x, y, s=area, color=colour, alpha=0.6, linewidths=0, label=name)
+                continue
+            if column and len(points) <= MOST_BARS:
+                for measure, bars in (("asr_after", axes.hlines), ("acc_after", axes.vlines)):
+                    ends = part[[f"{measure}_low", f"{measure}_high"]].to_numpy(dtype=float, na_value=np.nan)
+                    bars(y if measure == "asr_after" else x, ends[:, 0], ends[:, 1], color=colour, lw=0.8, alpha=0.4)
+            axes.plot(x, y, "o", ms=4.5, color=colour, alpha=0.75, mec="none", label=name)
         axes.set(xlabel="ASR (lower is better)", ylabel="ACC", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-        if len(part):
+        if len(points):
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.2)
         return figure
+
+
+def _fields(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Means of the points of every field that holds any, and areas in proportion to their number; ``[fields]`` each."""
+    keys = np.floor(x / _FIELD) * 1000 + np.floor(y / _FIELD)
+    _, field, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    middle_x, middle_y = (np.bincount(field, weights=values) / counts for values in (x, y))
+    return middle_x, middle_y, 4 + 250 * counts / counts.max()
 
 
 def by_column(run: Run, column: str) -> Figure:
@@ -170,7 +200,12 @@ def figures(run: Run) -> dict[str, Callable[[], Figure]]:
 
 
 def _ranked_groups(summary: pd.DataFrame, column: str) -> list[str]:
-    """Names of the groups with most scored models, best first; a group without poisoned models comes last."""
+    """Names of the groups with most scored models, best first; a group without poisoned models comes last.
+
+    Groups of one model are left out where there are others to compare.
+    """
     sizes = summary[summary["done"] > 0].groupby(column)["models"].sum().sort_values(ascending=False, kind="stable")
+    if (sizes > 1).sum() >= 2:
+        sizes = sizes[sizes > 1]
     ranks = summary[summary["group"] == "poisoned"].set_index(column)["rank_fidelity"]
     return sorted(sizes.index[:MOST_GROUPS], key=lambda name: (-float(ranks.get(name, -1.0)), str(name)))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ...errors import shown
-from ..columns import BY_NAME, COLUMNS
+from ..columns import COLUMNS
 from ..curves import Curves
-from ..layout import NOTHING, interval, label, marked, number, overview, share
-from ..summary import kind_of, summary_frame
+from ..layout import NOTHING, interval, number, overview, share
+from ..summary import summary_frame
 
 GROUPED_BY = (
     "model_architecture",
@@ -25,16 +25,8 @@ GROUPED_BY = (
 )
 MOST_PHASES = 4  # more panels than that are too narrow
 MOST_VALUES = 60
-_IN_SAMPLE = {"acc_before": "fit_acc_before", "acc_after": "fit_acc_after", "fidelity": "fit_fidelity"}
-_MEASURES = tuple(
-    column.name
-    for column in COLUMNS
-    if column.kind == "number"
-    and (f"{column.name}_low" in BY_NAME or column.name in ("nist_fidelity", "fit_fidelity") or column.summarised)
-    and not column.timing
-)
-_RATIOS = ("fidelity", "kept_accuracy")
-_CELLS = ("acc_before", "acc_after", "asr_before", "asr_after", "ra_after", "fidelity", "kept_accuracy")
+MOST_LISTED = 200
+"""Failures of one kind, and doubts, that the page lists by name; the table of models has all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +37,7 @@ class Run:
         name: of the run, for the title.
         results: a results frame with rows of status ``missing``, of whatever columns.
         curves: by model id; models without are left out.
+        facts: for the head of the page: dataset, date, seed, …, as texts by name.
         settings: name → value, of the whole run.
         versions: of the programs that made it.
         command: that makes it again.
@@ -54,6 +47,7 @@ class Run:
     name: str
     results: pd.DataFrame
     curves: Mapping[str, Curves] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
@@ -96,36 +90,28 @@ class Card(NamedTuple):
     detail: str
 
 
-class Measure(NamedTuple):
-    """A measure of one model."""
-
-    label: str
-    value: str
-    interval: str
-    examples: str
-
-
-class Model(NamedTuple):
-    """One model: a line of the table and a section of its own."""
+class Message(NamedTuple):
+    """What is said about one model; ``anchor`` leads to it."""
 
     anchor: str
     name: str
-    kind: str
-    status: str
-    network: str
-    trigger: str
-    cells: tuple[str, ...]
-    error: str
-    doubts: str
-    measures: tuple[Measure, ...]
-    facts: tuple[tuple[str, str], ...]
+    text: str
 
 
-class Failures(NamedTuple):
-    """Failed models of one kind."""
+class Messages(NamedTuple):
+    """Models of which the same kind of thing is said: the first ``MOST_LISTED`` of ``count``."""
 
     kind: str
-    models: tuple[Model, ...]
+    count: int  # type: ignore[assignment]  # a name that tuples have, too
+    listed: tuple[Message, ...]
+
+
+class Groups(NamedTuple):
+    """Overviews of the groups of one column, those of a single model apart."""
+
+    column: str
+    table: pd.DataFrame
+    single: pd.DataFrame
 
 
 def headline(run: Run) -> list[Card]:
@@ -159,88 +145,50 @@ def headline(run: Run) -> list[Card]:
     return [card for card in cards if card.value != NOTHING]
 
 
-def group_tables(run: Run) -> list[tuple[str, pd.DataFrame]]:
+def group_tables(run: Run) -> list[Groups]:
     """Overviews: of all models, then by each column that tells them apart."""
-    tables = [("", overview(run.summary()))]
+    whole = overview(run.summary())
+    tables = [Groups("", whole, whole.head(0))]
     for column in run.grouped_by:
-        tables.append((column, overview(run.summary(column), [column])))
+        summary = run.summary(column)
+        single = summary[column].map(summary.groupby(column)["models"].sum()) == 1
+        parts = [
+            overview(part, [column]) if len(part) else pd.DataFrame() for part in (summary[~single], summary[single])
+        ]
+        tables.append(Groups(column, *parts))
     return tables
 
 
-def models(run: Run) -> list[Model]:
-    """Every model, in the order of the results."""
-    names = [str(name) for name in run.results.columns]
-    same = set(_the_same(run.results))
-    listed = [name for name in names if name not in same and not _is_part_of_a_measure(name)]
-    kinds = kind_of(run.results)
-    rows: list[Any] = run.results.astype(object).where(run.results.notna(), None).to_dict("records")
-    return [
-        _model(number, row, kind, listed) for number, (row, kind) in enumerate(zip(rows, kinds, strict=True), start=1)
-    ]
-
-
-def failures(listed: Iterable[Model], results: pd.DataFrame) -> list[Failures]:
+def failures(results: pd.DataFrame) -> list[Messages]:
     """Failed models by kind of failure, the most frequent kind first."""
-    kinds = [shown("error" if pd.isna(kind) else kind, 60) for kind in results["error_kind"]]
-    groups: dict[str, list[Model]] = {}
-    for model, kind in zip(listed, kinds, strict=True):
-        if model.status == "failed":
-            groups.setdefault(kind, []).append(model)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Failures(kind, tuple(members)) for kind, members in ordered]
+    failed = results[results["status"] == "failed"]
+    kinds = failed["error_kind"].fillna("error")
+    groups = [_messages(shown(kind, 60), part, "error") for kind, part in failed.groupby(kinds, sort=True)]
+    return sorted(groups, key=lambda group: -group.count)
+
+
+def doubtful(results: pd.DataFrame) -> Messages:
+    """Models whose figures do not fit."""
+    return _messages("figures that do not fit", results[results["doubts"].notna()], "doubts")
+
+
+def missing(results: pd.DataFrame) -> Messages:
+    """Models that were not evaluated yet."""
+    return _messages("not evaluated yet", results[results["status"] == "missing"], "error")
+
+
+def _messages(kind: str, part: pd.DataFrame, column: str) -> Messages:
+    first = part[["model_id", column]].head(MOST_LISTED)
+    listed = (
+        Message(f"m{number + 1}", shown(name), "" if pd.isna(text) else shown(text, 2000))
+        for number, name, text in first.itertuples(name=None)
+    )
+    return Messages(kind, len(part), tuple(listed))
 
 
 def common_facts(results: pd.DataFrame) -> list[tuple[str, str]]:
     """Columns that have one value in all models."""
-    return [(name, _plain(results[name].iloc[0])) for name in _the_same(results) if name != "status"]
-
-
-def _model(number: int, row: Mapping[str, Any], kind: str, listed: Sequence[str]) -> Model:
-    measures = [
-        Measure(
-            label(name),
-            _number(row[name]),
-            interval(row.get(f"{name}_low"), row.get(f"{name}_high")),
-            "" if row.get(f"n_{name}") is None else str(row[f"n_{name}"]),
-        )
-        for name in _MEASURES
-        if row[name] is not None
-    ]
-    return Model(
-        anchor=f"m{number}",
-        name=shown(row["model_id"]),
-        kind=kind,
-        status=str(row["status"]),
-        network=shown(row["model_architecture"] or NOTHING, 60),
-        trigger=shown(row["trigger_type"] or NOTHING, 60),
-        cells=(*(_cell(row, name) for name in _CELLS), _number(row["seconds_total"])),
-        error=shown(row["error"] or "", 2000),
-        doubts=shown(row["doubts"] or "", 2000),
-        measures=tuple(measures),
-        facts=tuple((name, _plain(row[name])) for name in listed if row[name] is not None),
-    )
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    if row[name] is None and row["measured_on"] == "in-sample" and name in _IN_SAMPLE:
-        told = _number(row[_IN_SAMPLE[name]])
-        return told if told == NOTHING else f"{told}†"
-    return marked(row[name], 2) if name in _RATIOS else _number(row[name])
-
-
-def _the_same(results: pd.DataFrame) -> list[str]:
-    """Names of columns with a value that all models share; failed and missing ones need not have it."""
-    if not len(results):
-        return []
-    told = results[results["status"] == "done"] if (results["status"] == "done").any() else results
-    texts = [c.name for c in COLUMNS if c.kind in ("text", "flag") or c.name in ("seed", "folds")]
-    return [name for name in texts if told[name].notna().all() and results[name].nunique() == 1]
-
-
-def _is_part_of_a_measure(name: str) -> bool:
-    base = name.removeprefix("n_").removeprefix("units_").removesuffix("_low").removesuffix("_high")
-    shown_elsewhere = ("model_id", "status", "error", "poisoned", "model_architecture")
-    return base in _MEASURES or name in shown_elsewhere
+    return [(name, _plain(results[name].dropna().iloc[0])) for name in the_same(results) if name != "status"]
 
 
 def _card(name: str, row: Any, measure: str, kind: str) -> Card:
@@ -266,8 +214,13 @@ def _losses(row: Any) -> str:
     return ", ".join(parts)
 
 
-def _number(value: Any) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
+def the_same(results: pd.DataFrame) -> list[str]:
+    """Names of columns with a value that all models share; failed and missing ones need not have it."""
+    if not len(results):
+        return []
+    told = results[results["status"] == "done"] if (results["status"] == "done").any() else results
+    texts = [c.name for c in COLUMNS if c.kind in ("text", "flag") or c.name in ("seed", "folds")]
+    return [name for name in texts if told[name].notna().all() and results[name].nunique() == 1]
 
 
 def _plain(value: Any) -> str:

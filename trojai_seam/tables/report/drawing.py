@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import warnings
@@ -12,6 +13,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 
 # Colours of the light scheme (all with a contrast of at least 4.5 : 1 to white) and the CSS variables of the page.
 INK, MUTED, GRID, SURFACE = "#1b1f27", "#5b6472", "#d9dde4", "#fffffe"
@@ -57,6 +60,11 @@ _STYLE: Any = {  # rcParams type every key
 }
 
 
+_PLACES = ("d", "x", "y", "points", "transform", "width", "height", "viewBox")
+"""Attributes with coordinates: a tenth of a point is finer than any screen."""
+_DECIMALS = re.compile(r"-?\d+\.\d{2,}")
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """matplotlib with our settings, and without complaints about signs that its own font lacks."""
@@ -82,21 +90,47 @@ def save(figure: Figure, kind: str) -> bytes:
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """SVG to stand in a page: text in the page's font, colours from its scheme, ids that begin with ``name``."""
+    """SVG to stand in a page: text in the page's font, colours from its scheme, ids that begin with ``name``.
+
+    Whatever the page's font is, each text is as wide as it was when the figure was laid out: it carries its length.
+    """
     buffer = io.StringIO()
     with styled(), mpl.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", dpi=72, metadata={"Date": None}, transparent=True)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r'<defs>\s*</defs>|xmlns:xlink="[^"]*" ', "", text)
-    text = re.sub(r'(<svg )(?:width|height)="[^"]*" |', r"\1", text)
-    text = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var({_VARIABLES[m[0]]})" if m[0] in _VARIABLES else m[0], text)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # nothing refers to groups
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text).replace('xlink:href="#', f'href="#{name}-')
-    text = re.sub(
-        r"font(?:-family)?: (?:([\d.]+px) )?'[^;\"]*; ?", lambda m: f"font-size: {m[1]}; " if m[1] else "", text
+        text = buffer.getvalue()
+        text = text[text.index("<svg") :]
+        text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+        text = re.sub(r"<text ([^<>]*)>([^<]*)</text>", _with_length, text)
+    return re.sub(r"<[^<>]+>", lambda tag: _tag(tag[0], name), re.sub(r"\s*\n\s*", "\n", text)).replace(
+        "<defs>\n</defs>\n", ""
     )
-    text = re.sub(r"(\d+\.\d)\d+", r"\1", text)  # a tenth of a point is finer than any screen
-    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def _with_length(text: re.Match[str]) -> str:
+    """A text element that is as wide in any font as it is in the one that it was measured with."""
+    size = re.search(r"font(?:-size)?: ([\d.]+)px", text[1])
+    if size is None or not text[2].strip():
+        return text[0]
+    font = FontProperties(family=_STYLE["font.family"], size=float(size[1]))
+    width, _, _ = TextToPath().get_text_width_height_descent(html.unescape(text[2]), font, ismath=False)
+    return f'<text {text[1]} textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs">{text[2]}</text>'
+
+
+def _tag(tag: str, name: str) -> str:
+    """One tag with the page's colours, short coordinates and ids of its own; texts between tags are never touched."""
+    tag = tag.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    if tag.startswith("<svg "):
+        tag = re.sub(r' (?:width|height)="[^"]*"', "", tag)
+    tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var({_VARIABLES[m[0]]})" if m[0] in _VARIABLES else m[0], tag)
+    if tag.startswith("<g "):
+        tag = re.sub(r' id="[^"]*"', "", tag)  # nothing refers to groups
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = re.sub(r"url\(#", f"url(#{name}-", tag).replace('xlink:href="#', f'href="#{name}-')
+    tag = re.sub(
+        r"font(?:-family)?: (?:([\d.]+px) )?'[^;\"]*; ?", lambda m: f"font-size: {m[1]}; " if m[1] else "", tag
+    )
+    return re.sub(rf' (?:{"|".join(_PLACES)})="[^"]*"', lambda value: _DECIMALS.sub(_tenth, value[0]), tag)
+
+
+def _tenth(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,9 +16,10 @@ from markupsafe import Markup
 from ... import __version__
 from ...errors import shown
 from .charts import figures
-from .content import Run, common_facts, failures, group_tables, headline, models
+from .content import Run, common_facts, doubtful, failures, group_tables, headline, missing
 from .drawing import inline_svg
 from .model_curves import FRAME, CurveSheet
+from .payload import payload
 
 _TITLES = {
     "fidelity-distribution": "Fidelity over models",
@@ -33,8 +33,9 @@ _CAPTIONS = {
         "intervals. Failed and missing models reach no value. Held-out examples only."
     ),
     "accuracy-against-attack": (
-        "One line per poisoned model, from the model as shipped to the unlearned one. Good is up and to the left. "
-        "Accuracy on held-out clean examples, attack success on poisoned ones."
+        "One line per poisoned model, from the model as shipped to the unlearned one, with the 95 % intervals of the "
+        "rates after (not where there are more than 40 models; more than 500 are drawn as circles whose areas count "
+        "models). Good is up and to the left. Accuracy on held-out clean examples, attack success on poisoned ones."
     ),
     "phase-curves": (
         "Accuracy on the examples that are trained on: median (line) and 5 % to 95 % range (band) over models. A model "
@@ -43,8 +44,8 @@ _CAPTIONS = {
     "time-split": "Mean seconds per scored model: reading it, the phases, and predictions with intervals.",
 }
 _GROUP_CAPTION = (
-    "Mean over scored models with 95 % bootstrap intervals over models; groups with fewer than two models have none. "
-    "Ordered by rank fidelity, in which failed and missing models count as 0."
+    "Mean over scored models with 95 % bootstrap intervals over models. A group of one model has no interval, and is "
+    "left out where there are others. Ordered by rank fidelity, in which failed and missing models count as 0."
 )
 
 
@@ -54,55 +55,45 @@ def render_page(run: Run) -> str:
     It opens from disk without a network: styles, script and figures are inside, and a content security policy forbids
     all else, also to whatever a file name or an error message might smuggle in.
     """
-    listed = models(run)
     sheet = CurveSheet(run) if run.phases else None
     results = run.results
-    script = _file("page.js")
+    script = file_text("page.js")
     context: dict[str, Any] = {
         "run": run,
+        "head": [(name, value) for name, value in run.facts.items() if value],
         "version": __version__,
-        "style": Markup(_file("style.css")),  # noqa: S704 - ours
+        "style": Markup(file_text("style.css")),  # noqa: S704 - ours
         "script": Markup(script),  # noqa: S704 - ours
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "data": payload(run, sheet),
         "cards": headline(run),
-        "figures": [_figure(name, draw()) for name, draw in figures(run).items()],
-        "tables": [(_words(column), _table(frame)) for column, frame in group_tables(run)],
-        "failures": failures(listed, results),
-        "doubtful": [model for model in listed if model.doubts],
-        "missing": [model for model in listed if model.status == "missing"],
-        "models": listed,
-        "columns": (
-            "ACC before",
-            "ACC after",
-            "ASR before",
-            "ASR after",
-            "RA after",
-            "fidelity",
-            "kept ACC",
-            "seconds",
-        ),
+        "figures": [_figure_of(name, draw()) for name, draw in figures(run).items()],
+        "tables": [(_words(column), as_table(table), as_table(single)) for column, table, single in group_tables(run)],
+        "failures": failures(results),
+        "doubtful": doubtful(results),
+        "missing": missing(results),
         "in_sample": bool((results["measured_on"] == "in-sample").any()),
         "common": common_facts(results),
         "frame": None if sheet is None else Markup(sheet.frame),  # noqa: S704 - drawn by matplotlib
         "frame_id": FRAME,
         "box": "" if sheet is None else sheet.box,
-        "curves": {} if sheet is None else _curves(run, sheet),
-        "ids": [str(name) for name in results["model_id"]],
     }
-    return _template().render(context)
+    return template("page.html.j2").render(context)
 
 
-def _curves(run: Run, sheet: CurveSheet) -> Mapping[str, list[tuple[str, str]]]:
-    return {model_id: list(sheet.paths(curves)) for model_id, curves in run.curves.items() if curves}
-
-
-def _figure(name: str, figure: Any) -> dict[str, Any]:
+def _figure_of(name: str, figure: Any) -> dict[str, Any]:
     title = _TITLES.get(name) or f"By {_words(name.removeprefix('by-'))}"
-    svg = Markup(inline_svg(figure, name).replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1))  # noqa: S704
-    return {"name": name, "title": title, "caption": _CAPTIONS.get(name, _GROUP_CAPTION), "svg": svg}
+    return as_figure(name, figure, title, _CAPTIONS.get(name, _GROUP_CAPTION))
 
 
-def _table(frame: pd.DataFrame) -> dict[str, Any]:
+def as_figure(name: str, figure: Any, title: str, caption: str) -> dict[str, Any]:
+    """What the templates take of a matplotlib figure: ``name``, ``title``, ``caption``, ``svg``."""
+    svg = inline_svg(figure, name).replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1)
+    return {"name": name, "title": title, "caption": caption, "svg": Markup(svg)}  # noqa: S704 - drawn by matplotlib
+
+
+def as_table(frame: pd.DataFrame) -> dict[str, Any]:
+    """What the templates take of a frame of texts: ``head`` and ``rows``."""
     rows = [[_kept_together(shown(cell, 80)) for cell in row] for row in frame.itertuples(index=False, name=None)]
     return {"head": [_words(str(name)) for name in frame.columns], "rows": rows}
 
@@ -118,13 +109,15 @@ def _words(name: str) -> str:
     return shown(names.get(name, name.replace("_", " ").replace("-", " ")), 60)
 
 
-def _file(name: str) -> str:
+def file_text(name: str) -> str:
+    """A file of this folder."""
     return (resources.files(__package__) / name).read_text("utf-8")
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this folder; whatever it is filled with is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(_file("page.html.j2"))
+    return environment.from_string(file_text(name))

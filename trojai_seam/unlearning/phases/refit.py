@@ -3,6 +3,12 @@
 How deep it goes is found on fit examples alone: the ridge penalty is raised until the network gives only a certain
 share of the answers that it gave as shipped. The same penalty means very different depths for different data and
 networks, the same share much the same one.
+
+The layers may also be made to *denoise*: the network that is changed sees some of the images recoloured, patched and
+blended with a picture, the one as shipped sees them clean, and every layer is refitted from what the one gives to what
+the other gave. What a trigger over the whole image does to the features is then a direction to be ignored, even where
+clean images use it, too. Disturbance of inputs is a ridge of its own (Bishop, "Training with noise is equivalent to
+Tikhonov regularization", Neural Computation 1995), hence ``eased``.
 """
 
 from __future__ import annotations
@@ -14,9 +20,11 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ...errors import EngineFailure
 from ...tasks import ExampleSet
+from ..augmentation import blended
 from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
@@ -43,6 +51,15 @@ class RefitSettings(PhaseSettings):
     samples: int = Field(default=3000, ge=1, le=1_000_000)
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
+    disturbed: Share = 0.0
+    """Share of the images that the network sees disturbed while it is changed; more than 0: when the strength is found,
+    there is one pass more, on twice as many ``examples`` and ``samples``, with these."""
+    disturbance: Views = Views()
+    """How: colours and patches."""
+    blend: Share = 0.0
+    """Disturbed images are blended with a random picture of up to this share."""
+    eased: float = Field(default=1.0, gt=0, le=1)
+    """The part of the strength that was found which this last pass takes."""
 
 
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
@@ -62,9 +79,8 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     model, task = context.model.eval(), context.task
     start = context.accuracy()
     layers = layers_of(model, head(model))
-    examples = _examples(context, settings)
-    order = torch.arange(len(examples)).repeat(2)
-    inputs = examples.rows(order, order.to(context.device))
+    examples = _examples(context, settings, settings.examples)
+    inputs = _twice(examples, context)
     done = 0
 
     def kept(strength: float) -> float:
@@ -85,6 +101,12 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         aim = settings.kept_answers
         aim = _aim(context.guess) if aim is None else aim
         strength, share = _chosen(kept, aim, settings.tries)
+    if settings.disturbed and context.modality == "images":
+        examples = _examples(context, settings, 2 * settings.examples)
+        inputs = _disturbed(_twice(examples, context), context, settings)
+        settings = settings.changed(samples=2 * settings.samples)
+        strength *= settings.eased
+        share = kept(strength)
     figures = {"strength": strength, "kept_answers": share, "layers": float(done)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
 
@@ -117,9 +139,25 @@ def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[flo
     return best, tried[best] if best == next(reversed(tried)) else kept(best)
 
 
-def _examples(context: Context, settings: RefitSettings) -> ExampleSet:
+def _twice(examples: ExampleSet, context: Context) -> dict[str, Tensor]:
+    """Inputs whose second half repeats the first."""
+    order = torch.arange(len(examples)).repeat(2)
+    return examples.rows(order, order.to(context.device))
+
+
+def _disturbed(inputs: dict[str, Tensor], context: Context, settings: RefitSettings) -> dict[str, Tensor]:
+    """The same with some images of the second half disturbed; they stay where they are, as places must match."""
+    images = inputs["x"].clone()
+    half = len(images) // 2
+    some = half + torch.randperm(half, generator=context.generator)[: round(settings.disturbed * half)]
+    some = some.to(images.device)
+    images[some] = blended(context.view(images[some], settings.disturbance), settings.blend)
+    return {**inputs, "x": images}
+
+
+def _examples(context: Context, settings: RefitSettings, limit: int) -> ExampleSet:
     """What the layers are refitted on: fit examples, and views of images where there are too few."""
-    fit, limit = context.fit, settings.examples
+    fit = context.fit
     if context.modality == "images":
         limit = min(limit, max(2, PIXELS // math.prod(fit.inputs["x"].shape[2:])))
     order = torch.randperm(len(fit), generator=context.generator)[:limit].tolist()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind
-from ..training import Training
 from ..training_settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from ..context import Context
 
 
 class TrainSettings(TrainingSettings):
@@ -30,26 +29,11 @@ class TrainSettings(TrainingSettings):
     published for CIFAR-10: 50 to forget with, 5,000 to recover. Unset: all."""
 
 
-class OnRandomLabels(Training[TrainSettings]):
-    """SEAM's forgetting: the stop rule is met below its threshold."""
-
-    forgets = True
-    _kept: Tensor | None = None
-
-    def begin(self) -> None:
-        if not self.settings.fresh_labels:
-            self._kept = self._drawn(torch.arange(len(self.context.fit)))
-
-    def labels(self, order: Tensor) -> Tensor:
-        return self._drawn(order) if self._kept is None else self._kept[order]
-
-    def _drawn(self, order: Tensor) -> Tensor:
-        context = self.context
-        return context.task.random_labels(context.key, order, self.settings.label_sampling, context.generator)
-
-
 def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
     """Train until the stop rule or a cap."""
+    from ..random_labels import OnRandomLabels
+    from ..training import Training
+
     training = OnRandomLabels if settings.labels == "random" else Training
     everything = context.fit
     if settings.examples is None or settings.examples >= len(everything):
@@ -63,6 +47,8 @@ def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
 
 def _few(context: Context, count: int) -> list[int]:
     """Places of ``count`` fit examples, the classes in turn, by the seed; more of them have the fewer among them."""
+    import torch
+
     labels = context.key.labels
     order: list[int] = torch.randperm(len(labels), generator=torch.Generator().manual_seed(context.seed)).tolist()
     if labels.ndim == 1:

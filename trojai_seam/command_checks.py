@@ -1,0 +1,133 @@
+"""Mistakes on the command line that can be seen before anything of weight is imported."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import NoReturn
+
+from .errors import UsageProblem, listed, shown
+from .registry import near_names
+
+_CHOICES = {
+    "executor": ("auto", "serial", "pool", "ray"),
+    "protocol": ("held-out", "kfold", "paper"),
+    "retry": ("all", "failed", "timeout"),
+}
+_DEVICES = re.compile(r"auto|cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
+_AT_LEAST_ONE = ("limit", "sample", "workers", "workers_per_gpu", "models", "threads", "fit_per_class", "fit_total")
+
+
+def check_command(given: argparse.Namespace) -> None:
+    """Look at what was given without importing more than JSON.
+
+    Raises:
+        UsageProblem: a name that nobody knows (near ones are listed), a number out of bounds, or a missing path.
+    """
+    for name, known in _CHOICES.items():
+        value = getattr(given, name, None)
+        if value is not None and value not in known:
+            raise UsageProblem(f"--{name}: {near_names(name, value, known)}")
+    for name in _AT_LEAST_ONE:
+        value = getattr(given, name, None)
+        if value is not None and value < 1:
+            raise UsageProblem(f"--{name.replace('_', '-')} {value}: expected at least 1")
+    shard = getattr(given, "shard", None)
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise UsageProblem(f"--shard {shard[0]}/{shard[1]}: expected i/n with 1 <= i <= n")
+    device = getattr(given, "device", None)
+    if device is not None and not _DEVICES.fullmatch(device):
+        raise UsageProblem(f"--device {shown(device)!r}: expected auto, cpu, cuda, cuda:N or cuda:N,M")
+    _check_names(given)
+    _check_paths(given)
+
+
+def _check_names(given: argparse.Namespace) -> None:
+    preset = getattr(given, "preset", None)
+    if preset is not None and not preset.endswith(".json"):
+        ours = {path.name.removesuffix(".json") for path in (files(__package__) / "unlearning" / "presets").iterdir()}
+        known = {*ours, *(point.name for point in entry_points(group="trojai_seam.presets"))}
+        if preset not in known:
+            raise UsageProblem(near_names("preset", preset, known))
+    name = getattr(given, "round", None)
+    if (
+        name is not None
+        and given.command_name != "synthesize"
+        and not name.endswith(".json")
+        and not Path(name).exists()
+    ):
+        known = set(_round_names())
+        if name not in known:
+            raise UsageProblem(near_names("round", name, known))
+
+
+def _check_paths(given: argparse.Namespace) -> None:
+    if given.command_name == "evaluate":
+        if given.dataset is None:
+            raise UsageProblem("evaluate needs DATASET, a dataset folder or one model directory")
+        if given.out is None and not given.check and not given.show_config:
+            raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
+        if not os.path.exists(given.dataset):
+            raise UsageProblem(
+                f"{shown(str(given.dataset), 2000)}: no such folder (expected a dataset or a model directory)"
+            )
+    if given.command_name == "unlearn" and os.path.isfile(given.model_dir):
+        folder = shown(str(given.model_dir.parent), 2000)
+        raise UsageProblem(f"{shown(str(given.model_dir), 2000)}: is a file; give its folder, {folder}")
+    for run in [*getattr(given, "runs", []), *([given.run] if hasattr(given, "run") else [])]:
+        if not os.path.isdir(run):
+            raise UsageProblem(f"{shown(str(run), 2000)}: no such run directory")
+
+
+def _round_names() -> list[str]:
+    """Names and aliases of all rounds that are shipped."""
+    beside = files(__package__) / "round_configs"
+    folder = Path(str(beside)) if beside.is_dir() else Path(__file__).parents[1] / "round_configs"
+    names = []
+    for path in folder.glob("*.json"):
+        if path.name != "schema.json":
+            document = json.loads(path.read_text("utf-8"))
+            names += [document["name"], *document.get("aliases", [])]
+    return names
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says which option or command may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with code 2."""
+        print(f"{self.prog}: error: {message}{self._meant(message)} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+    def _meant(self, message: str) -> str:
+        known: Sequence[str]
+        if found := re.search(r"unrecognized arguments: (--?[\w-]+)", message):
+            known = sorted({option for parser in (self, self._chosen()) for option in parser._option_string_actions})
+        elif found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            known = re.findall(r"[\w-]+", found[2])
+        else:
+            return ""
+        near = difflib.get_close_matches(found[1], known, n=3, cutoff=0.6)
+        return f"; did you mean {listed(near)}?" if near else ""
+
+    def _chosen(self) -> argparse.ArgumentParser:
+        """The parser of the command that was given, or this one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen: argparse.ArgumentParser = action.choices.get(str(getattr(self, "command_given", "")), self)
+                return chosen
+        return self
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse does; remembers the command for its messages."""
+        words = list(sys.argv[1:] if args is None else args)
+        self.command_given = next((word for word in words if not word.startswith("-")), None)
+        return super().parse_args(words, namespace)
