@@ -1,9 +1,9 @@
 """Files whose network computes something else than its class names and tensors make believe, or nearly so.
 
-Each is an honest network with one change that leaves the names and shapes of all tensors as they were: an a part of
-another class, a function of the owner's, the order of the parts, a value outside the state dict. Whoever rebuilds
-such a file must follow the change or refuse. ``old_pickles.py make FOLDER --only foreign`` writes them
-with what torch itself computes from them; some of the changes alter nothing, and should load.
+Each is an honest network with one change that leaves the names and shapes of all tensors as they were: an attribute,
+a part of another class, a function of the owner's, the order of the parts, a value outside the state dict. Whoever
+rebuilds such a file must follow the change or refuse. ``old_pickles.py make FOLDER --only foreign`` writes them with
+what torch itself computes from them; some of the changes alter nothing, and should load.
 """
 
 import collections

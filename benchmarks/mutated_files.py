@@ -11,8 +11,9 @@ is rebuilt. It is *refused*, or its outputs are those of:
 * *as its version*: an attribute is missing that old versions lacked: the network with what those versions did;
 * *nothing*: the library fails on the changed network, so no output is another one (ours are the unmutated ones, or
   it fails likewise);
-* *old versions only*: an attribute that today's class has no more, which alters no output of ours. The second command
-  asks the old library what it computes from the changed file, for these and for all other accepted ones.
+* *old versions only*: an attribute that today's class has no more, which alters no output of ours; *followed*: it does,
+  because the builder looks at it. The second command asks the old library what it computes from the changed file, for
+  these and for all other accepted ones.
 
 Anything else is printed, and the exit code is 1. ``MODEL_DIR`` holds ``model.pt`` and, where there is one,
 ``golden.json`` with text ids as input. KEPT gets the accepted mutations with their outputs.
@@ -159,7 +160,8 @@ def judged(original: nn.Module, rebuilt: nn.Module, found: Any, plain: Any, inpu
     ):
         return "NOT FOLLOWED"
     if mutation["deed"] == "set" and not hasattr(module, name):
-        return "old versions only" if same(found, plain) else "OTHER OUTPUTS"
+        followed = name in rules.gone and not same(found, plain)  # such as GPT-2's scale, which has another name now
+        return "followed" if followed else "old versions only" if same(found, plain) else "OTHER OUTPUTS"
     if mutation["deed"] == "helper" and not hasattr(getattr(module, name.partition(".")[0]), name.partition(".")[2]):
         return "old versions only" if same(found, plain) else "OTHER OUTPUTS"
     try:

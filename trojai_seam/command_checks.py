@@ -79,9 +79,6 @@ def _check_paths(given: argparse.Namespace) -> None:
             raise UsageProblem(
                 f"{shown(str(given.dataset), 2000)}: no such folder (expected a dataset or a model directory)"
             )
-    if given.command_name == "unlearn" and os.path.isfile(given.model_dir):
-        folder = shown(str(given.model_dir.parent), 2000)
-        raise UsageProblem(f"{shown(str(given.model_dir), 2000)}: is a file; give its folder, {folder}")
     for run in [*getattr(given, "runs", []), *([given.run] if hasattr(given, "run") else [])]:
         if not os.path.isdir(run):
             raise UsageProblem(f"{shown(str(run), 2000)}: is not a run directory (there is no such folder)")

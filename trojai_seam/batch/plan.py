@@ -97,7 +97,7 @@ def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
     make_folder(paths.run_dir)
     if not paths.plan.exists():
         # Parts of an array job arrive here together, so the others' files may appear at any moment.
-        ours = (paths.plan.name, paths.records.name, paths.claims.name)
+        ours = (paths.plan.name, paths.records.name, paths.claims.name, paths.log.name)
         if any(entry.name not in ours and not entry.name.endswith(PARTIAL) for entry in paths.run_dir.iterdir()):
             raise RunDirectoryProblem(
                 f"{paths.run_dir}: is not empty and holds no plan.json; use a new or empty folder"

@@ -7,6 +7,7 @@ where it has no place for one, its value must be the one that the network comput
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -24,9 +25,15 @@ Values = Mapping[str, Tensor]
 
 def _causal(value: Tensor) -> bool:
     size = value.shape[-1]
-    return tuple(value.shape[-2:]) == (size, size) and bool(
-        (value.bool() == torch.ones_like(value).tril().bool()).all()
-    )
+    if tuple(value.shape[-2:]) != (size, size):
+        return False
+    return bool((value.bool() == _lower_triangle(size, str(value.device))).all())
+
+
+@lru_cache(maxsize=2)
+def _lower_triangle(size: int, device: str) -> Tensor:
+    """Every layer and model of a kind has the same mask, and making one takes longer than comparing."""
+    return torch.ones(size, size, dtype=torch.bool, device=device).tril()
 
 
 def _hides(value: Tensor) -> bool:
