@@ -480,7 +480,7 @@ def test_demo_where_nothing_can_be_made(capsys, tmp_path):
     assert code == 2
     assert err.count("\n") == 1
     code, _, err = run(capsys, "demo", "--models", 0, "--out", tmp_path / "x")
-    assert (code, err) == (2, "trojai-seam: error: --models 0: expected at least 1\n")
+    assert (code, err) == (2, "trojai-seam: error: --models 0: expected 1 to 100000\n")
 
 
 # as a program ---------------------------------------------------------------------------------------------------------

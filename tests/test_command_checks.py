@@ -22,7 +22,6 @@ MISTAKES = {
     "evaluate . --out r --device gpu": "expected auto, cpu, cuda",
     "evaluate . --out r --retry fail": "did you mean failed",
     "evaluate . --out r --workers 0": "--workers 0: expected at least 1",
-    "unlearn pyproject.toml --out x.pt": "pyproject.toml: is a file; give its folder, .",
     "compare nothing-there nor-there": "nothing-there: is not a run directory",
     "report nothing-there": "nothing-there: is not a run directory",
 }
