@@ -14,11 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
+from .batch.executors import EXECUTORS
 from .errors import UsageProblem, listed, shown
 from .registry import near_names
 
 _CHOICES = {
-    "executor": ("auto", "serial", "pool", "ray"),
+    "executor": ("auto", *EXECUTORS),
     "protocol": ("held-out", "kfold", "paper"),
     "retry": ("all", "failed", "timeout"),
 }
@@ -86,10 +87,10 @@ def _check_paths(given: argparse.Namespace) -> None:
 
 def _round_names() -> list[str]:
     """Names and aliases of all rounds that are shipped."""
-    beside = files(__package__) / "round_configs"
-    folder = Path(str(beside)) if beside.is_dir() else Path(__file__).parents[1] / "round_configs"
+    from .rounds.config import config_folder
+
     names = []
-    for path in folder.glob("*.json"):
+    for path in config_folder().glob("*.json"):
         if path.name != "schema.json":
             document = json.loads(path.read_text("utf-8"))
             names += [document["name"], *document.get("aliases", [])]

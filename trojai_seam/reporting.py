@@ -122,7 +122,8 @@ def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
     paths = _named(run_dirs)
     if len(paths) < 2:
         raise UsageProblem("compare needs at least two runs")
-    return compare({name: read_run(path) for name, path in paths.items()}, _datasets(paths))
+    datasets = {name: str(plan["dataset"]) for name, plan in _plans(paths).items()}
+    return compare({name: read_run(path) for name, path in paths.items()}, datasets)
 
 
 def _named(run_dirs: Sequence[str | PathLike[str]]) -> dict[str, Path]:
@@ -135,8 +136,8 @@ def _named(run_dirs: Sequence[str | PathLike[str]]) -> dict[str, Path]:
     return dict(zip(called, paths, strict=True))
 
 
-def _datasets(paths: Mapping[str, Path]) -> dict[str, str]:
-    return {name: str(read_plan(RunPaths(path))["dataset"]) for name, path in paths.items()}
+def _plans(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    return {name: read_plan(RunPaths(path)) for name, path in paths.items()}
 
 
 def write_study(run_dirs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> Path:
@@ -151,11 +152,11 @@ def write_study(run_dirs: Sequence[str | PathLike[str]], out: str | PathLike[str
     paths = _named(run_dirs)
     beat(f"reading the records of {len(paths)} runs")
     results = {name: read_run(path) for name, path in paths.items()}
-    comparison = compare(results, _datasets(paths))
-    facts = {}
-    for name, path in paths.items():
-        plan = read_plan(RunPaths(path))
-        facts[name] = _head(RunPaths(path), plan, results[name], _presets(plan))
+    plans = _plans(paths)
+    comparison = compare(results, {name: str(plan["dataset"]) for name, plan in plans.items()})
+    facts = {
+        name: _head(RunPaths(path), plans[name], results[name], _presets(plans[name])) for name, path in paths.items()
+    }
     make_folder(Path(out).parent)
     write_atomic(Path(out), render_study(Study(results, comparison, facts)).encode("utf-8", "backslashreplace"))
     return Path(out)

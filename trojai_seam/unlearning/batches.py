@@ -29,3 +29,13 @@ def batches_per_epoch(count: int, draws: int | None, batch_size: int) -> int:
     wanted = count if draws is None else draws
     full, rest = divmod(wanted, batch_size)
     return full + (1 if rest and not (rest == 1 and full) else 0)
+
+
+def classes_in_turn(labels: Tensor, count: int) -> Tensor:
+    """``count`` places of ``labels`` ``int64 [N]``: the first of every class, then the second of every class, and so
+    on."""
+    turns = torch.zeros_like(labels)
+    for label in torch.unique(labels).tolist():
+        mine = labels == label
+        turns[mine] = torch.arange(int(mine.sum()), device=labels.device)
+    return turns.argsort(stable=True)[:count]

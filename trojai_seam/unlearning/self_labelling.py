@@ -22,6 +22,7 @@ from ..errors import EngineFailure
 from ..tasks import ExampleSet, Task
 from ..tasks.calling import BATCH, batched_outputs
 from ..tasks.classification import Classification, random_classes
+from .batches import classes_in_turn
 from .context import Context
 from .outcome import PhaseOutcome
 from .phases.self_label import SelfLabelSettings
@@ -45,7 +46,7 @@ def add_labelled(context: Context, settings: SelfLabelSettings) -> PhaseOutcome:
         raise EngineFailure("the network has non-finite scores before unlearning")
     told, said = torch.split(answers, [len(images), len(made)])
     truth = functional.one_hot(labels.clamp(min=0), task.num_classes).to(told.dtype)
-    kept = _balanced(said.argmax(dim=1), settings.count)
+    kept = classes_in_turn(said.argmax(dim=1), settings.count)
     joined = ExampleSet(
         inputs={"x": torch.cat([images, made[kept]])},
         labels=torch.cat([torch.where((labels >= 0)[:, None], truth, told), said[kept]]),
@@ -117,15 +118,6 @@ def extrapolated(images: Tensor, count: int) -> Tensor:
 def _answers(model: nn.Module, task: Task, images: Tensor) -> Tensor:
     """What the network says, as distributions ``float32 [N, C]``."""
     return batched_outputs(model.eval(), task, {"x": images}).float().softmax(dim=1)
-
-
-def _balanced(answers: Tensor, count: int) -> Tensor:
-    """``count`` places of ``answers``: the first of every class, then the second of every class, and so on."""
-    turns = torch.zeros_like(answers)
-    for label in torch.unique(answers).tolist():
-        mine = answers == label
-        turns[mine] = torch.arange(int(mine.sum()), device=answers.device)
-    return turns.argsort(stable=True)[:count]
 
 
 def _hard(key: ExampleSet) -> ExampleSet:

@@ -49,15 +49,12 @@ def _few(context: Context, count: int) -> list[int]:
     """Places of ``count`` fit examples, the classes in turn, by the seed; more of them have the fewer among them."""
     import torch
 
+    from ..batches import classes_in_turn
+
     labels = context.key.labels
-    order: list[int] = torch.randperm(len(labels), generator=torch.Generator().manual_seed(context.seed)).tolist()
-    if labels.ndim == 1:
-        seen: dict[int, int] = {}
-        turns = {}
-        for place in order:
-            turns[place] = seen[int(labels[place])] = seen.get(int(labels[place]), -1) + 1
-        order.sort(key=turns.__getitem__)
-    return sorted(order[:count])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(context.seed))
+    some = order[classes_in_turn(labels[order], count)] if labels.ndim == 1 else order[:count]
+    return sorted(some.tolist())
 
 
 KIND = PhaseKind(TrainSettings, train)
