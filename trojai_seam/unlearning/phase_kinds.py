@@ -65,6 +65,8 @@ PHASES.add("train", "trojai_seam.unlearning.phases.train:KIND")
 PHASES.add("refit", "trojai_seam.unlearning.phases.refit:KIND")
 PHASES.add("distil", "trojai_seam.unlearning.phases.distil:KIND")
 PHASES.add("self-label", "trojai_seam.unlearning.phases.self_label:KIND")
+PHASES.add("reinitialise", "trojai_seam.unlearning.phases.reinitialise:KIND")
+PHASES.add("train-away", "trojai_seam.unlearning.phases.train_away:KIND")
 
 
 def phase_kind(name: str) -> PhaseKind[Any]:
