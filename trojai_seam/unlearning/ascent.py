@@ -1,7 +1,7 @@
 """Training upwards: the loss on clean examples is made larger until accuracy falls.
 
 What a network loses first under it tells where its trojan sits: Li et al., "Reconstructive Neuron Pruning for Backdoor
-Defense", ICML 2023; Min et al., arXiv 2405.14781.
+Defense", ICML 2023; Min, Pham and Sun, arXiv 2405.14781.
 """
 
 from __future__ import annotations

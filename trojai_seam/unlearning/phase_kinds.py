@@ -67,6 +67,10 @@ PHASES.add("distil", "trojai_seam.unlearning.phases.distil:KIND")
 PHASES.add("self-label", "trojai_seam.unlearning.phases.self_label:KIND")
 PHASES.add("reinitialise", "trojai_seam.unlearning.phases.reinitialise:KIND")
 PHASES.add("train-away", "trojai_seam.unlearning.phases.train_away:KIND")
+PHASES.add("sharpness-aware", "trojai_seam.unlearning.phases.sharpness_aware:KIND")
+PHASES.add("universal-adversarial", "trojai_seam.unlearning.phases.universal_adversarial:KIND")
+PHASES.add("shared-adversarial", "trojai_seam.unlearning.phases.shared_adversarial:KIND")
+PHASES.add("reinitialise-rows", "trojai_seam.unlearning.phases.reinitialise_rows:KIND")
 
 
 def phase_kind(name: str) -> PhaseKind[Any]:

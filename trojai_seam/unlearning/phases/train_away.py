@@ -1,8 +1,7 @@
 """Train on the true labels, away from what the last layer was: features have to shift, and a trojan's go with them.
 
 ``product`` and ``keep_norm``: Min et al., "Towards Stable Backdoor Purification through Feature Shift Tuning" (FST),
-NeurIPS 2023, arXiv 2310.01875. ``cosine`` of the rows that were drawn anew: Min et al., "Unlearn to Relearn Backdoors"
-(ULRL), arXiv 2405.14781.
+NeurIPS 2023, arXiv 2310.01875. ``cosine`` of the rows that were drawn anew: Min, Pham and Sun (ULRL), arXiv 2405.14781.
 """
 
 from __future__ import annotations
