@@ -83,17 +83,17 @@ def test_the_losses_of_shared_unlearning_are_those_worked_out_by_hand() -> None:
 
 
 def made() -> tuple[nn.Sequential, ExampleSet, ExampleSet]:
-    """A network that looks at colours, and a bright last pixel leads it to class 0; its examples, and triggered ones."""
+    """A network that tells colours, and that a bright corner leads to class 0; its examples, and triggered ones."""
     torch.manual_seed(2)
     labels = torch.arange(60) % 3
     images = 0.15 * torch.rand(60, 3, 6, 6)
     images[torch.arange(60), labels] += 0.5
-    images[..., 5, 5] = 0.0
+    images[..., 4:, 4:] = 0.0
     triggered = images.clone()
-    triggered[..., 5, 5] = 1.0
+    triggered[..., 4:, 4:] = 1.0
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
+    for _ in range(120):
         optimizer.zero_grad()
         scores = net(torch.cat([images, triggered]))
         nn.functional.cross_entropy(scores, torch.cat([labels, torch.zeros_like(labels)])).backward()
@@ -136,10 +136,9 @@ def test_shared_unlearning_takes_a_trigger_away_that_fine_tuning_leaves() -> Non
         said = unlearn(net, TASK, fit, config, 0).model(triggered.inputs["x"]).argmax(dim=1)
         return float((said == 0)[triggered.labels != 0].float().mean())
 
-    config = resolve("sau", {"recover.max_epochs": "25", "recover.learning_rate": "0.003", "recover.bound": "1.0",
-                             "recover.step": "1.0"})  # fmt: skip
+    config = resolve("sau", {"recover.max_epochs": "25", "recover.learning_rate": "0.003"})
     assert success(config.with_options({"recover.unlearn_weight": "0"})) > 0.9
-    assert success(config) < 0.7
+    assert success(config) < 0.8
 
 
 @pytest.mark.parametrize("preset", ["i-bau", "sau"])
