@@ -59,9 +59,9 @@ class SharpnessAware(Training[SharpnessAwareSettings]):
         weights = [p for p in self.context.model.parameters() if p.requires_grad]
         if not first.requires_grad:
             return first
-        found = torch.autograd.grad(first, weights, allow_unused=True)
-        used = [(weight, gradient) for weight, gradient in zip(weights, found, strict=True) if gradient is not None]
-        moved, gradients = [weight.detach() for weight, _ in used], [gradient for _, gradient in used]
+        # Of weights that took no part it is zero.
+        gradients = torch.autograd.grad(first, weights, allow_unused=True, materialize_grads=True)
+        moved = [weight.detach() for weight in weights]
         with torch.no_grad():
             away = sharpest(moved, gradients, self.settings.rho, self.settings.adaptive)
             self.home = [(weight, weight.clone()) for weight in moved]

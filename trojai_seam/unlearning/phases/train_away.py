@@ -49,8 +49,8 @@ class TrainingAway(Training[TrainAwaySettings]):
         here = self.layer.weight.detach().flatten(1)
         changed = (here != self.shipped).any(dim=1)
         self.chosen = changed if settings.rows == "changed" else torch.ones_like(changed)
-        many = settings.alpha_many_classes is not None and context.task.num_classes >= settings.many_classes
-        self.alpha = settings.alpha_many_classes if many else settings.alpha
+        many = settings.alpha if settings.alpha_many_classes is None else settings.alpha_many_classes
+        self.alpha = many if context.task.num_classes >= settings.many_classes else settings.alpha
         self.length = self.shipped.norm()
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
