@@ -102,6 +102,11 @@ def test_a_network_without_a_row_per_class_is_refused_before_any_work() -> None:
         unlearn(wider, TASK, fit, resolve("fst"), 0)
     with pytest.raises(EngineFailure, match="name head or the path of a module"):
         unlearn(net, TASK, fit, method().with_options({"forget.module": "region"}), 0)
+    seen: list[str] = []
+    late = UnlearnConfig(phases=[{"kind": "train", "max_epochs": 1}, {"kind": "train-away", "name": "recover"}])
+    with pytest.raises(EngineFailure, match="a row for each of 3 classes"):
+        unlearn(wider, TASK, fit, late, 0, observer=lambda phase, epoch, network: seen.append(phase))
+    assert seen == []
 
 
 def test_layers_are_drawn_within_their_bounds_and_norms_begin_anew() -> None:

@@ -53,11 +53,14 @@ class PhaseKind(Generic[S]):
         settings: its settings.
         run: does it to ``context.model``, in place; name, kind and seconds of the outcome are filled in by the engine.
         serves: modalities that it can be used on; the engine refuses others before anything is computed.
+        check: asked of every phase before the first one runs: raises :class:`~trojai_seam.errors.EngineFailure`, with
+            what to do instead, for a network that the phase cannot treat, or for want of an earlier phase.
     """
 
     settings: type[S]
     run: Callable[[Context, S], PhaseOutcome]
     serves: tuple[Modality, ...] = MODALITIES
+    check: Callable[[Context, S], None] | None = None
 
 
 PHASES: Registry[PhaseKind[Any]] = Registry("kind of phase", group="trojai_seam.phases")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EngineFailure
-from ..tasks import NOT_COUNTED
+from ..tasks import NOT_COUNTED, Task
 from .phases.train import TrainSettings
 from .training import Batch, Training
 
@@ -24,16 +24,17 @@ def negative_entropy(scores: Tensor) -> Tensor:
     return (scores.softmax(dim=-1) * scores.log_softmax(dim=-1)).sum(dim=-1)
 
 
+def check_classes(task: Task) -> None:
+    """Raises :class:`EngineFailure` for a task whose scores are not of classes."""
+    if task.name not in SERVED:
+        raise EngineFailure(f"labels=uniform is for classes, this network does {task.name}; use labels=random")
+
+
 class TowardsUniform(Training[TrainSettings]):
     """Forgetting by maximum entropy: the loss is the mean negative entropy of the answers, labels say only which tokens
     count; the stop rule is met below its threshold."""
 
     forgets = True
-
-    def begin(self) -> None:
-        name = self.context.task.name
-        if name not in SERVED:
-            raise EngineFailure(f"labels=uniform is for classes, this network does {name}; use labels=random")
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         losses = negative_entropy(self.context.task.outputs(self.context.model, inputs))

@@ -22,7 +22,7 @@ from ..context import Context
 from ..network_parts import parts
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
-from ..refitting import layers_of, refit
+from ..refitting import Layer, layers_of, refit
 from ..settings import Share
 from ..training_mode import head
 from ..training_settings import Views
@@ -63,9 +63,8 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
             backbone that we know, or finds no object.
     """
     model, task = context.model.eval(), context.task
-    body, last = (parts(model, task, "backbone")[0], nn.Identity()) if task.places else (model, head(model))
     start = context.accuracy()
-    layers = layers_of(body, last)
+    layers = _layers(context)
     examples = _examples(context, settings)
     order = torch.arange(len(examples)).repeat(2)
     inputs = examples.rows(order, order.to(context.device))
@@ -91,6 +90,14 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         strength, share = _chosen(kept, aim, settings.tries)
     figures = {"strength": strength, "kept_answers": share, "layers": float(done)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
+
+
+def _layers(context: Context) -> list[Layer]:
+    """What is refitted: the one that runs first is among them and stays."""
+    model = context.model
+    if context.task.places:
+        return layers_of(parts(model, context.task, "backbone")[0], nn.Identity())
+    return layers_of(model, head(model))
 
 
 def _kept(task: Task, before: Tensor, now: Tensor, examples: ExampleSet) -> float:
@@ -165,4 +172,10 @@ def _enlarged(model: nn.Module, height: int, width: int) -> float:
     return float(min(max(least) / min(height, width), most / max(height, width))) ** 2
 
 
-KIND = PhaseKind(RefitSettings, refit_layers)
+def check(context: Context, settings: RefitSettings) -> None:
+    """Refuse a detector without a backbone that we know, or a network without a layer to refit."""
+    if len(_layers(context)) < 2:
+        raise EngineFailure("the network has no layer that can be refitted; use another --preset")
+
+
+KIND = PhaseKind(RefitSettings, refit_layers, check=check)

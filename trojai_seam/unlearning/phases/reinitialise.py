@@ -60,16 +60,10 @@ def redraw(modules: Sequence[nn.Module], generator: torch.Generator) -> int:
 
 
 def reinitialise(context: Context, settings: ReinitialiseSettings) -> PhaseOutcome:
-    """Draw the part anew; BatchNorm statistics in it are taken from the fit examples.
-
-    Raises:
-        EngineFailure: the network has no such part, or it has no weights.
-    """
+    """Draw the part anew; BatchNorm statistics in it are taken from the fit examples."""
     modules = parts(context.model, context.task, settings.module)
     start = context.accuracy()
     drawn = redraw(modules, context.generator)
-    if drawn == 0:
-        raise EngineFailure(f"part {settings.module!r} has no weights that could be drawn anew; name another one")
     _settle(context, [inner for module in modules for inner in module.modules() if isinstance(inner, _BatchNorm)])
     end = context.accuracy()
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=end, figures={"redrawn": float(drawn)})
@@ -91,4 +85,11 @@ def _settle(context: Context, norms: list[_BatchNorm]) -> None:
     context.model.eval()
 
 
-KIND = PhaseKind(ReinitialiseSettings, reinitialise)
+def check(context: Context, settings: ReinitialiseSettings) -> None:
+    """Refuse a network without such a part."""
+    modules = parts(context.model, context.task, settings.module)
+    if not any(p.ndim > 1 for module in modules for p in module.parameters()):
+        raise EngineFailure(f"part {settings.module!r} has no weights that could be drawn anew; name another one")
+
+
+KIND = PhaseKind(ReinitialiseSettings, reinitialise, check=check)

@@ -51,7 +51,7 @@ def reinitialise_rows(context: Context, settings: ReinitialiseRowsSettings) -> P
     biases zero.
 
     Raises:
-        EngineFailure: the network does not end in a layer with one row per class, or the ascent became non-finite.
+        EngineFailure: the ascent became non-finite.
     """
     layer = class_layer(context.model, context.task)
     shipped = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
@@ -72,4 +72,9 @@ def reinitialise_rows(context: Context, settings: ReinitialiseRowsSettings) -> P
     return replace(outcome, end_accuracy=context.accuracy(), figures=figures)
 
 
-KIND = PhaseKind(ReinitialiseRowsSettings, reinitialise_rows, serves=("images", "vectors", "tokens"))
+def check(context: Context, settings: ReinitialiseRowsSettings) -> None:
+    """Refuse a network that does not end in a layer with one row per class."""
+    class_layer(context.model, context.task)
+
+
+KIND = PhaseKind(ReinitialiseRowsSettings, reinitialise_rows, serves=("images", "vectors", "tokens"), check=check)

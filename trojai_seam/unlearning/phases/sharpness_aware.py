@@ -99,15 +99,15 @@ def _still_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def sharpness_aware(context: Context, settings: SharpnessAwareSettings) -> PhaseOutcome:
-    """Train until the stop rule or a cap.
-
-    Raises:
-        EngineFailure: labels shall be smoothed, and examples have more than one.
-    """
-    if settings.label_smoothing and not isinstance(context.task, Classification):
-        what = f"{settings.name}.label_smoothing"
-        raise EngineFailure(f"{what} is for one label per example, this network does {context.task.name}; set it to 0")
+    """Train until the stop rule or a cap."""
     return SharpnessAware(context, settings).run()
 
 
-KIND = PhaseKind(SharpnessAwareSettings, sharpness_aware)
+def check(context: Context, settings: SharpnessAwareSettings) -> None:
+    """Refuse to smooth labels where examples have more than one."""
+    if settings.label_smoothing and not isinstance(context.task, Classification):
+        what = f"{settings.name}.label_smoothing"
+        raise EngineFailure(f"{what} is for one label per example, this network does {context.task.name}; set it to 0")
+
+
+KIND = PhaseKind(SharpnessAwareSettings, sharpness_aware, check=check)

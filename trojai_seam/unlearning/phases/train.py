@@ -64,4 +64,12 @@ def _few(context: Context, count: int) -> list[int]:
     return sorted(some.tolist())
 
 
-KIND = PhaseKind(TrainSettings, train)
+def check(context: Context, settings: TrainSettings) -> None:
+    """Refuse a uniform answer to what is not answered with classes."""
+    if settings.labels == "uniform":
+        from ..uniform_targets import check_classes
+
+        check_classes(context.task)
+
+
+KIND = PhaseKind(TrainSettings, train, check=check)

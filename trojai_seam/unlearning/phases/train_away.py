@@ -68,13 +68,13 @@ class TrainingAway(Training[TrainAwaySettings]):
 
 
 def train_away(context: Context, settings: TrainAwaySettings) -> PhaseOutcome:
-    """Train until the stop rule or a cap.
-
-    Raises:
-        EngineFailure: the network does not end in a layer with one row per class.
-    """
-    class_layer(context.model, context.task)
+    """Train until the stop rule or a cap."""
     return TrainingAway(context, settings).run()
 
 
-KIND = PhaseKind(TrainAwaySettings, train_away, serves=("images", "vectors", "tokens"))
+def check(context: Context, settings: TrainAwaySettings) -> None:
+    """Refuse a network that does not end in a layer with one row per class."""
+    class_layer(context.model, context.task)
+
+
+KIND = PhaseKind(TrainAwaySettings, train_away, serves=("images", "vectors", "tokens"), check=check)
