@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import trojai_seam
 from tests.made_rounds import trained_round
 from trojai_seam import open_subject
 from trojai_seam.cli import commands, main
 from trojai_seam.command_reference import reference_page
+from trojai_seam.settings_reference import reference_page as settings_page
+from trojai_seam.settings_reference import rows_of
 from trojai_seam.unlearning import UnlearnConfig, resolve, run
 from trojai_seam.unlearning.phase_kinds import PHASES
 
@@ -55,13 +58,19 @@ def test_the_link_check_sees_links():
 
 
 def test_the_pages_build_without_a_warning(tmp_path):
-    pytest.importorskip("mkdocs", reason="needs mkdocs, of the extra dev")
+    pytest.importorskip("mkdocstrings", reason="needs mkdocs and mkdocstrings, of the extra dev")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     built = (tmp_path / "site" / "results" / "index.html").read_text("utf-8")
     assert "<code>acc_after</code>" in built
-    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', built)  # nothing is fetched from elsewhere
+    functions = (tmp_path / "site" / "python" / "index.html").read_text("utf-8")
+    assert "Rebuild the network of a model directory" in functions
+    assert not re.findall(r":(?:class|func|meth|mod|attr|data|exc):", functions)
+    for text in (built, functions):
+        assert not re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="https?:', text
+        )  # nothing is fetched from elsewhere
 
 
 def test_the_method_of_the_page_unlearns(tmp_path, monkeypatch):
@@ -101,6 +110,25 @@ def test_the_commands_of_the_pages_are_known(capsys):
 def test_the_page_of_the_command_line_is_what_the_program_says():
     page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
     assert page == reference_page(commands()), "run python -m trojai_seam.command_reference > docs/command-line.md"
+
+
+def test_the_page_of_settings_is_what_the_program_says():
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert page == settings_page(), "run python -m trojai_seam.settings_reference > docs/settings.md"
+
+
+def test_the_page_of_python_has_every_public_name():
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    told = re.findall(r"^::: trojai_seam\.(\w+)$", page, flags=re.M)
+    assert {*told, "__version__"} >= set(trojai_seam.__all__)
+
+
+def test_every_setting_has_a_meaning():
+    kinds = [PHASES.get(name).settings for name in PHASES]
+    told = {f"{kind.__name__}.{name}": row for kind in (UnlearnConfig, *kinds) for name, row in rows_of(kind).items()}
+    assert [name for name, row in told.items() if not row.meaning] == []
+    assert told["TrainSettings.beta1"].kind == "number, at least 0, below 1"
+    assert told["DistilSettings.learning_rate"].default == "`0.002`"
 
 
 def test_the_tutorial_can_be_typed_in(tmp_path, monkeypatch, capsys):

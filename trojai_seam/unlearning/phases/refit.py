@@ -27,7 +27,7 @@ from ..training_settings import Views
 
 
 class RefitSettings(PhaseSettings):
-    """How much is forgotten, and by what it is measured."""
+    """Refitting layers in closed form: how much is forgotten, and how that is measured."""
 
     kind: Literal["refit"] = "refit"
     strength: float | None = Field(default=None, gt=0, le=1e6)
@@ -43,6 +43,7 @@ class RefitSettings(PhaseSettings):
     samples: int = Field(default=3000, ge=1, le=1_000_000)
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
+    """Of the fit images, where these alone are fewer than ``examples``."""
 
 
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0

@@ -19,6 +19,7 @@ class TrainSettings(TrainingSettings):
 
     kind: Literal["train"] = "train"
     labels: Literal["true", "random"] = "true"
+    """What is trained towards: ``true`` labels recover or fine-tune, ``random`` ones forget."""
     label_sampling: Literal["uniform", "wrong-only", "uniform-anywhere"] = "uniform"
     """Of random labels: ``uniform`` over all classes, ``wrong-only`` over all but the true one; for detectors
     ``uniform-anywhere`` draws the places of boxes as well as their classes."""
