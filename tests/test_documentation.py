@@ -57,6 +57,18 @@ def test_the_link_check_sees_links():
     assert LINK.findall("[a](b.md#c) ![d](e.png) `[f](g)`")[:2] == ["b.md#c", "e.png"]
 
 
+def test_the_version_is_the_same_everywhere(capsys):
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.M)
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), flags=re.M)
+    wheels = re.findall(r"trojai_seam-([\d.]+)-py3", (ROOT / "docs" / "install.md").read_text("utf-8"))
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    printed = capsys.readouterr().out.split()
+    assert cited
+    assert printed == ["trojai-seam", trojai_seam.__version__]
+    assert {headings[0], cited[1], *wheels} == {trojai_seam.__version__}
+
+
 def test_the_pages_build_without_a_warning(tmp_path):
     pytest.importorskip("mkdocstrings", reason="needs mkdocs and mkdocstrings, of the extra dev")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
@@ -151,8 +163,12 @@ def test_the_tutorial_can_be_typed_in(tmp_path, monkeypatch, capsys):
     assert "(few)" in printed
     assert r"\begin{tabular}" in printed
     exec(compile(re.findall(r"```python\n(.*?)```", page, re.S)[0], "tutorial.md", "exec"), {})  # noqa: S102 - our own
+    Path("runs/default").rename("runs/pdf")  # of the page that has more of this
+    Path("runs/default").symlink_to("pdf")
+    code = (ROOT / "docs" / "reading-a-run.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(code, "reading-a-run.md", "exec"), {})  # noqa: S102 - our own
     made = {path.name for path in tmp_path.rglob("*")}
-    assert {"acc-asr.pdf", "study.html", "report.html", "fidelity-distribution.svg", "run.log"} <= made
+    assert {"acc-asr.pdf", "pdf.html", "study.html", "report.html", "fidelity-distribution.svg", "run.log"} <= made
 
 
 def test_the_page_of_own_models_can_be_typed_in(tmp_path, monkeypatch, capsys):

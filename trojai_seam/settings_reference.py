@@ -69,7 +69,8 @@ def _settings() -> Iterator[str]:
     every, training = rows_of(PhaseSettings), rows_of(TrainingSettings)
     yield from _table("The whole run", "", rows_of(UnlearnConfig))
     yield from _table("Every phase", "", every)
-    text = "Phases of the kinds `train` and `distil` have these settings."
+    trained = [f"`{name}`" for name, kind in _kinds() if issubclass(kind.settings, TrainingSettings)]
+    text = f"Phases of these kinds have them: {', '.join(trained)}."
     yield from _table("Every phase that trains", text, _without(training, every))
     yield from _table("Group views", _first_paragraph(Views), rows_of(Views))
     yield from _table("Group stop", _first_paragraph(StopRule), rows_of(StopRule))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..heartbeat import beat
 from ..scoring import (
     AttackPredictions,
     FitLimit,
@@ -187,6 +188,7 @@ class Evaluation:
         return harness_columns(key, before, after, is_clean)
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
+        beat("measuring")
         subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
         clean = predict(model, subject.task, subject.clean, asked)
         if subject.poisoned is None:

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 
 from ...errors import EngineFailure
+from ...heartbeat import beat
 from ...tasks import ExampleSet
 from ..context import Context
 from ..outcome import PhaseOutcome
@@ -66,11 +67,13 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     examples = _examples(context, settings)
     order = torch.arange(len(examples)).repeat(2)
     inputs = examples.rows(order, order.to(context.device))
-    done = 0
+    done, passes, most = 0, 0, 1 if settings.strength is not None else settings.tries + 1
 
     def kept(strength: float) -> float:
         """Refit with this strength; the share of answers that stay."""
-        nonlocal done
+        nonlocal done, passes
+        passes += 1
+        beat(f"{settings.name}, pass {passes} of at most {most}")
         generator = torch.Generator().manual_seed(context.seed)
         outputs, done = refit(layers, lambda: task.outputs(model, inputs), strength, settings.samples, generator)
         if done == 0:
