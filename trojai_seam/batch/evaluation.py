@@ -188,8 +188,8 @@ class Evaluation:
         return harness_columns(key, before, after, is_clean)
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
-        beat("measuring")
         subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
+        beat(f"measuring on {len(subject.clean)} clean and {len(subject.poisoned or ())} poisoned examples")
         clean = predict(model, subject.task, subject.clean, asked)
         if subject.poisoned is None:
             return clean, None
