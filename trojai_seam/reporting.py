@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -113,7 +114,8 @@ def _stamp(seconds: float) -> str:
 def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
     """The first run against each of the others, on the models that both have; see :class:`Comparison`.
 
-    Runs are called by the names of their directories, or by their paths where names repeat.
+    Runs are called by the names of their directories, without what long ones begin with alike, or by their paths where
+    names repeat.
 
     Raises:
         RunDirectoryProblem: no such run, or an unreadable record.
@@ -130,10 +132,23 @@ def _named(run_dirs: Sequence[str | PathLike[str]]) -> dict[str, Path]:
     """Run directories by what they are called."""
     paths = [Path(run_dir) for run_dir in run_dirs]
     names = [path.resolve().name for path in paths]
-    called = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    called = _shortened(names) if len(set(names)) == len(names) else [str(path) for path in paths]
     if len(set(called)) < len(called):
         raise UsageProblem(f"one run was given twice: {listed(called)}")
     return dict(zip(called, paths, strict=True))
+
+
+LONG_NAME = 24
+"""Of a run: in tables and figures there is no room for longer ones."""
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """``fleet-7-seed-0-default`` and ``fleet-7-seed-0-no-op`` are called ``default`` and ``no-op``."""
+    if len(names) < 2 or max(map(len, names)) <= LONG_NAME:
+        return names
+    alike = re.match(r"(.*[-_. ])?", os.path.commonprefix(names))
+    begin = len(alike[0]) if alike else 0
+    return [name[begin:] for name in names] if all(len(name) > begin for name in names) else names
 
 
 def _plans(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
