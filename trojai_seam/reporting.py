@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 from platform import python_version
@@ -146,9 +146,10 @@ def _shortened(names: list[str]) -> list[str]:
     """``fleet-7-seed-0-default`` and ``fleet-7-seed-0-no-op`` are called ``default`` and ``no-op``."""
     if len(names) < 2 or max(map(len, names)) <= LONG_NAME:
         return names
-    alike = re.match(r"(.*[-_. ])?", os.path.commonprefix(names))
-    begin = len(alike[0]) if alike else 0
-    return [name[begin:] for name in names] if all(len(name) > begin for name in names) else names
+    words = [re.split(r"(?<=[-_. ])", name) for name in names]
+    alike = list(takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False)))
+    rest = ["".join(of[len(alike) :]) for of in words]
+    return rest if all(rest) else names
 
 
 def _plans(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
