@@ -51,6 +51,7 @@ def test_without_a_terminal_one_long_model_shows_its_epochs(monkeypatch):
     stream = io.StringIO()
     progress = PlainProgress(stream)
     progress.start(2, 0, 0)
+    wait_for("0/2 models, 0 failed; no model is running yet", stream)
     progress.begin("cpu", "id-00000001")
     progress.doing("cpu", "recover, epoch 3 of at most 60")
     wait_for("cpu: id-00000001 for 0s, recover, epoch 3 of at most 60", stream)  # nothing calls it meanwhile

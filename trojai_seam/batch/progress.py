@@ -196,7 +196,8 @@ class PlainProgress:
 
     def tell(self) -> None:
         """All of it in one line, now."""
-        self.note("; ".join([self._tally.line(), *self._tally.slot_lines()]))
+        running = self._tally.slot_lines() or ["no model is running yet"] * (self._tally.left > 0)
+        self.note("; ".join([self._tally.line(), *running]))
 
 
 class RichProgress:
