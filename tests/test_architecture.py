@@ -43,7 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"cli"}),
-    frozenset({"command_reference"}),
+    frozenset({"command_reference", "settings_reference"}),
     frozenset({"__main__", "__init__"}),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import trojai_seam
 from tests.made_rounds import trained_round
 from trojai_seam import open_subject
 from trojai_seam.cli import commands, main
 from trojai_seam.command_reference import reference_page
+from trojai_seam.settings_reference import reference_page as settings_page
+from trojai_seam.settings_reference import rows_of
 from trojai_seam.unlearning import UnlearnConfig, resolve, run
 from trojai_seam.unlearning.phase_kinds import PHASES
 
@@ -54,14 +57,32 @@ def test_the_link_check_sees_links():
     assert LINK.findall("[a](b.md#c) ![d](e.png) `[f](g)`")[:2] == ["b.md#c", "e.png"]
 
 
+def test_the_version_is_the_same_everywhere(capsys):
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.M)
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), flags=re.M)
+    wheels = re.findall(r"trojai_seam-([\d.]+)-py3", (ROOT / "docs" / "install.md").read_text("utf-8"))
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    printed = capsys.readouterr().out.split()
+    assert cited
+    assert printed == ["trojai-seam", trojai_seam.__version__]
+    assert {headings[0], cited[1], *wheels} == {trojai_seam.__version__}
+
+
 def test_the_pages_build_without_a_warning(tmp_path):
-    pytest.importorskip("mkdocs", reason="needs mkdocs, of the extra dev")
+    pytest.importorskip("mkdocstrings", reason="needs mkdocs and mkdocstrings, of the extra dev")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     built = (tmp_path / "site" / "results" / "index.html").read_text("utf-8")
     assert "<code>acc_after</code>" in built
-    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', built)  # nothing is fetched from elsewhere
+    functions = (tmp_path / "site" / "python" / "index.html").read_text("utf-8")
+    assert "Rebuild the network of a model directory" in functions
+    assert not re.findall(r":(?:class|func|meth|mod|attr|data|exc):", functions)
+    for text in (built, functions):
+        assert not re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="https?:', text
+        )  # nothing is fetched from elsewhere
 
 
 def test_the_method_of_the_page_unlearns(tmp_path, monkeypatch):
@@ -103,6 +124,25 @@ def test_the_page_of_the_command_line_is_what_the_program_says():
     assert page == reference_page(commands()), "run python -m trojai_seam.command_reference > docs/command-line.md"
 
 
+def test_the_page_of_settings_is_what_the_program_says():
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert page == settings_page(), "run python -m trojai_seam.settings_reference > docs/settings.md"
+
+
+def test_the_page_of_python_has_every_public_name():
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    told = re.findall(r"^::: trojai_seam\.(\w+)$", page, flags=re.M)
+    assert {*told, "__version__"} >= set(trojai_seam.__all__)
+
+
+def test_every_setting_has_a_meaning():
+    kinds = [PHASES.get(name).settings for name in PHASES]
+    told = {f"{kind.__name__}.{name}": row for kind in (UnlearnConfig, *kinds) for name, row in rows_of(kind).items()}
+    assert [name for name, row in told.items() if not row.meaning] == []
+    assert told["TrainSettings.beta1"].kind == "number, at least 0, below 1"
+    assert told["DistilSettings.learning_rate"].default == "`0.002`"
+
+
 def test_the_tutorial_can_be_typed_in(tmp_path, monkeypatch, capsys):
     """Every command and the Python of the page in its order; the four models are made once for all tests."""
     import shlex
@@ -123,8 +163,12 @@ def test_the_tutorial_can_be_typed_in(tmp_path, monkeypatch, capsys):
     assert "(few)" in printed
     assert r"\begin{tabular}" in printed
     exec(compile(re.findall(r"```python\n(.*?)```", page, re.S)[0], "tutorial.md", "exec"), {})  # noqa: S102 - our own
+    Path("runs/default").rename("runs/pdf")  # of the page that has more of this
+    Path("runs/default").symlink_to("pdf")
+    code = (ROOT / "docs" / "reading-a-run.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(code, "reading-a-run.md", "exec"), {})  # noqa: S102 - our own
     made = {path.name for path in tmp_path.rglob("*")}
-    assert {"acc-asr.pdf", "study.html", "report.html", "fidelity-distribution.svg", "run.log"} <= made
+    assert {"acc-asr.pdf", "pdf.html", "study.html", "report.html", "fidelity-distribution.svg", "run.log"} <= made
 
 
 def test_the_page_of_own_models_can_be_typed_in(tmp_path, monkeypatch, capsys):

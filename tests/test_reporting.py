@@ -152,3 +152,14 @@ def test_what_is_no_run_is_refused(tmp_path):
     assert len(reporting.read_run(tmp_path)) == 0
     with pytest.raises(UsageProblem):
         reporting.compare_runs([tmp_path])
+
+
+def test_long_names_of_runs_lose_what_they_begin_with_alike():
+    def called(*names):
+        return list(reporting._named([Path("runs") / name for name in names]))
+
+    assert called("run-8-models-seed-0-default", "run-8-models-seed-0-no-op") == ["default", "no-op"]
+    assert called("run-8-models-seed-0-finetune", "run-8-models-seed-0-fixed") == ["finetune", "fixed"]
+    assert called("a-default", "a-no-op") == ["a-default", "a-no-op"]
+    alike = ("run-of-the-third-fleet-default", "run-of-the-third-fleet-")
+    assert called(*alike) == list(alike)

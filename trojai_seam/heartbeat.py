@@ -19,6 +19,11 @@ def beat(text: str) -> None:
         _listeners[-1](text)
 
 
+def heard() -> bool:
+    """Whether anybody listens: what is costly to say need not be said to nobody."""
+    return bool(_listeners)
+
+
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Within, :func:`beat` calls ``listener``, and nobody who listened before."""

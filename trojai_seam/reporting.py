@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 from platform import python_version
@@ -113,7 +114,8 @@ def _stamp(seconds: float) -> str:
 def compare_runs(run_dirs: Sequence[str | PathLike[str]]) -> Comparison:
     """The first run against each of the others, on the models that both have; see :class:`Comparison`.
 
-    Runs are called by the names of their directories, or by their paths where names repeat.
+    Runs are called by the names of their directories, without what long ones begin with alike, or by their paths where
+    names repeat.
 
     Raises:
         RunDirectoryProblem: no such run, or an unreadable record.
@@ -130,10 +132,24 @@ def _named(run_dirs: Sequence[str | PathLike[str]]) -> dict[str, Path]:
     """Run directories by what they are called."""
     paths = [Path(run_dir) for run_dir in run_dirs]
     names = [path.resolve().name for path in paths]
-    called = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    called = _shortened(names) if len(set(names)) == len(names) else [str(path) for path in paths]
     if len(set(called)) < len(called):
         raise UsageProblem(f"one run was given twice: {listed(called)}")
     return dict(zip(called, paths, strict=True))
+
+
+LONG_NAME = 24
+"""Of a run: in tables and figures there is no room for longer ones."""
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """``fleet-7-seed-0-default`` and ``fleet-7-seed-0-no-op`` are called ``default`` and ``no-op``."""
+    if len(names) < 2 or max(map(len, names)) <= LONG_NAME:
+        return names
+    words = [re.split(r"(?<=[-_. ])", name) for name in names]
+    alike = list(takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False)))
+    rest = ["".join(of[len(alike) :]) for of in words]
+    return rest if all(rest) else names
 
 
 def _plans(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

@@ -103,6 +103,8 @@ def _report(given: argparse.Namespace) -> int:
     else:
         path = write_report(given.runs[0], given.out, given.by, given.plots)
     _written(path)
+    if given.plots is not None:
+        _written(given.plots)
     return OK
 
 

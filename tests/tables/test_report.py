@@ -31,6 +31,7 @@ from trojai_seam.tables.report.charts import (
 from trojai_seam.tables.report.content import MOST_LISTED, Run, doubtful, failures, group_tables, headline
 from trojai_seam.tables.report.drawing import inline_svg, new_figure, save
 from trojai_seam.tables.report.model_curves import MOST_POINTS, CurveSheet
+from trojai_seam.tables.report.page import unbroken_options
 from trojai_seam.tables.report.payload import payload
 from trojai_seam.tables.report.study import Study, render_study
 from trojai_seam.tables.report.study import figures as study_figures
@@ -402,3 +403,9 @@ def test_ten_thousand_models_stay_below_six_megabytes():
     curves = {f"id-{n:08}": {"forget": rng.uniform(size=30), "recover": rng.uniform(size=60)} for n in range(10_000)}
     page = render_page(Run("large", made_run(rows).results, curves))
     assert len(page.encode()) < 6e6
+
+
+def test_a_command_does_not_break_within_an_option():
+    told = unbroken_options("trojai-seam evaluate a&b --out r --time-limit 5")
+    assert told == "trojai-seam evaluate a&amp;b <span>--out</span> r <span>--time-limit</span> 5"
+    assert unbroken_options("cyber-pdf-dec2022") == "cyber-pdf-dec2022"

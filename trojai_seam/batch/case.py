@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import RunDirectoryProblem, TrojaiSeamError
+from ..heartbeat import beat
 from ..rounds.opening import open_directory
 from ..scoring.splits import SplitPlan
 from ..tasks import Subject
@@ -106,6 +107,7 @@ class Case:
 
     def open(self, device: str) -> None:
         """Read the model and its examples."""
+        beat("opening")
         with self.attempt():
             self.row["poisoned"] = self.unit.directory.poisoned
             given = self.unit.assignment

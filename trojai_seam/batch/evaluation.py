@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..heartbeat import beat
 from ..scoring import (
     AttackPredictions,
     FitLimit,
@@ -188,6 +189,7 @@ class Evaluation:
 
     def _ask(self, model: nn.Module) -> tuple[Predictions, AttackPredictions | None]:
         subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
+        beat(f"measuring on {len(subject.clean)} clean and {len(subject.poisoned or ())} poisoned examples")
         clean = predict(model, subject.task, subject.clean, asked)
         if subject.poisoned is None:
             return clean, None

@@ -155,6 +155,7 @@ class PlainProgress:
         self._stream = stream or sys.stderr
         self._verbose = verbose
         self._tally = Tally(0, 0, 0)
+        self._last = ""
         self._pulse = Pulse(self.tell)
 
     def start(self, total: int, finished: int, failed: int, slots: int = 1) -> None:
@@ -182,6 +183,7 @@ class PlainProgress:
         self.note(self._tally.interruption())
 
     def note(self, text: str) -> None:
+        self._last = text
         print(text, file=self._stream, flush=True)
 
     def tick(self) -> None:
@@ -189,11 +191,13 @@ class PlainProgress:
 
     def stop(self) -> None:
         self._pulse.stop()
-        self.note(self._tally.line())
+        if self._last != self._tally.line():
+            self.note(self._tally.line())
 
     def tell(self) -> None:
         """All of it in one line, now."""
-        self.note("; ".join([self._tally.line(), *self._tally.slot_lines()]))
+        running = self._tally.slot_lines() or ["no model is running yet"] * (self._tally.left > 0)
+        self.note("; ".join([self._tally.line(), *running]))
 
 
 class RichProgress:

@@ -175,7 +175,7 @@ def load_config(path: Path) -> RoundConfig:
 def _findings(document: Any) -> list[str]:
     import jsonschema
 
-    errors = jsonschema.Draft7Validator(_schema()).iter_errors(document)
+    errors = jsonschema.Draft7Validator(config_schema()).iter_errors(document)
     return [
         f"{'.'.join(str(p) for p in error.absolute_path) or 'top level'}: {shown(error.message)}"
         for error in sorted(errors, key=lambda e: [str(p) for p in e.absolute_path])
@@ -217,5 +217,6 @@ def _replace(node: Any, path: list[str], last: str, value: Any) -> None:
 
 
 @cache
-def _schema() -> Any:
+def config_schema() -> Any:
+    """What a round's JSON may say: JSON Schema, draft 7."""
     return json.loads((config_folder() / "schema.json").read_text("utf-8"))

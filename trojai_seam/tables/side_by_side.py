@@ -103,9 +103,7 @@ def line_notes(lines: pd.DataFrame) -> list[str]:
     kind = "poisoned models" if lines["measure"].iloc[0] == "fidelity" else "models"
     notes = [f"means after unlearning over the {models} {kind} that every run scored; differences are to {first}"]
     if (lines["pairs"] < FEWEST_PAIRS).fillna(False).any():
-        notes.append(
-            f"few: fewer than {FEWEST_PAIRS} pairs show no difference, whatever they say; no interval is given"
-        )
+        notes.append(f"few: fewer than {FEWEST_PAIRS} pairs cannot show a difference; no interval is given")
     return notes
 
 

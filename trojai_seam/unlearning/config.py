@@ -42,6 +42,7 @@ class UnlearnConfig(Settings):
     """
 
     preset: str = Field(default="custom", min_length=1, max_length=100)
+    """Name of the preset that the settings began with."""
     batch_size: int = Field(default=32, ge=1, le=65536)
     """Examples per training step, of every phase that trains."""
     trainable: Literal["all", "head", "no-embeddings"] = "all"
@@ -50,7 +51,7 @@ class UnlearnConfig(Settings):
     """Whether running statistics move while phases train."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     """Of the numbers that a training step computes with: ``bf16``, or on GPUs ``fp16``, where autocast says that it is
-    harmless. Weights, evaluation and scores are float32 all the same. Gives other networks; docs/performance.md."""
+    harmless. Weights, evaluation and scores are float32 all the same. Gives other networks; see docs/performance.md."""
     phases: tuple[Annotated[SerializeAsAny[PhaseSettings], BeforeValidator(_as_phase)], ...] = ()
     """In the order in which they run, on one copy of the network."""
 

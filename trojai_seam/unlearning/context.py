@@ -11,7 +11,6 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..heartbeat import beat
 from ..tasks import ExampleSet, Task
 from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
@@ -122,8 +121,7 @@ class Context:
         return self.task.fit_accuracy(self.answers().cpu(), self.key)
 
     def watch(self, phase: str, epoch: int) -> None:
-        """Let the observer see the network, which must be in eval mode, and say how far the phase is."""
-        beat(epoch_text(phase, epoch, self.config))
+        """Let the observer see the network, which must be in eval mode."""
         if self._observer is not None:
             with torch.random.fork_rng(devices=self.devices):  # what it draws must not shift dropout
                 self._observer(phase, epoch, self.model)
@@ -131,12 +129,6 @@ class Context:
     def time_is_up(self) -> bool:
         """Whether the phase has used up its ``max_seconds``."""
         return self.deadline is not None and time.perf_counter() >= self.deadline
-
-
-def epoch_text(phase: str, epoch: int, config: UnlearnConfig) -> str:
-    """``recover, epoch 3 of at most 60``; ``epoch`` counts from 0."""
-    most = next((getattr(settings, "max_epochs", None) for settings in config.phases if settings.name == phase), None)
-    return phase if most is None else f"{phase}, epoch {epoch + 1} of at most {most}"
 
 
 def modality_of(task: Task, examples: ExampleSet) -> Modality:

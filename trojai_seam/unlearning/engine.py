@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import EngineFailure, listed
+from ..heartbeat import beat
 from ..tasks import ExampleSet, Task
 from .config import UnlearnConfig
 from .context import Context, Observer, modality_of
@@ -104,6 +105,7 @@ def _check_served(task: Task, fit: ExampleSet, config: UnlearnConfig) -> None:
 def _phase(context: Context, settings: PhaseSettings, between: Between | None) -> PhaseOutcome:
     began, epochs = time.perf_counter(), len(context.trace)
     context.deadline = None if settings.max_seconds is None else began + settings.max_seconds
+    beat(settings.name)
     outcome = phase_kind(settings.kind).run(context, settings)
     if len(context.trace) == epochs:
         context.model.eval()

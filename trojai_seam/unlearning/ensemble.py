@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EngineFailure, listed
-from ..heartbeat import beat
 from ..tasks import ExampleSet, Task
 from ..tasks.classification import Classification
 from .batches import epoch_batches
@@ -29,6 +28,7 @@ from .idle_weights import decay, idle_weights
 from .monitor import PhaseMonitor
 from .optimization import learning_rate_of, most_steps, nonfinite
 from .outcome import EpochTrace, Outcome, PhaseOutcome
+from .pace import Pace
 from .phases.train import TrainSettings
 from .stacked_layers import Pass, layers_of
 from .stacked_rows import Rows, stacked_scores
@@ -193,11 +193,11 @@ class _Together:
             return
         fixed = {number: self._fixed_labels(number, phase) for number in alive}
         spent, steps = dict.fromkeys(alive, 0.0), 0
-        training = list(alive)
+        training, pace = list(alive), Pace(phase, total)
         overhead = (time.perf_counter() - began) / len(alive)
         for epoch in range(phase.max_epochs):
             epoch_began = time.perf_counter()
-            beat(f"{phase.name}, epoch {epoch + 1} of at most {phase.max_epochs}, {len(alive)} networks side by side")
+            pace.tell(epoch, steps, f"{len(alive)} networks side by side" if len(alive) > 1 else "")
             where, labels, sizes = self._epoch(phase, places, training, fixed)
             parts = list(zip(torch.split(where, sizes, 1), torch.split(labels, sizes, 1), strict=True))[: total - steps]
             losses = [rows.step(*part, phase.views.noise, phase.labels == "uniform") for part in parts]

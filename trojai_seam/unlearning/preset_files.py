@@ -103,7 +103,12 @@ class Preset(Settings):
 
 def preset_names() -> list[str]:
     """Of ours and of what other packages bring, sorted."""
-    return sorted({path.stem for path in _OURS.glob("*.json")} | set(_brought()))
+    return sorted({*our_presets(), *_brought()})
+
+
+def our_presets() -> list[str]:
+    """Names of those that this package brings, sorted."""
+    return sorted(path.stem for path in _OURS.glob("*.json"))
 
 
 def get_preset(name: str) -> Preset:
@@ -118,7 +123,7 @@ def get_preset(name: str) -> Preset:
         if preset.name in preset_names():
             raise ConfigProblem(name, [f"name: there is a preset {preset.name} already; give yours another name"])
         return preset
-    if name in {path.stem for path in _OURS.glob("*.json")}:
+    if name in our_presets():
         preset = Preset.read(_OURS / f"{name}.json")
     elif name in (brought := _brought()):
         preset = Preset.read(_file_of(name, brought[name]))

@@ -20,6 +20,7 @@ from .context import Context
 from .monitor import PhaseMonitor
 from .optimization import learning_rate_of, make_optimizer, make_scheduler, most_steps
 from .outcome import EpochTrace, PhaseOutcome
+from .pace import Pace
 from .training_mode import enter_training, moves_batch_statistics, trainable_parameters
 from .training_settings import TrainingSettings
 
@@ -96,12 +97,14 @@ class Training(Generic[S]):
         scheduler = make_scheduler(paced, optimizer, total)
         self.begin()
         steps, epoch, status = 0, 0, None
+        pace = Pace(settings, total)
         with context.noisy(settings.views):
             while status is None:
                 began = time.perf_counter()
                 self.mode()
                 losses = []
                 for batch in self._epoch()[: total - steps]:
+                    pace.tell(epoch, steps)
                     plain = steps >= total * (1 - settings.views.plain_end)
                     losses.append(self._step(batch, optimizer, scheduler, plain))
                     with torch.no_grad():

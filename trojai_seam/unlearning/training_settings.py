@@ -54,14 +54,18 @@ class TrainingSettings(PhaseSettings):
     """How a phase trains, whatever it trains towards. ``max_epochs = 0`` switches it off."""
 
     max_epochs: int = Field(default=300, ge=0, le=1_000_000)
+    """Epochs at most; 0 switches the phase off."""
     max_steps: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    """Batches at most, over all epochs; unset: no limit."""
     examples_per_epoch: int | None = Field(default=None, ge=1, le=10_000_000)
     """Examples drawn per epoch (with repetition if there are fewer); unset: every fit example once."""
     order: Literal["shuffled", "files"] = "shuffled"
     """``shuffled`` draws every epoch's order anew; ``files`` takes examples by the names of their files, so that every
     epoch has the same batches, often of one class."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """PyTorch's optimizer of that name."""
     learning_rate: Rate = 5e-4
+    """Of the optimizer; the highest one where ``schedule`` changes it."""
     learning_rate_without_batch_norm: Rate | None = None
     """Instead of ``learning_rate`` for a network whose batches nothing normalises (SqueezeNet, transformers, or frozen
     statistics): what a step too large has ruined there, nothing brings back into range. Unset: no difference."""
@@ -69,11 +73,18 @@ class TrainingSettings(PhaseSettings):
     """Learning rates are meant for a network whose head reads this many features, and go down in proportion for wider
     ones (up for narrower ones); unset: they are taken as they are."""
     weight_decay: float = Field(default=0.0, ge=0, le=1e3)
+    """Of the optimizer: as L2 penalty with ``adam`` and ``sgd``, decoupled with ``adamw``."""
     beta1: Beta = 0.9
+    """Decay of the mean of gradients (``adam``, ``adamw``)."""
     beta2: Beta = 0.999
+    """Decay of the mean of their squares (``adam``, ``adamw``)."""
     momentum: Beta = 0.9
+    """Of ``sgd``."""
     schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    """How the learning rate goes over the phase: stays, falls to 0 along a cosine, or rises first and then falls."""
     max_grad_norm: float | None = Field(default=None, ge=0, le=1e6)
     """Gradients are shortened to this norm, over all parameters together; unset: never."""
     views: Views = Views()
+    """Random changes to the inputs of each batch."""
     stop: StopRule = StopRule()
+    """When the phase ends early."""

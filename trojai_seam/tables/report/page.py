@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ... import __version__
 from ...errors import shown
@@ -120,4 +120,13 @@ def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["unbroken"] = unbroken_options
     return environment.from_string(file_text(name))
+
+
+def unbroken_options(text: str) -> Markup:
+    """A command that breaks between words, not at the hyphens of an option; other text as it is."""
+    words = (
+        Markup("<span>{}</span>").format(word) if word.startswith("--") else escape(word) for word in text.split(" ")
+    )
+    return Markup(" ").join(words)

@@ -23,7 +23,8 @@ _DASHES = ("-", "--", ":")
 _TITLES = {
     "study-distribution": ("Fidelity over models", "Share of the expected poisoned models with at least the fidelity "
                            "below. Failed and missing models reach no value."),
-    "study-means": ("Means", "Mean over the models that every run scored, with 95 % bootstrap intervals over models."),
+    "study-means": ("Means", "Mean over the models that every run scored, with 95 % bootstrap intervals over models; "
+                    "fewer than six models, or equal ones, have none."),
     "study-differences": ("Differences to the first run", "Mean difference over pairs of the same model, with 95 % "
                           "bootstrap intervals over pairs; fewer than six pairs, or equal ones, have none."),
 }  # fmt: skip

@@ -31,10 +31,10 @@ class DistilSettings(TrainingSettings):
 
     kind: Literal["distil"] = "distil"
     learning_rate: Rate = 2e-3
-    """Times :func:`~.context.evidence`: few examples are soon learnt by heart."""
+    """At most, times n / (n + 200) for n fit examples: few are soon learnt by heart."""
     labels_weight: Share | None = None
-    """Share of the loss that true labels have, the teacher having the rest; unset: 1.5 times
-    :func:`~.context.evidence`, at most 1."""
+    """Share of the loss that true labels have, the teacher having the rest; unset: 1.5 ·
+    n / (n + 200) for n fit examples, at most 1."""
     disturbed: Share = 0.0
     """Share of every batch that the learning network sees disturbed."""
     disturbance: Views = Views()

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...errors import EngineFailure
+from ...heartbeat import beat
 from ...tasks import ExampleSet, Task
 from ..context import Context
 from ..network_parts import parts
@@ -29,7 +30,7 @@ from ..training_settings import Views
 
 
 class RefitSettings(PhaseSettings):
-    """How much is forgotten, and by what it is measured."""
+    """Refitting layers in closed form: how much is forgotten, and how that is measured."""
 
     kind: Literal["refit"] = "refit"
     strength: float | None = Field(default=None, gt=0, le=1e6)
@@ -45,6 +46,7 @@ class RefitSettings(PhaseSettings):
     samples: int = Field(default=3000, ge=1, le=1_000_000)
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
+    """Of the fit images, where these alone are fewer than ``examples``."""
 
 
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
@@ -68,11 +70,13 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     examples = _examples(context, settings)
     order = torch.arange(len(examples)).repeat(2)
     inputs = examples.rows(order, order.to(context.device))
-    done = 0
+    done, passes, most = 0, 0, 1 if settings.strength is not None else settings.tries + 1
 
     def kept(strength: float) -> float:
         """Refit with this strength; the share of answers that stay."""
-        nonlocal done
+        nonlocal done, passes
+        passes += 1
+        beat(f"{settings.name}, pass {passes} of at most {most}")
         generator = torch.Generator().manual_seed(context.seed)
         outputs, done = refit(layers, lambda: task.outputs(model, inputs), strength, settings.samples, generator)
         if done == 0:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SelfLabelSettings(PhaseSettings):
-    """How many images are made."""
+    """Cutting images out of the fit images and labelling them by the network."""
 
     kind: Literal["self-label"] = "self-label"
     count: int = Field(default=512, ge=1, le=100_000)
