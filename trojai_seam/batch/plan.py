@@ -104,10 +104,10 @@ def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
             )
         # Commands with other settings may arrive at the same instant, too: one plan stands, and all compare with it.
         write_once(paths.plan, (json.dumps(plan.document(), indent=2, allow_nan=False) + "\n").encode())
-    differences = list(_differences(_read_plan(paths.plan), plan.document()))
-    if differences:
+    found = list(differences(_read_plan(paths.plan), plan.document()))
+    if found:
         raise RunDirectoryProblem(
-            f"{paths.run_dir}: was made with other settings: {'; '.join(differences[:12])}; "
+            f"{paths.run_dir}: was made with other settings: {'; '.join(found[:12])}; "
             "use another --out, or the settings of plan.json"
         )
     make_folder(paths.records)
@@ -132,9 +132,10 @@ def _read_plan(path: Path) -> Any:
         raise RunDirectoryProblem(f"{path}: is not a readable plan: {problem}") from None
 
 
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """What two JSON documents do not have in common, as texts."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
     elif old != new:
         yield f"{name} was {shown(json.dumps(old), 300)}, now {shown(json.dumps(new), 300)}"

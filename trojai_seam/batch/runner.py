@@ -152,7 +152,8 @@ def evaluate_models(
             progress.note(f"evaluated again, because another model.pt lies there now: {listed(swapped)}")
         try:
             with listening(lambda text: None), two_step_interrupt(work.interrupt):  # progress tells, and nobody else
-                executor(work, spread)
+                if units:
+                    executor(work, spread)
         finally:
             progress.stop()
             beat("writing the tables")
