@@ -61,12 +61,13 @@ def write_study_table(
     table = study_table(_pooled(runs), baseline)
     plans = {run: read_plan(RunPaths(run)) for run in runs}
     beat("drawing the page of the study")
-    page = StudyPage(table, _head(list(plans.values()), table), [_facts(run, plan) for run, plan in plans.items()], command)
+    facts = [_facts(run, plan) for run, plan in plans.items()]
+    page = StudyPage(table, _head(list(plans.values()), table), facts, command)
     paths = StudyPaths(Path(folder))
     make_folder(paths.folder)
     for path, content in (
         (paths.table, csv_bytes(table.lines)),
-        (paths.rows, csv_bytes(table.rows.drop(columns="attacked"))),
+        (paths.rows, csv_bytes(table.rows.drop(columns=["attacked", "clean"]))),
         (paths.markdown, _whole(table, "markdown").encode("utf-8", "backslashreplace")),
         (paths.latex, _whole(table, "latex").encode("utf-8", "backslashreplace")),
         (paths.page, render_methods(page).encode("utf-8", "backslashreplace")),

@@ -19,7 +19,8 @@ from .paths import RunPaths
 
 FORMAT = 2
 LIMITS = ("fit_per_class", "fit_total")
-"""Settings that a plan only has where they are set."""
+MEASURED = ("retune", "trigger_variants")
+"""Limits and further figures: settings that a plan only has where they are set."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Plan:
             else how many, which decides what kernels a GPU chooses, and so the last digits.
         fit_per_class: most clean examples of each class that unlearning may use; unset: all that the protocol gives.
         fit_total: likewise of all classes together.
+        retune: whether the network is re-tuned with poisoned examples once all else is measured.
+        trigger_variants: whether attack success is measured with triggers that are not quite those of the round.
     """
 
     dataset: str
@@ -56,6 +59,8 @@ class Plan:
     stacked: int = 0
     fit_per_class: int | None = None
     fit_total: int | None = None
+    retune: bool = False
+    trigger_variants: bool = False
     presets: Mapping[str, UnlearnConfig] = field(default_factory=dict)
     changed_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,6 +83,7 @@ class Plan:
             "networks": self.networks,
             "stacked": self.stacked,
             **{name: value for name in LIMITS if (value := getattr(self, name)) is not None},
+            **{name: True for name in MEASURED if getattr(self, name)},
             "versions": {"trojai_seam": __version__, "torch": version("torch")},
         }
 

@@ -26,7 +26,7 @@ from .selection import part_of, select
 
 FORMAT = 1
 _CLAIM = "=study"
-_COMMON = ("protocol", "fit_total", "threads")
+_COMMON = ("protocol", "fit_total", "threads", "retune", "trigger_variants")
 """Settings of all runs that are compared before any of them begins; each run compares all of its own."""
 
 

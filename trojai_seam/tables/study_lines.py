@@ -20,6 +20,7 @@ from .summary import NOT_SAID, rank_fidelity
 MODEL = ["dataset", "round", "model_id"]
 LINE = ["preset", "examples"]
 GROUPED_BY = ("trigger_type", "model_architecture", "dataset")
+_FACTS = ["attacked", "clean", "trigger_type", "model_architecture"]
 _SAME = 1e-9
 
 
@@ -66,8 +67,8 @@ class StudyTable(NamedTuple):
 
     Attributes:
         lines: per ``by`` (empty: all models) and ``group``, ``preset`` and ``examples``: ``rows`` (expected), ``done``,
-            ``failed``, ``missing``, ``attacked`` and ``clean`` (models with a row that is done), ``rank_fidelity`` (lost
-            rows count as 0); per measure ``n_…`` models, ``mean_…`` and, of six models and more, ``low_…`` and
+            ``failed``, ``missing``, ``attacked`` and ``clean`` (models with a row that is done), ``rank_fidelity``
+            (lost rows count as 0); per measure ``n_…`` models, ``mean_…`` and, of six models and more, ``low_…`` and
             ``high_…`` (95 % bootstrap over models); against the baseline, per compared measure, ``pairs_…``,
             ``difference_…``, ``difference_low_…``, ``difference_high_…``, ``better_…``, ``worse_…``, ``sign_test_…``.
         models: per model, preset and examples the mean over seeds of every measure's column, and what groups go by.
@@ -115,7 +116,7 @@ def pooled(runs: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]]) -> pd.DataFra
     changes = rows.groupby("preset")["changed_options"].nunique()
     several = rows["preset"].map(changes) > 1
     rows["preset"] = rows["preset"].where(~several, (rows["preset"] + " " + rows["changed_options"]).str.strip())
-    return rows.assign(dataset=rows["dataset"].map(_short(rows["dataset"].unique())))
+    return rows.assign(dataset=rows["dataset"].map(_short(list(map(str, rows["dataset"].unique())))))
 
 
 def study_table(rows: pd.DataFrame, baseline: str | None = None) -> StudyTable:
@@ -132,15 +133,12 @@ def study_table(rows: pd.DataFrame, baseline: str | None = None) -> StudyTable:
     baseline = baseline or str(presets[0])
     if baseline not in presets:
         raise UsageProblem(f"--baseline: {near_names('preset of the study', baseline, presets)}")
-    done = rows[rows["status"] == "done"]
-    attacked = ~(rows["poisoned"] == False).fillna(False).astype(bool)  # noqa: E712 - nullable
-    if not attacked.any():
-        attacked = attacked | True
-    rows = rows.assign(attacked=attacked)
+    clean = ~rows["poisoned"].fillna(True).astype(bool)
+    rows = rows.assign(clean=clean, attacked=True if clean.all() else ~clean)
     done = rows[rows["status"] == "done"]
     keys = [*LINE, *MODEL]
     values = done.groupby(keys, sort=False, dropna=False)[list(_COLUMNS)].mean().astype("Float64")
-    facts = done.groupby(keys, sort=False, dropna=False)[["attacked", "trigger_type", "model_architecture"]].first()
+    facts = done.groupby(keys, sort=False, dropna=False)[_FACTS].first()
     models = facts.join(values).reset_index()
     judged = "fidelity" if models["fidelity"].notna().any() else "clean_kept_accuracy"
     pairs = _pairs(done, baseline)
@@ -174,16 +172,15 @@ def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, str, Any]]:
     """Nothing, then each column that tells models apart with its values; and which lines of a frame are of a group."""
     yield "", "", lambda frame: np.ones(len(frame), bool)
     for column in GROUPED_BY:
-        of_attacks = column.startswith("trigger_")
-        told = (rows[rows["attacked"]] if of_attacks else rows)[column]
+        told = (rows[rows["attacked"]] if column.startswith("trigger_") else rows)[column]
         values = sorted({NOT_SAID if pd.isna(value) else str(value) for value in told})
         if len(values) < 2:
             continue
         for value in values:
 
-            def of_group(frame: pd.DataFrame, name: str = column, value: str = value, poisoned: bool = of_attacks) -> Any:
+            def of_group(frame: pd.DataFrame, name: str = column, value: str = value) -> Any:
                 same = (frame[name].astype("string").fillna(NOT_SAID) == value).to_numpy(bool)
-                return same & frame["attacked"].to_numpy(bool) if poisoned else same
+                return same & frame["attacked"].to_numpy(bool) if name.startswith("trigger_") else same
 
             yield column, value, of_group
 
@@ -198,16 +195,14 @@ def _counts(part: pd.DataFrame, models: pd.DataFrame) -> dict[str, Any]:
     return {
         "rows": len(part),
         **{name: int(status.get(name, 0)) for name in ("done", "failed", "missing")},
-        "attacked": int(models["attacked"].sum()),
-        "clean": int((~models["attacked"]).sum()),
+        "attacked": int((~models["clean"]).sum()),
+        "clean": int(models["clean"].sum()),
         "rank_fidelity": rank_fidelity(attacked) if attacked["fidelity"].notna().any() else None,
     }
 
 
 def _over(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    if measure.over == "all":
-        return frame
-    return frame[frame["attacked"] == (measure.over == "attacked")]
+    return frame if measure.over == "all" else frame[frame[measure.over]]
 
 
 def _figures(models: pd.DataFrame) -> dict[str, Any]:
@@ -226,15 +221,14 @@ def _pairs(done: pd.DataFrame, baseline: str) -> pd.DataFrame:
     number of examples."""
     columns = [measure.column for measure in COMPARED]
     same = ["examples", "seed", *MODEL, "model_sha256"]
-    facts = ["attacked", "trigger_type", "model_architecture"]
     first = done.loc[done["preset"] == baseline, [*same, *dict.fromkeys(columns)]]
-    others = done.loc[done["preset"] != baseline, [*same, "preset", *facts, *dict.fromkeys(columns)]]
+    others = done.loc[done["preset"] != baseline, [*same, "preset", *_FACTS, *dict.fromkeys(columns)]]
     both = others.merge(first, on=same, suffixes=("", "_first"))
     for column in dict.fromkeys(columns):
         both[column] = both[column] - both[f"{column}_first"]
     keys = [*LINE, *MODEL]
     grouped = both.groupby(keys, sort=False, dropna=False)
-    return grouped[facts].first().join(grouped[list(dict.fromkeys(columns))].mean()).reset_index()
+    return grouped[_FACTS].first().join(grouped[list(dict.fromkeys(columns))].mean()).reset_index()
 
 
 def _against(pairs: pd.DataFrame) -> dict[str, Any]:

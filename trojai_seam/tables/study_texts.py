@@ -79,14 +79,14 @@ def study_notes(table: StudyTable) -> list[str]:
     """What the lines are over, and what their marks mean."""
     lines = table.overall
     notes = [
-        "means over models after unlearning, of each model over its seeds, with 95 % bootstrap intervals over models; a "
-        f"line has the models that it scored; fewer than {FEWEST_PAIRS} models, or equal values, have no interval"
+        "means over models after unlearning, of each model over its seeds, with 95 % bootstrap intervals over models; "
+        f"a line has the models that it scored; fewer than {FEWEST_PAIRS} models, or equal values, have no interval"
     ]
     if (lines["preset"] != table.baseline).any():
         judged = measure_label(table.judged)
         notes.append(
-            f"differences are to {table.baseline}, paired by model file, seed and number of examples; better/worse, sign "
-            f"test and pairs (models) are of {judged}"
+            f"differences are to {table.baseline}, paired by model file, seed and number of examples; better/worse, "
+            f"sign test and pairs (models) are of {judged}"
         )
         if (lines.loc[lines["preset"] != table.baseline, f"pairs_{table.judged}"] < FEWEST_PAIRS).any():
             notes.append(f"few: fewer than {FEWEST_PAIRS} pairs show no difference, whatever they say")
@@ -95,7 +95,7 @@ def study_notes(table: StudyTable) -> list[str]:
     if lines["n_seconds_unlearn"].sum():
         notes.append("s: wall-clock seconds of the phases of the method, without loading and measuring")
     if lines["failed"].sum() + lines["missing"].sum():
-        notes.append("rows not scored failed or are missing: they are in no mean; rank_fidelity of the CSV counts them as 0")
+        notes.append("rows not scored failed or are missing: in no mean; rank_fidelity of the CSV counts them as 0")
     return notes
 
 
@@ -109,8 +109,8 @@ def group_texts(table: StudyTable) -> Iterator[tuple[str, pd.DataFrame]]:
 def model_texts(table: StudyTable) -> pd.DataFrame:
     """Every model in a line: fidelity (of clean models kept accuracy) by preset and number of examples."""
     facts = ["trigger_type", "model_architecture"]
-    named = table.rows[[*MODEL, *facts]].drop_duplicates(MODEL).head(MOST_LISTED)
-    values = table.models["fidelity"].where(table.models["attacked"], table.models["kept_accuracy"])
+    named = table.rows[[*MODEL, *facts]].drop_duplicates(MODEL).head(MOST_LISTED).astype("string").fillna(NOTHING)
+    values = table.models["fidelity"].where(~table.models["clean"], table.models["kept_accuracy"])
     keys = [table.models[name] for name in ("preset", "examples", *MODEL)]
     scored = dict(zip(zip(*keys, strict=True), values, strict=True))
     lost = table.rows[table.rows["status"] == "failed"]
@@ -121,7 +121,7 @@ def model_texts(table: StudyTable) -> pd.DataFrame:
     for row in named.to_dict("records"):
         model = tuple(row[name] for name in MODEL)
         texts = {"model": f"{row['dataset']}/{row['model_id']}" if several else str(row["model_id"])}
-        texts |= {_HEADS[name]: NOTHING if pd.isna(row[name]) else str(row[name]) for name in facts}
+        texts |= {_HEADS[name]: row[name] for name in facts}
         for line in lines:
             text = number(scored.get((*line, *model)), 2)
             texts[_column(table, *line)] = "failed" if text == NOTHING and (*line, *model) in failed else text

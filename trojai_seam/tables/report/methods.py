@@ -134,7 +134,7 @@ def every_model(table: StudyTable) -> Figure:
         for place, row in enumerate(lines.to_dict("records")):
             height = len(lines) - 1 - place
             here = (table.models["preset"] == row["preset"]) & (table.models["examples"] == row["examples"])
-            told = table.models[here & table.models[column].notna() & (table.models["attacked"] | (column != "fidelity"))]
+            told = table.models[here & table.models[column].notna()]
             # Models keep their place inside of a row, so that one can be followed over the presets.
             shift = np.array([order[tuple(model)] / max(1, len(order) - 1) - 0.5 for model in told[MODEL].to_numpy()])
             values = told[column].to_numpy(dtype=float)
@@ -148,9 +148,7 @@ def every_model(table: StudyTable) -> Figure:
         return figure
 
 
-def _points(
-    axes: Axes, table: StudyTable, lines: pd.DataFrame, x: str, y: str, interval: str | None = None
-) -> None:
+def _points(axes: Axes, table: StudyTable, lines: pd.DataFrame, x: str, y: str, interval: str | None = None) -> None:
     """One mark per line, those of a preset joined in the order of their numbers of examples."""
     presets = list(dict.fromkeys(lines["preset"]))
     levels = {name: number for number, name in enumerate(_by_number(lines))}
