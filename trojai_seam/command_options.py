@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _BATCH_ONLY = (
     "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "stack", "time_limit", "memory_limit",
-    "max_failures",
-    "fit_per_class", "fit_total", "retune", "trigger_variants", "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
+    "max_failures", "fit_per_class", "fit_total", "retune", "trigger_variants",
+    "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
 )  # fmt: skip
 
 

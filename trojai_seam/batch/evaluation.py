@@ -153,9 +153,8 @@ class Evaluation:
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
         is_clean = subject.trojaned is False
-        scored = score(
-            self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean, self._variants_before
-        )
+        before = self._clean_before, self._poisoned_before
+        scored = score(self._splits, *before, folds, seed, is_clean, self._variants_before)
         accuracy = accuracy_doubt_of(subject, self._clean_before)
         further = model_doubts(subject, self._clean_before, self._poisoned_before)
         remarks = (accuracy, kept_accuracy_doubt(scored), self._not_measured())
@@ -228,9 +227,7 @@ class Evaluation:
         """What was asked for beside the usual figures, and cannot be had of this model."""
         poisoned, lacking = self.subject.poisoned, []
         if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._folds.values()):
-            lacking.append(
-                "no re-tuning: there are too few poisoned examples, or none that a network can be trained on"
-            )
+            lacking.append("no re-tuning: too few poisoned examples, or none that a network can be trained on")
         if poisoned is not None and self.plan.trigger_variants and not self.subject.variants:
             lacking.append("no variants of the trigger: the round does not have it as data")
         return "; ".join(lacking) or None

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from .stamped_triggers import Trigger
 
-SCALE, STRENGTH, SHIFT = 1.5, 0.5, 8
+SCALE, STRENGTH, SHIFT, NOTHING = 1.5, 0.5, 8, 1e-4
 """Sides of the scaled trigger; share of the change of the fainter one; a trigger that fills the image moves by one in
-so many of its pixels, what leaves at one side coming in at the other."""
+so many of its pixels, what leaves at one side coming in at the other; what is no change of a pixel or a place."""
 
 
 def trigger_variants(trigger: Trigger) -> Mapping[str, Trigger]:
@@ -90,7 +90,7 @@ def _still(field: Tensor) -> Tensor:
 
 def _extent(changes: list[Tensor]) -> tuple[int, int, int, int]:
     """First and one past last row, likewise column, of what any step changes; all of the image where none does."""
-    where = torch.stack([(change != 0).any(dim=0) for change in changes]).any(dim=0)
+    where = torch.stack([(change.abs() > NOTHING).any(dim=0) for change in changes]).any(dim=0)
     ends = []
     for dim in (1, 0):
         places = where.any(dim=dim).nonzero().flatten()

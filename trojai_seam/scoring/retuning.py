@@ -1,9 +1,9 @@
 """Does the repair last? The re-tuning attack: few poisoned examples among the clean ones, few steps, and ask again.
 
-Min, Qin, Zhang, Cheng, "Uncovering, Explaining, and Mitigating the Superficial Safety of Backdoor Defense", arXiv
-2410.09838; settings as in its repository (AISafety-HKUST/stable_backdoor_purification, ``fine_tune/ft_poison.py``): 5
-poisoned examples, SGD with rate 0.01 and momentum 0.9, batches of 128; 5 epochs as in the paper. There 5 poisoned images
-take the place of clean ones; here, where clean examples are few, they come on top of them.
+Min et al., "Uncovering, Explaining, and Mitigating the Superficial Safety of Backdoor Defense", arXiv 2410.09838;
+settings as in its repository (AISafety-HKUST/stable_backdoor_purification, ``fine_tune/ft_poison.py``): 5 poisoned
+examples, SGD with rate 0.01 and momentum 0.9, batches of 128; 5 epochs as in the paper. There they take the place of
+clean images, 2 % of a whole training set; here, where clean examples are few, they come on top of them.
 
 Only measured, on a copy of the network: nothing that is chosen depends on it.
 """
