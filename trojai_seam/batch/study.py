@@ -19,15 +19,16 @@ from .claims import Claims, wait_for
 from .files import make_folder, write_atomic
 from .options import Options
 from .paths import StudyPaths
-from .plan import differences
+from .plan import MEASURED, differences
 from .progress import NoProgress, Progress
 from .runner import evaluate_models, found_models
 from .selection import part_of, select
 
 FORMAT = 1
 _CLAIM = "=study"
-_COMMON = ("protocol", "fit_total", "threads", "retune", "trigger_variants")
-"""Settings of all runs that are compared before any of them begins; each run compares all of its own."""
+_COMMON = ("protocol", "fit_total", "threads", *MEASURED)
+"""Settings of all runs that are compared before any of them begins, where they are set; each run compares all of its
+own."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _claim(grid: Grid, paths: StudyPaths, options: Options) -> dict[StudyRun, st
     with closing(Claims(paths.claims)) as claims:
         wait_for(claims, _CLAIM)  # other commands may add to the same study
         known = read_study(paths) if paths.plan.exists() else {"runs": {}}
-        settings: dict[str, Any] = {name: getattr(options, name) for name in _COMMON}
+        settings: dict[str, Any] = {name: value for name in _COMMON if (value := getattr(options, name))}
         settings |= {"options": dict(options.options), "round_options": dict(options.round_options)}
         changed = list(differences(known.get("settings", settings), settings))
         if changed:

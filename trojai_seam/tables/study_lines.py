@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..errors import UsageProblem
 from ..registry import near_names
@@ -141,14 +142,18 @@ def study_table(rows: pd.DataFrame, baseline: str | None = None) -> StudyTable:
     facts = done.groupby(keys, sort=False, dropna=False)[_FACTS].first()
     models = facts.join(values).reset_index()
     judged = "fidelity" if models["fidelity"].notna().any() else "clean_kept_accuracy"
-    pairs = _pairs(done, baseline)
+    # Hundreds of lines are taken from these: plain columns, and no others, make that quick.
+    plain = [_plain(frame) for frame in (rows, models, _pairs(done, baseline))]
     found = []
-    for by, group, where in _groups(rows):
-        kept = {name: frame[where(frame)] for name, frame in (("rows", rows), ("models", models), ("pairs", pairs))}
-        for (preset, examples), part in kept["rows"].groupby(LINE, sort=False):
-            of_line = [frame[(frame["preset"] == preset) & (frame["examples"] == examples)] for frame in kept.values()]
+    for by, group, where in _groups(plain[0]):
+        kept = [frame[where(frame)] for frame in plain]
+        parts = [dict(list(frame.groupby(LINE, sort=False))) for frame in kept]
+        for (preset, examples), part in parts[0].items():
+            _, of_models, of_pairs = (
+                of.get((preset, examples), frame.head(0)) for of, frame in zip(parts, kept, strict=True)
+            )
             line = {"by": by, "group": group, "preset": preset, "examples": examples, **_first(part)}
-            found.append({**line, **_counts(part, of_line[1]), **_figures(of_line[1]), **_against(of_line[2])})
+            found.append({**line, **_counts(part, of_models), **_figures(of_models), **_against(of_pairs)})
     lines = pd.DataFrame(found)
     counted = ("rows", "done", "failed", "missing", "attacked", "clean", "fit_per_class", "fit_total")
     texts = ("by", "group", "preset", "examples")
@@ -168,21 +173,29 @@ def _short(paths: Sequence[str]) -> dict[str, str]:
     return dict(zip(paths, names if len(set(names)) == len(names) else paths, strict=True))
 
 
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """What lines are made from, numbers as ``float64`` and texts as objects."""
+    numbers = [name for name in (*_COLUMNS, "fit_per_class", "fit_total") if name in frame]
+    texts = [name for name in (*LINE, *GROUPED_BY, "status") if name in frame]
+    plain = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in numbers}
+    told = {name: frame[name].astype("string").fillna(NOT_SAID).to_numpy(dtype=object) for name in texts}
+    return pd.DataFrame({**told, **plain, **{name: frame[name].to_numpy(bool) for name in ("attacked", "clean")}})
+
+
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, str, Any]]:
     """Nothing, then each column that tells models apart with its values; and which lines of a frame are of a group."""
     yield "", "", lambda frame: np.ones(len(frame), bool)
     for column in GROUPED_BY:
-        told = (rows[rows["attacked"]] if column.startswith("trigger_") else rows)[column]
-        values = sorted({NOT_SAID if pd.isna(value) else str(value) for value in told})
-        if len(values) < 2:
-            continue
-        for value in values:
-
-            def of_group(frame: pd.DataFrame, name: str = column, value: str = value) -> Any:
-                same = (frame[name].astype("string").fillna(NOT_SAID) == value).to_numpy(bool)
-                return same & frame["attacked"].to_numpy(bool) if name.startswith("trigger_") else same
-
-            yield column, value, of_group
+        of_attacks = column.startswith("trigger_")
+        values = sorted(set((rows[rows["attacked"]] if of_attacks else rows)[column]))
+        for value in values if len(values) > 1 else ():
+            yield (
+                column,
+                value,
+                lambda frame, name=column, value=value, of_attacks=of_attacks: (
+                    (frame[name] == value) & (frame["attacked"] | (not of_attacks))
+                ),
+            )
 
 
 def _first(part: pd.DataFrame) -> dict[str, Any]:
@@ -201,14 +214,17 @@ def _counts(part: pd.DataFrame, models: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _over(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    return frame if measure.over == "all" else frame[frame[measure.over]]
+def _values(frame: pd.DataFrame, measure: Measure) -> NDArray[np.float64]:
+    """Of the models that the measure is over, and that have it."""
+    values = frame[measure.column].to_numpy()
+    use = np.isfinite(values)
+    return values[use if measure.over == "all" else use & frame[measure.over].to_numpy()]
 
 
 def _figures(models: pd.DataFrame) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for measure in MEASURES:
-        values = _over(models, measure)[measure.column].dropna().to_numpy(dtype=np.float64)
+        values = _values(models, measure)
         low, high = sure_interval(values)
         mean = float(values.mean()) if len(values) else None
         told = {"n": len(values), "mean": mean, "low": low, "high": high}
@@ -234,7 +250,7 @@ def _pairs(done: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def _against(pairs: pd.DataFrame) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for measure in COMPARED:
-        change = _over(pairs, measure)[measure.column].dropna().to_numpy(dtype=np.float64)
+        change = _values(pairs, measure)
         gain = change if measure.compared == "higher" else -change
         better, worse = int((gain > _SAME).sum()), int((gain < -_SAME).sum())
         low, high = sure_interval(change)

@@ -140,10 +140,17 @@ def failure_texts(table: StudyTable) -> pd.DataFrame:
                 "examples": str(examples),
                 "rows": str(len(part)),
                 "kind": NOTHING if pd.isna(kind) else str(kind),
-                "first of them": f"{part['model_id'].iloc[0]}: {shown(part['error'].iloc[0], 300)}",
+                "first of them": str(part["model_id"].iloc[0]),
+                "reason": _without_path(str(part["error"].iloc[0])),
             }
         )
     return pd.DataFrame(told)
+
+
+def _without_path(error: str) -> str:
+    """Messages begin with the file that they are about."""
+    path, mark, reason = error.partition(": ")
+    return shown(reason if mark and path.startswith("/") else error, 300)
 
 
 def _head(table: StudyTable, by: str, row: Any) -> dict[str, str]:
