@@ -177,5 +177,5 @@ def test_a_study_of_clean_models_is_judged_by_kept_accuracy(study, tmp_path):
     )
     table = read_study_table([tmp_path / "clean"])
     assert table.judged == "clean_kept_accuracy"
-    assert list(table.overall["n_acc"]) == [1, 1]
+    assert list(table.overall["n_acc"]) == [2, 2]
     assert table.overall["mean_clean_kept_accuracy"].iloc[0] == 1
