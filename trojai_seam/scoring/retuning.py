@@ -80,7 +80,7 @@ def retuned(
             for where in epoch_batches(len(examples), None, BATCH_SIZE, generator):
                 at = where.to(device)
                 optimizer.zero_grad()
-                task.loss(copied, examples.rows(where, at), examples.labels[at]).backward()
+                task.loss(copied, examples.rows(where, at), examples.labels[at]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     return copied.eval()
 

@@ -22,6 +22,7 @@ MODEL = ["dataset", "round", "model_id"]
 LINE = ["preset", "examples"]
 GROUPED_BY = ("trigger_type", "model_architecture", "dataset")
 _FACTS = ["attacked", "clean", "trigger_type", "model_architecture"]
+_OF_MODEL = ["poisoned", "trigger_type", "architecture", "model_architecture"]
 _SAME = 1e-9
 
 
@@ -120,7 +121,11 @@ def pooled(runs: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]]) -> pd.DataFra
     changes = rows.groupby("preset")["changed_options"].nunique()
     several = rows["preset"].map(changes) > 1
     rows["preset"] = rows["preset"].where(~several, (rows["preset"] + " " + rows["changed_options"]).str.strip())
-    return rows.assign(dataset=rows["dataset"].map(_short(list(map(str, rows["dataset"].unique())))))
+    rows["dataset"] = rows["dataset"].map(_short(list(map(str, rows["dataset"].unique()))))
+    # What a failed or missing row does not know of its model, another run may.
+    known = rows.groupby(MODEL, sort=False, dropna=False)[_OF_MODEL].transform("first")
+    rows[_OF_MODEL] = rows[_OF_MODEL].fillna(known)
+    return rows
 
 
 def study_table(rows: pd.DataFrame, baseline: str | None = None) -> StudyTable:

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ... import __version__
 from ...errors import shown
@@ -27,6 +28,8 @@ from .drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SURFACE, new_figure
 from .page import as_figure, as_table, file_text, template
 
 _COLOURS, _MARKERS = (BLUE, ORANGE, GREEN, PURPLE, GREY), "os^Dv"
+LEAST_SECONDS = 0.01
+"""What takes less is drawn there: doing nothing has a place on a logarithmic axis, too."""
 _SIZES = (4.0, 9.0)
 """Of points: of the fewest and of the most clean examples."""
 _TITLES = {
@@ -102,9 +105,11 @@ def fidelity_against_cost(table: StudyTable) -> Figure:
     """Per preset and number of examples the mean of the judged measure against the mean seconds of its phases."""
     with styled():
         figure, (axes,) = new_figure(height=3.4 + _legend_height(table))
-        lines = table.overall.assign(seconds=table.overall["mean_seconds_unlearn"].clip(lower=1e-3))
+        lines = table.overall.assign(seconds=table.overall["mean_seconds_unlearn"].clip(lower=LEAST_SECONDS))
         _points(axes, table, lines, "seconds", f"mean_{table.judged}", interval=table.judged)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="seconds of the phases", ylabel=measure_label(table.judged))
         return figure
 
