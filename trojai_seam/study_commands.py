@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -91,18 +92,17 @@ def run_grid(
     from .batch.study import Grid, run_study
     from .study_reporting import write_study_table
 
-    grid = Grid(
-        tuple(path.absolute() for path in datasets), tuple(presets), tuple(seeds), tuple(fit_per_class), tuple(rounds)
-    )
+    folders = tuple(Path(os.path.abspath(path)) for path in datasets)
+    grid = Grid(folders, tuple(presets), tuple(seeds), tuple(fit_per_class), tuple(rounds))
+    command = shlex.join(["trojai-seam", *given.words])
     try:
-        made = run_study(grid, given.out, asked, choose_progress(given.quiet, given.verbose))
+        run_study(grid, given.out, asked, choose_progress(given.quiet, given.verbose), command)
     except KeyboardInterrupt:
         with suppress(TrojaiSeamError):  # nothing has begun
             write_study_table([given.out], given.out, given.baseline)
         raise
-    table = write_study_table([given.out], given.out, given.baseline, shlex.join(["trojai-seam", *given.words]))
-    lost = table.rows["status"] != "done"
-    return _told(table, given, failed=bool(lost.any()) and bool(made))
+    table = write_study_table([given.out], given.out, given.baseline)
+    return _told(table, given, failed=bool((table.rows["status"] == "failed").any()))
 
 
 def _told(table: StudyTable, given: argparse.Namespace, failed: bool = False) -> int:

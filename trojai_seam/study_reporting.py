@@ -13,7 +13,7 @@ from .batch.command import evaluate_command
 from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths, StudyPaths
 from .batch.plan import read_plan
-from .batch.study import study_runs
+from .batch.study import read_study, study_runs
 from .errors import UsageProblem, listed, shown
 from .heartbeat import beat
 from .reporting import read_run
@@ -39,16 +39,13 @@ def read_study_table(places: Sequence[Place], baseline: str | None = None) -> St
     return study_table(_pooled(study_runs([Path(place) for place in places])), baseline)
 
 
-def write_study_table(
-    places: Sequence[Place], folder: Place, baseline: str | None = None, command: str = ""
-) -> StudyTable:
+def write_study_table(places: Sequence[Place], folder: Place, baseline: str | None = None) -> StudyTable:
     """Write ``study.csv``, ``study.md``, ``study.tex``, ``study.html`` and ``rows.csv`` into ``folder``.
 
     Args:
         places: folders of studies, or run directories.
         folder: made if it is not there.
         baseline: as for :func:`read_study_table`.
-        command: that makes the study again, for the page.
 
     Raises:
         RunDirectoryProblem: no such run or study, an unreadable record, or the files cannot be written.
@@ -62,7 +59,7 @@ def write_study_table(
     plans = {run: read_plan(RunPaths(run)) for run in runs}
     beat("drawing the page of the study")
     facts = [_facts(run, plan) for run, plan in plans.items()]
-    page = StudyPage(table, _head(list(plans.values()), table), facts, command)
+    page = StudyPage(table, _head(list(plans.values()), table), facts, _commands([Path(place) for place in places]))
     paths = StudyPaths(Path(folder))
     make_folder(paths.folder)
     for path, content in (
@@ -126,6 +123,12 @@ def _head(plans: Sequence[Mapping[str, Any]], table: StudyTable) -> dict[str, st
         "versions": told(versions),
         "rows": f"{counts} in {len(plans)} runs",
     }
+
+
+def _commands(places: Sequence[Path]) -> list[str]:
+    """That made studies among ``places``."""
+    plans = [read_study(paths) for place in places if (paths := StudyPaths(place)).plan.exists()]
+    return [shown(command, 4000) for plan in plans for command in plan.get("commands", [])]
 
 
 def _facts(run: Path, plan: Mapping[str, Any]) -> dict[str, str]:

@@ -109,7 +109,9 @@ def read_study(paths: StudyPaths) -> dict[str, Any]:
     return dict(document)
 
 
-def run_study(grid: Grid, folder: Path, options: Options, progress: Progress | None = None) -> dict[str, StudyRun]:
+def run_study(
+    grid: Grid, folder: Path, options: Options, progress: Progress | None = None, command: str = ""
+) -> dict[str, StudyRun]:
     """Make, or go on with, every run of ``grid`` in ``folder``; what has a record is not repeated.
 
     A study may grow: a later command adds datasets, presets, seeds or numbers of examples. Settings that all runs have
@@ -120,6 +122,7 @@ def run_study(grid: Grid, folder: Path, options: Options, progress: Progress | N
         folder: new, empty, or of a study with the same settings.
         options: of every run, but for what the grid says.
         progress: is told of all runs as of one.
+        command: that asked for it, to be kept in the plan.
 
     Returns:
         The runs of ``grid`` by the names of their directories.
@@ -131,7 +134,7 @@ def run_study(grid: Grid, folder: Path, options: Options, progress: Progress | N
     configs = resolve_each(grid.presets, options.options)  # an option that only some of them have is for these
     found = {dataset: _found(grid, dataset, options) for dataset in grid.datasets}
     paths = StudyPaths(Path(os.path.abspath(folder)))
-    names = _claim(grid, paths, options)
+    names = _claim(grid, paths, options, command)
     everything = list(grid.runs())
     whole = _AsOne(progress or NoProgress(), sum(len(found[run.dataset][1]) for run in everything))
     try:
@@ -167,7 +170,7 @@ def _found(
     return wanted, part_of(wanted, options.shard), round_config
 
 
-def _claim(grid: Grid, paths: StudyPaths, options: Options) -> dict[StudyRun, str]:
+def _claim(grid: Grid, paths: StudyPaths, options: Options, command: str) -> dict[StudyRun, str]:
     """Write or check the plan; the names of the run directories.
 
     Raises:
@@ -190,7 +193,12 @@ def _claim(grid: Grid, paths: StudyPaths, options: Options) -> dict[StudyRun, st
         for run in grid.runs():
             if run not in named:
                 named[run] = _free(run.told, set(named.values()))
-        document = {"format": FORMAT, "settings": settings, "runs": {n: run.document() for run, n in named.items()}}
+        document = {
+            "format": FORMAT,
+            "settings": settings,
+            "commands": list(dict.fromkeys([*known.get("commands", []), *([command] if command else [])])),
+            "runs": {name: run.document() for run, name in named.items()},
+        }
         write_atomic(paths.plan, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
         claims.release(_CLAIM)
     return named

@@ -118,6 +118,10 @@ def pooled(runs: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]]) -> pd.DataFra
             ).astype({"fit_per_class": "Int64", "fit_total": "Int64", "seed": "Int64"})
         )
     rows = pd.concat(parts, ignore_index=True)
+    presets = list(rows["preset"].unique())
+    rows["place"] = rows["preset"].map(presets.index)  # most examples first, then presets as they came
+    rows = rows.sort_values(["fit_per_class", "fit_total", "place"], ascending=[False, False, True],
+                            na_position="first", kind="stable", ignore_index=True).drop(columns="place")  # fmt: skip
     changes = rows.groupby("preset")["changed_options"].nunique()
     several = rows["preset"].map(changes) > 1
     rows["preset"] = rows["preset"].where(~several, (rows["preset"] + " " + rows["changed_options"]).str.strip())

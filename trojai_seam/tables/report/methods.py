@@ -49,13 +49,13 @@ class StudyPage(NamedTuple):
         table: the figures.
         head: name → text, for the top of the page.
         runs: per run its facts, the last of which is the command that makes it again.
-        command: that makes all of it again; empty where the runs were made one by one.
+        commands: that make all of it again; empty where the runs were made one by one.
     """
 
     table: StudyTable
     head: Mapping[str, str]
     runs: Sequence[Mapping[str, str]]
-    command: str = ""
+    commands: Sequence[str] = ()
 
 
 def render_methods(page: StudyPage) -> str:
@@ -72,7 +72,7 @@ def render_methods(page: StudyPage) -> str:
         ("Every model", model_texts(table)),
         ("Runs", pd.DataFrame(page.runs)),
     ]
-    again = [("All of it", {"command": shown(page.command, 4000)})] if page.command else []
+    again = [("Command", {"command": command}) for command in page.commands]
     context: dict[str, Any] = {
         "title": f"A study of {table.rows['preset'].nunique()} presets",
         "version": __version__,
