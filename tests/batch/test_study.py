@@ -13,7 +13,7 @@ import pytest
 from tests.made_rounds import trained_copy
 from trojai_seam.batch.options import Options
 from trojai_seam.batch.paths import StudyPaths
-from trojai_seam.batch.progress import NoProgress
+from trojai_seam.batch.progress import NoProgress, Tally
 from trojai_seam.batch.study import Grid, run_study
 from trojai_seam.cli import main
 from trojai_seam.errors import ConfigProblem, RunDirectoryProblem, UsageProblem
@@ -106,6 +106,9 @@ def test_progress_is_of_the_whole_study(study):
     heard = Heard()
     grid = Grid((study / "pdf",), ("no-op", "finetune"), (0, 1), (5,))
     run_study(grid, study / "out", Options(options={"recover.max_epochs": "2"}, device="cpu"), heard)
+    tally = Tally(16, 4, 1)
+    tally.before(4, 1)
+    assert tally.line() == "8/16 models, 2 failed, 8 from before"
     assert heard.told == [("start", 16, 4, 1), *[("before", 4, 1)] * 3, ("stop",)]
 
 

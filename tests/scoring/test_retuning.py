@@ -14,7 +14,7 @@ import trojai_seam
 from tests import made_own_models as made
 from trojai_seam.cli import main
 from trojai_seam.scoring import predict_attacks
-from trojai_seam.scoring.retuning import drawn_poisoned, retuned
+from trojai_seam.scoring.retuning import _joined, drawn_poisoned, retuned
 from trojai_seam.tasks import ExampleSet, get_task
 
 TASK = get_task("classification", 4)
@@ -109,3 +109,15 @@ def test_what_cannot_be_had_is_a_note(tmp_path, capsys):
     row = trojai_seam.read_results(tmp_path / "run").iloc[0]
     assert "no variants of the trigger" in row["notes"]
     assert (row["retuned_on"], row["n_retuned_asr"]) == (5, 5)  # 10 triggered files, all of which measure
+
+
+def test_texts_of_other_lengths_are_trained_on_together():
+    ids, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.int64)
+    fit = ExampleSet({"input_ids": ids, "attention_mask": mask}, torch.tensor([[0, 1, -100]]), ("a",))
+    longer = {"input_ids": torch.arange(1, 6)[None], "attention_mask": torch.ones(1, 5, dtype=torch.int64)}
+    labels, targets = torch.tensor([[0, 3, -1, 1, -100]]), torch.tensor([[-100, 2, -100, -100, -100]])
+    both = _joined(fit, ExampleSet(longer, labels, ("b",), targets=targets))
+    assert both.inputs["input_ids"].tolist() == [[5, 6, 7, 0, 0], [1, 2, 3, 4, 5]]
+    assert both.inputs["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    # The attacker's labels where there are any, the true ones elsewhere, nothing where nobody knows.
+    assert both.labels.tolist() == [[0, 1, -100, -100, -100], [0, 2, -100, 1, -100]]
