@@ -76,6 +76,8 @@ def test_everything_that_a_scored_row_can_have_is_there(finished):
         "ap50",
         "n_ap50",
         "foreign_boxes",
+        *("retuned_", "n_retuned_", "asr_moved", "n_asr_moved", "asr_scaled", "n_asr_scaled"),  # where asked for
+        *("asr_fainter", "n_asr_fainter"),
         "seconds_start",  # in rows of a worker process
     )
     numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith(elsewhere)]
