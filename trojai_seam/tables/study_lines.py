@@ -228,9 +228,11 @@ def _counts(part: pd.DataFrame, models: pd.DataFrame) -> dict[str, Any]:
 
 def _values(frame: pd.DataFrame, measure: Measure) -> NDArray[np.float64]:
     """Of the models that the measure is over, and that have it."""
-    values = frame[measure.column].to_numpy()
+    values: NDArray[np.float64] = frame[measure.column].to_numpy(dtype=np.float64)
     use = np.isfinite(values)
-    return values[use if measure.over == "all" else use & frame[measure.over].to_numpy()]
+    if measure.over != "all":
+        use &= frame[measure.over].to_numpy(dtype=bool)
+    return values[use]
 
 
 def _figures(models: pd.DataFrame) -> dict[str, Any]:

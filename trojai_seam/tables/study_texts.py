@@ -135,14 +135,15 @@ def model_texts(table: StudyTable) -> pd.DataFrame:
 def failure_texts(table: StudyTable) -> pd.DataFrame:
     """Failed rows by preset and reason."""
     lost = table.rows[table.rows["status"] == "failed"]
+    lost = lost.assign(error_kind=lost["error_kind"].fillna(NOTHING))
     told = []
-    for (preset, examples, kind), part in lost.groupby(["preset", "examples", "error_kind"], sort=False, dropna=False):
+    for (preset, examples, kind), part in lost.groupby(["preset", "examples", "error_kind"], sort=False):
         told.append(
             {
                 "preset": str(preset),
                 "examples": str(examples),
                 "rows": str(len(part)),
-                "kind": NOTHING if pd.isna(kind) else str(kind),
+                "kind": str(kind),
                 "first of them": str(part["model_id"].iloc[0]),
                 "reason": _without_path(str(part["error"].iloc[0])),
             }
