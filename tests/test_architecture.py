@@ -40,6 +40,8 @@ FLOORS: tuple[frozenset[str], ...] = (
             "model_commands",
             "reporting",
             "result_commands",
+            "study_commands",
+            "study_reporting",
         }
     ),
     frozenset({"cli"}),

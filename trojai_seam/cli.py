@@ -17,6 +17,8 @@ from .command_checks import Parser, check_command
 from .command_config import show_config, with_config
 from .command_options import (
     add_fit_limits,
+    add_measures,
+    add_protocol,
     add_reading,
     add_rounds,
     add_selection,
@@ -30,8 +32,10 @@ from .heartbeat import no_silence
 from .listing_commands import add_listing_commands
 from .model_commands import add_model_commands
 from .result_commands import add_result_commands
+from .study_commands import add_study_command, evaluate_each
 
-CONTINUED = ("demo", "evaluate", "evaluate-model")
+CONTINUED = ("demo", "evaluate", "evaluate-model", "study")
+CONFIGURED = ("evaluate", "study")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -47,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, commands = _parser()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words[:1] == ["evaluate"]:
-            words = with_config(words, commands["evaluate"])
+        if words and words[0] in CONFIGURED:
+            words = with_config(words, commands[words[0]])
         given = parser.parse_args(words)
         if given.command is None:
             parser.print_help()
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrojaiSeamError as problem:
         print(f"trojai-seam: error: {problem}", file=sys.stderr)
         return BAD_INPUT
-    given.parser = parser
+    given.parser, given.words = parser, words
     command: Callable[[argparse.Namespace], int] = given.command
     shown_otherwise = warnings.showwarning
     try:
@@ -106,6 +110,8 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
+    if "," in (given.preset or "") and not given.check:
+        return evaluate_each(given)
     asked = options(given)  # mistakes in them are found before the engine is imported
     from .batch.check_report import scope_lines, verdict_lines
     from .batch.paths import RunPaths
@@ -206,16 +212,15 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     evaluate.add_argument("--config", type=Path, metavar="FILE", help="options by name in a .yaml, .toml or .json file")
     evaluate.add_argument("--show-config", action="store_true", help="only print the options as YAML for --config")
     add_rounds(evaluate)
-    add_unlearning(evaluate)
+    add_unlearning(evaluate, preset="NAME,NAME")
     add_fit_limits(evaluate)
-    evaluate.add_argument(
-        "--protocol",
-        default="held-out",
-        help="held-out (default), kfold, or paper (in-sample, with the authors' best-epoch oracle beside it)",
-    )
+    add_protocol(evaluate)
+    add_measures(evaluate)
     add_spread(evaluate)
     add_selection(evaluate)
     evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, timeout (of --time-limit), or all")
+
+    add_study_command(add)
 
     unlearn = add("unlearn", _unlearn, "unlearn one model on all its clean examples and save it")
     unlearn.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an id-XXXXXXXX folder")

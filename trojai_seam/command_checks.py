@@ -24,7 +24,7 @@ _CHOICES = {
     "retry": ("all", "failed", "timeout"),
 }
 _DEVICES = re.compile(r"auto|cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
-_AT_LEAST_ONE = ("limit", "sample", "workers", "workers_per_gpu", "threads", "fit_per_class", "fit_total")
+_AT_LEAST_ONE = ("limit", "sample", "workers", "workers_per_gpu", "threads", "fit_per_class", "fit_total", "seeds")
 
 
 def check_command(given: argparse.Namespace) -> None:
@@ -39,8 +39,9 @@ def check_command(given: argparse.Namespace) -> None:
             raise UsageProblem(f"--{name}: {near_names(name, value, known)}")
     for name in _AT_LEAST_ONE:
         value = getattr(given, name, None)
-        if value is not None and value < 1:
-            raise UsageProblem(f"--{name.replace('_', '-')} {value}: expected at least 1")
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and number < 1:
+                raise UsageProblem(f"--{name.replace('_', '-')} {number}: expected at least 1")
     shard = getattr(given, "shard", None)
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise UsageProblem(f"--shard {shard[0]}/{shard[1]}: expected i/n with 1 <= i <= n")
@@ -52,22 +53,62 @@ def check_command(given: argparse.Namespace) -> None:
 
 
 def _check_names(given: argparse.Namespace) -> None:
-    preset = getattr(given, "preset", None)
-    if preset is not None and not preset.endswith(".json"):
+    presets = [name for name in _presets(given) if not name.endswith(".json")]
+    if presets:
         ours = {path.name.removesuffix(".json") for path in (files(__package__) / "unlearning" / "presets").iterdir()}
         known = {*ours, *(point.name for point in entry_points(group="trojai_seam.presets"))}
-        if preset not in known:
-            raise UsageProblem(near_names("preset", preset, known))
+        for preset in presets:
+            if preset not in known:
+                raise UsageProblem(near_names("preset", preset, known))
     name = getattr(given, "round", None)
-    if (
-        name is not None
-        and given.command_name != "synthesize"
-        and not name.endswith(".json")
-        and not Path(name).exists()
-    ):
-        known = set(_round_names())
-        if name not in known:
-            raise UsageProblem(near_names("round", name, known))
+    if name is None or given.command_name == "synthesize":
+        return
+    for one in name.split(",") if given.command_name == "study" else [name]:
+        if not one.endswith(".json") and not Path(one).exists():
+            known = set(_round_names())
+            if one not in known:
+                raise UsageProblem(near_names("round", one, known))
+
+
+def _presets(given: argparse.Namespace) -> list[str]:
+    preset = getattr(given, "preset", None)
+    if preset is None:
+        return list(getattr(given, "presets", []))
+    return [name for name in preset.split(",") if name] if given.command_name == "evaluate" else [preset]
+
+
+def _check_study(given: argparse.Namespace) -> None:
+    if given.show_config:
+        return
+    if given.out is None:
+        raise UsageProblem("study needs --out STUDY, the folder of the study")
+    if given.made:
+        if given.datasets or given.presets:
+            raise UsageProblem("study: --from tabulates runs that exist; it takes neither DATASET nor --presets")
+        for run in given.made:
+            if not os.path.isdir(run):
+                raise UsageProblem(f"{shown(str(run), 2000)}: is not a run directory (there is no such folder)")
+        return
+    if not given.datasets:
+        raise UsageProblem("study needs DATASET, dataset folders or single model directories (or --from RUN)")
+    if not given.presets:
+        raise UsageProblem("study needs --presets NAME,NAME: what to compare")
+    _check_once(given.presets)
+    if given.baseline is not None and given.baseline not in given.presets:
+        raise UsageProblem(f"--baseline: {near_names('preset of the study', given.baseline, given.presets)}")
+    for dataset in given.datasets:
+        _check_dataset(dataset)
+
+
+def _check_once(presets: Sequence[str]) -> None:
+    for number, preset in enumerate(presets):
+        if preset in presets[:number]:
+            raise UsageProblem(f"preset {shown(preset)} was given twice")
+
+
+def _check_dataset(dataset: Path) -> None:
+    if not os.path.exists(dataset):
+        raise UsageProblem(f"{shown(str(dataset), 2000)}: no such folder (expected a dataset or a model directory)")
 
 
 def _check_paths(given: argparse.Namespace) -> None:
@@ -76,10 +117,10 @@ def _check_paths(given: argparse.Namespace) -> None:
             raise UsageProblem("evaluate needs DATASET, a dataset folder or one model directory")
         if given.out is None and not given.check and not given.show_config:
             raise UsageProblem("evaluate needs --out RUN, the run directory (or --check)")
-        if not os.path.exists(given.dataset):
-            raise UsageProblem(
-                f"{shown(str(given.dataset), 2000)}: no such folder (expected a dataset or a model directory)"
-            )
+        _check_dataset(given.dataset)
+        _check_once(_presets(given))
+    if given.command_name == "study":
+        _check_study(given)
     for run in [*getattr(given, "runs", []), *([given.run] if hasattr(given, "run") else [])]:
         if not os.path.isdir(run):
             raise UsageProblem(f"{shown(str(run), 2000)}: is not a run directory (there is no such folder)")

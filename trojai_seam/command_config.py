@@ -91,7 +91,7 @@ def _words(path: Path, document: Mapping[str, Any], parser: argparse.ArgumentPar
         if value is None or value is False:
             continue
         if not action.option_strings:
-            yield str(value)  # a positional argument
+            yield from map(str, value if isinstance(value, list) else [value])  # a positional argument
         elif action.nargs == 0:
             if value is not True:
                 raise UsageProblem(f"{path}: {key}: expected true or false, found {shown(value)!r}")
@@ -99,6 +99,8 @@ def _words(path: Path, document: Mapping[str, Any], parser: argparse.ArgumentPar
         elif isinstance(action, argparse._AppendAction):
             for one in _several(value):
                 yield from (f"--{name}", one)
+        elif action.nargs == "+":
+            yield from (f"--{name}", *map(str, value if isinstance(value, list) else [value]))
         else:
             yield from (f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value))
 
@@ -117,6 +119,8 @@ def _name(action: argparse.Action) -> str:
 
 def _plain(action: argparse.Action, value: Any) -> Any:
     if isinstance(action, argparse._AppendAction):
+        return [str(one) for one in value]
+    if isinstance(value, list) and (not action.option_strings or action.nargs == "+"):
         return [str(one) for one in value]
     if action.dest == "shard":
         return f"{value[0]}/{value[1]}"

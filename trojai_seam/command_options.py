@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _BATCH_ONLY = (
     "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "stack", "time_limit", "memory_limit",
-    "max_failures",
-    "fit_per_class", "fit_total", "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
+    "max_failures", "fit_per_class", "fit_total", "retune", "trigger_variants",
+    "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
 )  # fmt: skip
 
 
@@ -73,6 +73,14 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
 def names(text: str) -> list[str]:
     """``a,b,c``."""
     return [name for name in text.split(",") if name]
+
+
+def counts(text: str) -> list[int]:
+    """``20,5,2``."""
+    try:
+        return [int(part) for part in names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 20,5,2, found {shown(text)!r}") from None
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -157,12 +165,14 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     selection.add_argument("--shard", type=shard, metavar="I/N", help="the I-th of N disjoint parts, for array jobs")
 
 
-def add_rounds(parser: argparse.ArgumentParser) -> None:
+def add_rounds(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """What is said of a dataset."""
     parser.add_argument(
         "--round",
-        metavar="NAME",
-        help="round name or alias, or a round.json of your own (default: found from the dataset)",
+        metavar="NAME,NAME" if several else "NAME",
+        help="round name or alias, or a round.json of your own"
+        + ("; of several datasets one for all, or one for each" if several else "")
+        + " (default: found from the dataset)",
     )
     parser.add_argument("--round-set", action="append", default=[], metavar="KEY=VALUE", help="change the round config")
     parser.add_argument(
@@ -176,11 +186,13 @@ def add_rounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_unlearning(parser: argparse.ArgumentParser) -> None:
-    """What is done to a model, and where."""
-    parser.add_argument(
-        "--preset", metavar="NAME", help="unlearning preset, or your own FILE.json (default: the round's)"
-    )
+def add_unlearning(parser: argparse.ArgumentParser, preset: str | None = "NAME") -> None:
+    """What is done to a model, and where; ``preset`` is how one is given, if one is."""
+    if preset is not None:
+        more = "; several make a study" if "," in preset else ""
+        parser.add_argument(
+            "--preset", metavar=preset, help=f"unlearning preset, or your own FILE.json (default: the round's){more}"
+        )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change an unlearning option")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or (evaluate) cuda:N,M")
@@ -194,11 +206,40 @@ def add_unlearning(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
 
 
-def add_fit_limits(parser: argparse.ArgumentParser) -> None:
+def add_fit_limits(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """How few clean examples unlearning has."""
     limits = parser.add_argument_group("how many clean examples unlearning may use (the others measure)")
-    limits.add_argument("--fit-per-class", type=int, metavar="N", help="at most N of each class")
+    if several:
+        limits.add_argument(
+            "--fit-per-class", type=counts, metavar="N,N", help="at most N of each class; a run for each number"
+        )
+    else:
+        limits.add_argument("--fit-per-class", type=int, metavar="N", help="at most N of each class")
     limits.add_argument("--fit-total", type=int, metavar="N", help="at most N in all, in proportion to the classes")
+
+
+def add_measures(parser: argparse.ArgumentParser) -> None:
+    """What is measured beside accuracy and attack success."""
+    measures = parser.add_argument_group("does the repair last? (only measured, nothing is chosen by it)")
+    measures.add_argument(
+        "--retune",
+        action="store_true",
+        help="attack success after a copy was re-tuned with 5 poisoned examples among those to fit: retuned_asr",
+    )
+    measures.add_argument(
+        "--trigger-variants",
+        action="store_true",
+        help="attack success with the trigger moved, scaled and fainter, where it is data of the round",
+    )
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """How examples are split."""
+    parser.add_argument(
+        "--protocol",
+        default="held-out",
+        help="held-out (default), kfold, or paper (in-sample, with the authors' best-epoch oracle beside it)",
+    )
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

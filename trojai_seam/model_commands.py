@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .command_options import add_fit_limits, add_unlearning, budget, names, pairs
+from .command_options import add_fit_limits, add_measures, add_unlearning, budget, names, pairs
 from .errors import shown
 from .result_commands import Add
 
@@ -48,6 +48,7 @@ def add_model_commands(add: Add) -> None:
     prepared.add_argument("--scaling", choices=("/255", "min-max"), default="/255", help="default: %(default)s")
     add_unlearning(own)
     add_fit_limits(own)
+    add_measures(own)
     own.add_argument(
         "--protocol",
         default="held-out",
@@ -66,7 +67,18 @@ _OF_MODEL = (
     "clean", "held_out", "poisoned", "trigger", "target", "all_to_all", "classes", "size", "resize", "mean", "std",
     "preprocess", "channel_order", "scaling", "network", "entry",
 )  # fmt: skip
-_OF_BATCH = ("preset", "protocol", "fit_per_class", "fit_total", "seed", "device", "threads", "networks")
+_OF_BATCH = (
+    "preset",
+    "protocol",
+    "fit_per_class",
+    "fit_total",
+    "retune",
+    "trigger_variants",
+    "seed",
+    "device",
+    "threads",
+    "networks",
+)
 
 
 def _evaluate_model(given: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from .batch.curves import read_curves
 from .batch.expected import read_expected, read_expected_files
 from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths
-from .batch.plan import LIMITS, read_plan
+from .batch.plan import LIMITS, MEASURED, read_plan
 from .batch.records import read_rows
 from .errors import UsageProblem, listed, shown
 from .heartbeat import beat
@@ -283,6 +283,7 @@ def _head(paths: RunPaths, plan: Mapping[str, Any], results: pd.DataFrame, prese
     dates = sorted(path.stat().st_mtime for path in (paths.records, paths.plan) if path.exists())
     versions = ", ".join(f"{name.replace('_', '-')} {shown(value)}" for name, value in plan.get("versions", {}).items())
     limits = [f"{name.replace('_', ' ')} {plan[name]}" for name in LIMITS if plan.get(name) is not None]
+    limits += [name.replace("_", " ") for name in MEASURED if plan.get(name)]
     done = results[results["status"] == "done"]
     return {
         "evaluated": datetime.fromtimestamp(dates[-1], UTC).strftime("%Y-%m-%d %H:%M UTC") if dates else "",

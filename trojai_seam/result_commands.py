@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import UsageProblem, shown
+
+if TYPE_CHECKING:
+    from .batch.paths import StudyPaths
 
 OK = 0
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -66,7 +70,11 @@ def add_result_commands(add: Add) -> None:
 
 
 def _tables(given: argparse.Namespace) -> int:
-    from .batch.paths import RunPaths
+    from .batch.paths import RunPaths, StudyPaths
+
+    study = StudyPaths(given.run)
+    if study.plan.is_file():
+        return _tables_of_study(given, study)
     from .batch.run_tables import write_tables
     from .reporting import summary_text, write_nist_tables
     from .tables import render, render_summary, summary_frame
@@ -78,6 +86,18 @@ def _tables(given: argparse.Namespace) -> int:
         return OK
     results = write_tables(RunPaths(given.run))
     print(render(results), render_summary(summary_frame(results)), sep="\n\n")
+    return OK
+
+
+def _tables_of_study(given: argparse.Namespace, study: StudyPaths) -> int:
+    from .study_reporting import study_text, write_study_table
+
+    if given.nist is not None or given.by:
+        raise UsageProblem("tables: --nist and --by are for one run; study.csv has trigger, network and dataset")
+    table = write_study_table([given.run], given.run)
+    files = {"csv": study.table, "markdown": study.markdown, "latex": study.latex}
+    told = study_text(table) if given.format == "text" else files[given.format].read_text("utf-8").rstrip("\n")
+    print(told)
     return OK
 
 
@@ -94,9 +114,16 @@ def _compare(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
+    from .batch.paths import StudyPaths
     from .reporting import write_report, write_study
 
-    if len(given.runs) > 1:
+    study = StudyPaths(given.runs[0])
+    if len(given.runs) == 1 and study.plan.is_file() and given.out is None and not given.by and given.plots is None:
+        from .study_reporting import write_study_table
+
+        write_study_table(given.runs, study.folder)
+        path = study.page
+    elif len(given.runs) > 1:
         if given.plots is not None or given.by:
             raise UsageProblem("report: --plots and --by are for one run; several are set side by side")
         path = write_study(given.runs, given.out or Path("report.html"))

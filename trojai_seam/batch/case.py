@@ -18,6 +18,7 @@ from ..scoring.splits import SplitPlan
 from ..tasks import Subject
 from .evaluation import Evaluation, splits_of, unlearning_of
 from .first_rows import fail_row, first_columns
+from .memory import PeakMemory
 from .records import check_declared, write_record
 from .units import WorkUnit
 
@@ -67,6 +68,7 @@ class Case:
         self.evaluation: Evaluation | None = None
         self.seconds = 0.0
         self.stacked = False
+        self._memory: PeakMemory | None = None
 
     @property
     def failed(self) -> bool:
@@ -111,6 +113,7 @@ class Case:
         with self.attempt():
             self.row["poisoned"] = self.unit.directory.poisoned
             given = self.unit.assignment
+            self._memory = PeakMemory(device)
             subject = open_directory(self.unit.directory, given.plan.round_config, device, given.budget, given.cache)
             check_declared(subject.facts)  # before anything is computed
             self.row.update(subject.facts)
@@ -162,6 +165,7 @@ class Case:
                 notes = [note for note in (self.row.get("notes"), columns.pop("notes")) if note]
                 check_declared(columns)
                 self.row.update(columns, status="done", stacked=self.stacked, notes="; ".join(notes) or None)
+                self.row["peak_memory"] = None if self._memory is None else self._memory.bytes
         if self.failed:
             arrays = {}  # a failed repair is a failed row, never half a score
             self.row["log_tail"] = self.around.log_tail() or None

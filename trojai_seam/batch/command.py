@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import TrojaiSeamError
 from ..rounds import get_round
 from ..unlearning import UnlearnConfig, preset_names, resolve
-from .plan import LIMITS
+from .plan import LIMITS, MEASURED
 
 
 def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
@@ -31,6 +31,7 @@ def evaluate_command(plan: Mapping[str, Any], run_dir: str = "RUN") -> str:
     for limit in LIMITS:
         if plan.get(limit) is not None:
             words += [f"--{limit.replace('_', '-')}", str(plan[limit])]
+    words += [f"--{name.replace('_', '-')}" for name in MEASURED if plan.get(name)]
     words += ["--device", str(plan["device"]), "--threads", str(plan["threads"])]
     stacked = plan.get("stacked", 0)
     if not stacked or plan["device"] != "cpu":

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
 from ..scoring.model_doubts import model_doubts
 from ..scoring.oracle import OracleWatcher
+from ..scoring.retuning import Retuned, drawn_poisoned, retuned
 from ..scoring.score import score
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
@@ -90,6 +91,7 @@ class Evaluation:
             for number, split in enumerate(splits.splits)
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
+        self._variants_before = self._ask_variants(subject.model)
         self._folds: dict[int, FoldPredictions] = {}
         self._forgotten: dict[int, tuple[Predictions, AttackPredictions | None]] = {}
         self._outcomes: dict[int, Outcome] = {}
@@ -137,7 +139,10 @@ class Evaluation:
         clean, poisoned = self._ask(outcome.model)
         split, forgotten = self.runs[number].split, self._forgotten.pop(number, None)
         unseen = _unseen(self.subject.poisoned, split)
-        self._folds[number] = FoldPredictions(split, clean, poisoned, unseen, forgotten)
+        variants = self._ask_variants(outcome.model)
+        self._folds[number] = FoldPredictions(
+            split, clean, poisoned, unseen, forgotten, self._retuned(number, outcome.model, unseen), variants
+        )
         self._outcomes[number] = outcome
         self._scoring += time.perf_counter() - began
 
@@ -148,10 +153,11 @@ class Evaluation:
         outcomes = [self._outcomes[number] for number in range(len(self.runs))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
         is_clean = subject.trojaned is False
-        scored = score(self._splits, self._clean_before, self._poisoned_before, folds, seed, is_clean=is_clean)
+        before = self._clean_before, self._poisoned_before
+        scored = score(self._splits, *before, folds, seed, is_clean, self._variants_before)
         accuracy = accuracy_doubt_of(subject, self._clean_before)
         further = model_doubts(subject, self._clean_before, self._poisoned_before)
-        remarks = (accuracy, kept_accuracy_doubt(scored))
+        remarks = (accuracy, kept_accuracy_doubt(scored), self._not_measured())
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
         columns = {
             "doubts": "; ".join(doubt for doubt in (doubts(scored, accuracy), further) if doubt) or None,
@@ -194,6 +200,38 @@ class Evaluation:
         if subject.poisoned is None:
             return clean, None
         return clean, predict_attacks(model, subject.task, subject.poisoned, asked)
+
+    def _ask_variants(self, model: nn.Module) -> Mapping[str, AttackPredictions]:
+        """About poisoned examples with triggers that are not quite theirs, if that is asked for."""
+        subject, asked = self.subject, min(BATCH, 32 * self.unlearning.batch_size)
+        if not self.plan.trigger_variants or subject.poisoned is None:
+            return {}
+        return {
+            name: predict_attacks(model, subject.task, replace(subject.poisoned, prepare=prepare), asked)
+            for name, prepare in subject.variants.items()
+        }
+
+    def _retuned(self, number: int, model: nn.Module, unseen: tuple[int, ...] | None) -> Retuned | None:
+        """Ask a copy of the network that was re-tuned with poisoned examples, if that is asked for and can be done."""
+        subject, poisoned, before = self.subject, self.subject.poisoned, self._poisoned_before
+        if not self.plan.retune or poisoned is None or before is None:
+            return None
+        seed = derive_seed(self.plan.seed, subject.model_id, "retune", number)
+        used = drawn_poisoned(poisoned, before, unseen, seed)
+        if not used:
+            return None
+        beat("re-tuning a copy with poisoned examples")
+        clean, attacks = self._ask(retuned(model, subject.task, self.runs[number].fit, poisoned, used, seed))
+        return None if attacks is None else Retuned(clean, attacks, used)
+
+    def _not_measured(self) -> str | None:
+        """What was asked for beside the usual figures, and cannot be had of this model."""
+        poisoned, lacking = self.subject.poisoned, []
+        if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._folds.values()):
+            lacking.append("no re-tuning: too few poisoned examples, or none that a network can be trained on")
+        if poisoned is not None and self.plan.trigger_variants and not self.subject.variants:
+            lacking.append("no variants of the trigger: the round does not have it as data")
+        return "; ".join(lacking) or None
 
     def _arrays_before(self) -> Mapping[str, Any]:
         arrays: dict[str, Any] = {}
@@ -266,6 +304,11 @@ def _arrays_after(folds: list[FoldPredictions], outcomes: list[Outcome]) -> Mapp
         arrays[f"{at}/clean_outputs_after"] = fold.clean.outputs
         if fold.poisoned is not None:
             arrays[f"{at}/poisoned_outputs_after"] = fold.poisoned.outputs
+        if fold.retuned is not None:
+            arrays[f"{at}/retuned/poisoned"] = fold.retuned.poisoned_used
+            arrays[f"{at}/retuned/clean_outputs"] = fold.retuned.clean.outputs
+            arrays[f"{at}/retuned/poisoned_outputs"] = fold.retuned.poisoned.outputs
+        arrays.update({f"{at}/variants/{name}": found.outputs for name, found in fold.variants.items()})
         for column in ("phase", "epoch", "steps", "loss", "seconds"):
             arrays[f"{at}/trace/{column}"] = [getattr(epoch, column) for epoch in outcome.trace]
         asked = [math.nan if epoch.fit_accuracy is None else epoch.fit_accuracy for epoch in outcome.trace]

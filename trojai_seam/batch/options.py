@@ -31,6 +31,8 @@ class Options:
         protocol: ``held-out``, ``kfold`` or ``paper``.
         fit_per_class: most clean examples of each class that unlearning may use; the rest measures.
         fit_total: likewise of all classes together.
+        retune: also measure what a little training with poisoned examples brings back: ``retuned_asr``.
+        trigger_variants: also measure with the trigger moved, scaled and fainter, where it is data of the round.
         seed: of the run.
         device: ``auto`` (every GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:N,M,…``.
         executor: a name in ``batch.executors``; ``auto`` is ``pool`` where there is more than one worker, device or a
@@ -65,6 +67,8 @@ class Options:
     protocol: str = "held-out"
     fit_per_class: int | None = None
     fit_total: int | None = None
+    retune: bool = False
+    trigger_variants: bool = False
     seed: int = 0
     device: str = "auto"
     executor: str = "auto"

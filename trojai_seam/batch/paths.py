@@ -1,4 +1,4 @@
-"""Where everything in a run directory is. No other module joins strings to find a file."""
+"""Where everything in a run directory and in a study is. No other module joins strings to find a file."""
 
 from __future__ import annotations
 
@@ -77,3 +77,49 @@ class RunPaths:
     def summary(self) -> Path:
         """Distributions over all, poisoned and clean models."""
         return self.run_dir / "summary.csv"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files of one study: a folder of run directories, and what was made from them."""
+
+    folder: Path
+
+    @property
+    def plan(self) -> Path:
+        """Which runs the study is made of, and what they have in common."""
+        return self.folder / "study.json"
+
+    @property
+    def claims(self) -> Path:
+        """Who writes the plan."""
+        return self.folder / "claims"
+
+    def run(self, name: str) -> RunPaths:
+        """The run directory called ``name``."""
+        return RunPaths(self.folder / "runs" / name)
+
+    @property
+    def page(self) -> Path:
+        """The page for people."""
+        return self.folder / "study.html"
+
+    @property
+    def table(self) -> Path:
+        """Every figure, one line per preset, number of examples and group."""
+        return self.folder / "study.csv"
+
+    @property
+    def markdown(self) -> Path:
+        """The table for people, as Markdown."""
+        return self.folder / "study.md"
+
+    @property
+    def latex(self) -> Path:
+        """The same for a paper."""
+        return self.folder / "study.tex"
+
+    @property
+    def rows(self) -> Path:
+        """The rows of all runs."""
+        return self.folder / "rows.csv"

@@ -19,7 +19,8 @@ from .paths import RunPaths
 
 FORMAT = 2
 LIMITS = ("fit_per_class", "fit_total")
-"""Settings that a plan only has where they are set."""
+MEASURED = ("retune", "trigger_variants")
+"""Limits and further figures: settings that a plan only has where they are set."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Plan:
             else how many, which decides what kernels a GPU chooses, and so the last digits.
         fit_per_class: most clean examples of each class that unlearning may use; unset: all that the protocol gives.
         fit_total: likewise of all classes together.
+        retune: whether the network is re-tuned with poisoned examples once all else is measured.
+        trigger_variants: whether attack success is measured with triggers that are not quite those of the round.
     """
 
     dataset: str
@@ -56,6 +59,8 @@ class Plan:
     stacked: int = 0
     fit_per_class: int | None = None
     fit_total: int | None = None
+    retune: bool = False
+    trigger_variants: bool = False
     presets: Mapping[str, UnlearnConfig] = field(default_factory=dict)
     changed_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,6 +83,7 @@ class Plan:
             "networks": self.networks,
             "stacked": self.stacked,
             **{name: value for name in LIMITS if (value := getattr(self, name)) is not None},
+            **{name: True for name in MEASURED if getattr(self, name)},
             "versions": {"trojai_seam": __version__, "torch": version("torch")},
         }
 
@@ -104,10 +110,10 @@ def claim_run_directory(plan: Plan, paths: RunPaths) -> None:
             )
         # Commands with other settings may arrive at the same instant, too: one plan stands, and all compare with it.
         write_once(paths.plan, (json.dumps(plan.document(), indent=2, allow_nan=False) + "\n").encode())
-    differences = list(_differences(_read_plan(paths.plan), plan.document()))
-    if differences:
+    found = list(differences(_read_plan(paths.plan), plan.document()))
+    if found:
         raise RunDirectoryProblem(
-            f"{paths.run_dir}: was made with other settings: {'; '.join(differences[:12])}; "
+            f"{paths.run_dir}: was made with other settings: {'; '.join(found[:12])}; "
             "use another --out, or the settings of plan.json"
         )
     make_folder(paths.records)
@@ -132,9 +138,10 @@ def _read_plan(path: Path) -> Any:
         raise RunDirectoryProblem(f"{path}: is not a readable plan: {problem}") from None
 
 
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """What two JSON documents do not have in common, as texts."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
     elif old != new:
         yield f"{name} was {shown(json.dumps(old), 300)}, now {shown(json.dumps(new), 300)}"

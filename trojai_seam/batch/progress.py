@@ -24,6 +24,9 @@ class Progress(Protocol):
         """``total`` models are asked for, ``finished`` have a record from before, ``failed`` of these failed; up to
         ``slots`` will run at the same time."""
 
+    def before(self, finished: int, failed: int) -> None:
+        """So many more of those asked for turn out to have a record from before."""
+
     def begin(self, slot: str, model_id: str) -> None:
         """``model_id`` is now being worked on in ``slot``."""
 
@@ -62,6 +65,11 @@ class Tally:
         self._began = time.monotonic()
         self._seconds: list[float] = []
         self._fidelities: list[float] = []
+
+    def before(self, finished: int, failed: int) -> None:
+        """So many more have a record from before."""
+        self.finished += finished
+        self.done, self.failed = self.done + finished - failed, self.failed + failed
 
     def begin(self, slot: str, model_id: str) -> None:
         """One model more runs, or runs elsewhere now."""
@@ -163,6 +171,9 @@ class PlainProgress:
         self.note(self._tally.line())
         self._pulse.start()
 
+    def before(self, finished: int, failed: int) -> None:
+        self._tally.before(finished, failed)
+
     def begin(self, slot: str, model_id: str) -> None:
         self._tally.begin(slot, model_id)
 
@@ -221,6 +232,10 @@ class RichProgress:
         self._task = self._bar.add_task(self._tally.line(), total=total, completed=finished)
         self._live.start()
 
+    def before(self, finished: int, failed: int) -> None:
+        self._tally.before(finished, failed)
+        self._bar.update(self._task, advance=finished, description=self._tally.line())
+
     def begin(self, slot: str, model_id: str) -> None:
         self._tally.begin(slot, model_id)
 
@@ -263,6 +278,9 @@ class NoProgress:
     def start(self, total: int, finished: int, failed: int, slots: int = 1) -> None:
         pass
 
+    def before(self, finished: int, failed: int) -> None:
+        pass
+
     def begin(self, slot: str, model_id: str) -> None:
         pass
 
@@ -300,6 +318,9 @@ class Logged:
     def start(self, total: int, finished: int, failed: int, slots: int = 1) -> None:
         self._write(f"trojai-seam {__version__}: {total} models, {finished} from before, {failed} of them failed")
         self._other.start(total, finished, failed, slots)
+
+    def before(self, finished: int, failed: int) -> None:
+        self._other.before(finished, failed)
 
     def begin(self, slot: str, model_id: str) -> None:
         self._write(f"{slot}: {shown(model_id)} begins")

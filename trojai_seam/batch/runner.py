@@ -122,6 +122,8 @@ def evaluate_models(
         stacked=together if on_gpu else min(together, 1),
         fit_per_class=options.fit_per_class,
         fit_total=options.fit_total,
+        retune=options.retune,
+        trigger_variants=options.trigger_variants,
         changed_options=options.options,
     )
     wanted = select(directories, round_config, options)
@@ -152,7 +154,8 @@ def evaluate_models(
             progress.note(f"evaluated again, because another model.pt lies there now: {listed(swapped)}")
         try:
             with listening(lambda text: None), two_step_interrupt(work.interrupt):  # progress tells, and nobody else
-                executor(work, spread)
+                if units:
+                    executor(work, spread)
         finally:
             progress.stop()
             beat("writing the tables")

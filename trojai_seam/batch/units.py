@@ -14,10 +14,10 @@ from ..loading import Budget
 from ..rounds import ModelDirectory, RoundConfig
 from ..unlearning import UnlearnConfig
 from .paths import RunPaths
-from .plan import LIMITS, Plan
+from .plan import LIMITS, MEASURED, Plan
 
-_PLAIN = ("protocol", "seed", "device", "threads", "networks", "stacked", *LIMITS)
-"""Settings of a plan that are numbers or texts."""
+_PLAIN = ("protocol", "seed", "device", "threads", "networks", "stacked", *LIMITS, *MEASURED)
+"""Settings of a plan that are numbers, texts or flags."""
 
 Stamp = tuple[int, int]
 """Which file lies under a path: its inode and modification time in nanoseconds."""

@@ -62,7 +62,8 @@ class Examples(NamedTuple):
 
     ``facts`` are values for declared columns of the row, such as how the inputs were prepared. ``decided_on`` are the
     places of clean examples whose labels had a say in that: they must not measure anything later. ``only_measured`` are
-    those that must never be trained on: a test set of its own.
+    those that must never be trained on: a test set of its own. ``variants`` are other preparations of the poisoned
+    examples by name, with triggers that are not quite theirs.
     """
 
     clean: ExampleSet
@@ -70,6 +71,7 @@ class Examples(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
     decided_on: tuple[int, ...] = ()
     only_measured: tuple[int, ...] = ()
+    variants: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({})
 
 
 class Adapter(Protocol):

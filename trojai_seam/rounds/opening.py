@@ -119,6 +119,7 @@ def open_directory(
         facts=facts,
         decided_on=examples.decided_on,
         only_measured=examples.only_measured,
+        variants=examples.variants,
         preset=round_config.preset_for(len(examples.clean), round_config.case or None),
         least_accuracy=(1 + 1 / num_classes) / 2 if is_own(round_config) else None,
     )

@@ -6,7 +6,7 @@ Images stay 8-bit numbers, and triggered ones are the clean ones until the netwo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .labelled_sources import LabelledImages, read_labelled
 from .model_directory import ModelDirectory
 from .pixel_preparation import PixelPreparation
 from .stamped_triggers import Canvas, Trigger, read_trigger
+from .trigger_variants import trigger_variants
 
 
 def read_examples(
@@ -105,7 +106,7 @@ class Opening:
             "notes": "; ".join(notes) or None,
         }
         only_measured = tuple(range(len(fit), len(labels)))
-        return Examples(clean, poisoned, facts, (), only_measured)
+        return Examples(clean, poisoned, facts, (), only_measured, self._variants(clean, poisoned))
 
     def labelled(self, group: str) -> LabelledImages | None:
         """The images of ``clean``, ``held_out`` or ``poisoned``; None where the round's layout names none that exist.
@@ -185,6 +186,13 @@ class Opening:
             prepare=self.preparation.stamped(self._trigger(clean.inputs["x"])),
             made_from=tuple(chosen),
         )
+
+    def _variants(self, clean: ExampleSet, poisoned: ExampleSet | None) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Of stamped examples: they with other triggers."""
+        if poisoned is None or poisoned.origin != "synthesised":
+            return {}
+        variants = trigger_variants(self._trigger(clean.inputs["x"]))
+        return {name: self.preparation.stamped(trigger) for name, trigger in variants.items()}
 
     def _trigger(self, images: Tensor) -> Trigger:
         canvas = Canvas(*images.shape[1:])

@@ -7,8 +7,8 @@ ACC after / ACC before for a clean one (usnistgov/trojai-test-harness, leaderboa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ..tasks.marks import Measure
 from .intervals import Rate, bootstrap
 from .predictions import Answered, AttackPredictions, Predictions
+from .retuning import Retuned
 from .splits import Split, SplitPlan
 
 
@@ -24,7 +25,8 @@ class FoldPredictions:
     """Answers of the network that was unlearned on ``split.fit``, to *all* clean and all poisoned examples.
 
     ``unseen`` are the places of those poisoned examples that are made of no example of ``split.fit``; None: all are.
-    ``forgotten`` are answers that it gave between forgetting and recovery, if it was asked there.
+    ``forgotten`` are answers that it gave between forgetting and recovery, if it was asked there; ``retuned`` those of
+    a copy after the re-tuning attack, ``variants`` those to poisoned examples with other triggers, by name.
     """
 
     split: Split
@@ -32,6 +34,8 @@ class FoldPredictions:
     poisoned: AttackPredictions | None
     unseen: tuple[int, ...] | None = None
     forgotten: tuple[Predictions, AttackPredictions | None] | None = None
+    retuned: Retuned | None = None
+    variants: Mapping[str, AttackPredictions] = field(default_factory=dict)
 
 
 def score(
@@ -41,6 +45,7 @@ def score(
     folds: Sequence[FoldPredictions],
     seed: int,
     is_clean: bool,
+    variants_before: Mapping[str, AttackPredictions] | None = None,
 ) -> dict[str, Any]:
     """The measured columns of one row, by name; ``None`` is "not measured" (never 0).
 
@@ -57,6 +62,7 @@ def score(
         seed: of the bootstrap.
         is_clean: whether the model is known to hold no trojan. A model that may hold one, but came without triggered
             examples, gets no ``nist_fidelity``: nobody looked whether the trojan is gone.
+        variants_before: answers of the model as shipped to poisoned examples with other triggers, by name.
     """
     row: dict[str, Any] = {"measured_on": plan.measured_on, "folds": len(folds)}
     _put(row, "acc_before_all", Rate.of(clean_before.right))
@@ -80,6 +86,8 @@ def score(
     ):
         _put(row, name, rate)
     row.update(_forgotten(folds))
+    row.update(_retuned(folds))
+    row.update(_variants(folds, variants_before or {}))
     for name, marks in clean_before.further.items():
         _put(row, f"{name}_before", Rate.of(marks.at(held)))
         _put(row, f"{name}_after", Rate.of(_held_out(folds, [fold.clean.further[name] for fold in folds])))
@@ -107,6 +115,31 @@ def _forgotten(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
             hits = [attack.hits for attack in attacks]
             places = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
             _put(row, "asr_forgotten", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
+    return row
+
+
+def _retuned(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
+    """After the re-tuning attack: each poisoned example from the folds that neither unlearned nor re-tuned on it."""
+    row: dict[str, Any] = {}
+    asked = [(fold, fold.retuned) for fold in folds if fold.retuned is not None]
+    if len(asked) == len(folds):
+        _put(row, "retuned_acc", Rate.of(_held_out(folds, [found.clean.right for _, found in asked])))
+        hits = [found.poisoned.hits for _, found in asked]
+        unseen = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
+        used = [np.array(found.poisoned_used, np.int64) for _, found in asked]
+        places = [np.setdiff1d(here, out) for here, out in zip(unseen, used, strict=True)]
+        _put(row, "retuned_asr", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
+        row["retuned_on"] = min(len(out) for out in used)
+    return row
+
+
+def _variants(folds: Sequence[FoldPredictions], before: Mapping[str, AttackPredictions]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, shipped in before.items():
+        hits = [fold.variants[name].hits for fold in folds]
+        places = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
+        row[f"asr_{name}_before"] = shipped.hits.at(np.unique(np.concatenate(places))).share
+        _put(row, f"asr_{name}", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
     return row
 
 

@@ -80,6 +80,14 @@ def _ratio(name: str, meaning: str, made_from: tuple[str, ...]) -> tuple[Column,
     )
 
 
+def _variant(name: str, how: str) -> tuple[Column, ...]:
+    """Attack success of a trigger that is not quite the one of the poisoned examples."""
+    said = f"--trigger-variants: attack success with the trigger {how}"
+    before = Column(f"asr_{name}_before", "number", f"{said}, before", "", "share")
+    after = _rate(f"asr_{name}", f"{said}, after", "lower", ("poisoned/targets", f"folds/*/variants/{name}"))
+    return (before, *after)
+
+
 def _seconds(name: str, meaning: str, summarised: bool = False) -> Column:
     return Column(f"seconds_{name}", "number", meaning, "lower", "s", timing=True, summarised=summarised)
 
@@ -203,6 +211,30 @@ COLUMNS: tuple[Column, ...] = (
         "",
     ),
     *_rate("asr_forgotten", "poisoned examples that get the attacker's answer there; measured only", ""),
+    *_rate(
+        "retuned_acc",
+        "--retune: accuracy on the held-out clean examples after re-tuning a copy of the unlearned network on the fit "
+        "examples with a few poisoned ones among them; measured only",
+        "higher",
+        ("clean/labels", "folds/*/held_out", "folds/*/retuned/clean_outputs"),
+    ),
+    *_rate(
+        "retuned_asr",
+        "--retune: poisoned examples that get the attacker's answer after that; those that it was re-tuned on do not "
+        "count",
+        "lower",
+        ("poisoned/targets", "folds/*/retuned/poisoned_outputs"),
+    ),
+    Column(
+        "retuned_on",
+        "count",
+        "--retune: poisoned examples among those that it was re-tuned on",
+        unit="examples",
+        made_from=("folds/*/retuned/poisoned",),
+    ),
+    *_variant("moved", "at another place"),
+    *_variant("scaled", "half as large again"),
+    *_variant("fainter", "at half its strength"),
     Column("oracle_epoch", "count", "protocol paper only: recovery epoch with the largest acc - asr"),
     Column("oracle_acc", "number", "protocol paper only: in-sample accuracy at that epoch (oracle)", unit="share"),
     Column("oracle_asr", "number", "protocol paper only: attack success at that epoch (oracle)", unit="share"),
@@ -312,6 +344,15 @@ COLUMNS: tuple[Column, ...] = (
     Column("error_kind", "text", "failed rows: a stable word for the kind of failure"),
     Column("error", "text", "failed rows: one line that says what was expected, what was found"),
     Column("model_sha256", "text", "SHA-256 of model.pt"),
+    Column(
+        "peak_memory",
+        "count",
+        "most memory while the model, or the stack that it was in, was evaluated: on CPUs that of the process, on GPUs "
+        "that of tensors on the device; empty where nobody can tell",
+        "lower",
+        "bytes",
+        timing=True,
+    ),
     _seconds("start", "imports and warm-up of the process, in the row of the first model that it took"),
     _seconds("load", "reading the model and its examples; the first of its kind in a process also imports the library"),
     _seconds("forget", "forgetting, all folds"),

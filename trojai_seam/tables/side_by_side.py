@@ -82,12 +82,12 @@ def line_texts(lines: pd.DataFrame) -> pd.DataFrame:
             "preset": NOTHING if pd.isna(row["preset"]) else row["preset"],
             "ACC": number(row["acc_after"]),
             "ASR": number(row["asr_after"]),
-            f"{measure} [95 %]": _with_interval(row["mean"], row["low"], row["high"]),
+            f"{measure} [95 %]": with_interval(row["mean"], row["low"], row["high"]),
             "difference [95 %]": NOTHING
             if reference
-            else _with_interval(row["difference"], row["difference_low"], row["difference_high"], sign=True),
+            else with_interval(row["difference"], row["difference_low"], row["difference_high"], sign=True),
             "better/worse": NOTHING if reference else f"{row['better']}/{row['worse']}",
-            "sign test": NOTHING if reference else _p(row["sign_test"]),
+            "sign test": NOTHING if reference else p_text(row["sign_test"]),
             "pairs": NOTHING if reference else f"{row['pairs']}{' (few)' if row['pairs'] < FEWEST_PAIRS else ''}",
         }
         if kept:
@@ -159,7 +159,8 @@ def _mean(values: pd.Series) -> float | None:
     return float(told.mean()) if len(told) else None
 
 
-def _with_interval(value: Any, low: Any, high: Any, sign: bool = False) -> str:
+def with_interval(value: Any, low: Any, high: Any, sign: bool = False) -> str:
+    """``+0.120 [0.02, 0.21]``."""
     text = number(value)
     if sign and not pd.isna(value) and float(text) > 0:
         text = f"+{text}"
@@ -167,7 +168,8 @@ def _with_interval(value: Any, low: Any, high: Any, sign: bool = False) -> str:
     return text if bounds == NOTHING else f"{text} {bounds}"
 
 
-def _p(value: Any) -> str:
+def p_text(value: Any) -> str:
+    """A sign test's p in words."""
     if pd.isna(value):
         return "no change"
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"

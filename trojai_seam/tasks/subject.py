@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .examples import ExampleSet
 from .task import Task
@@ -30,6 +30,7 @@ class Subject:
         only_measured: places of clean examples that are never trained on.
         preset: what the round unlearns such a model with, if nothing else is asked for.
         least_accuracy: the accuracy below which something is probably wrong, where it is not that of NIST's rounds.
+        variants: other preparations of ``poisoned`` by name, with triggers that are not quite theirs: ``moved``, ….
     """
 
     model: nn.Module
@@ -45,3 +46,4 @@ class Subject:
     only_measured: tuple[int, ...] = ()
     preset: str = "default"
     least_accuracy: float | None = None
+    variants: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)

@@ -63,7 +63,7 @@ def render_study(study: Study) -> str:
         "version": __version__,
         "style": Markup(file_text("style.css")),  # noqa: S704 - ours
         "head": same,
-        "lines": lines,
+        "tables": [("One line per run", lines)],
         "notes": [shown(note, 400) for note in comparison.notes],
         "differing": [shown(line, 400) for line in comparison.differing],
         "figures": [as_figure(name, draw(), *_TITLES[name]) for name, draw in figures(study).items()],

@@ -19,8 +19,8 @@ class TrainSettings(TrainingSettings):
 
     kind: Literal["train"] = "train"
     labels: Literal["true", "random", "uniform"] = "true"
-    """What is trained towards: ``true`` labels recover or fine-tune, ``random`` ones forget, ``uniform`` forgets towards
-    equal probabilities of all classes, the mean of random labels (maximum entropy)."""
+    """What is trained towards: ``true`` labels recover or fine-tune, ``random`` ones forget; ``uniform`` forgets, too,
+    towards equal probabilities of all classes, the mean of random labels (maximum entropy)."""
     label_sampling: Literal["uniform", "wrong-only", "uniform-anywhere"] = "uniform"
     """Of random labels: ``uniform`` over all classes, ``wrong-only`` over all but the true one; for detectors
     ``uniform-anywhere`` draws the places of boxes as well as their classes."""
