@@ -72,7 +72,18 @@ class TrainingSettings(PhaseSettings):
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     momentum: Beta = 0.9
-    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    nesterov: bool = False
+    """Of SGD, where it has momentum."""
+    schedule: Literal["constant", "cosine", "one-cycle", "triangular", "multi-step"] = "constant"
+    """Of the learning rate, over all steps that the caps allow: ``triangular`` goes up from ``base_learning_rate`` and
+    down again in every ``cycle_steps`` steps (Smith, "Cyclical Learning Rates", WACV 2017); ``multi-step`` divides by
+    ten at each of ``milestones``."""
+    base_learning_rate: Rate = 0.0
+    """The lowest rate of ``triangular`` and ``cosine``; at most ``learning_rate`` is taken."""
+    cycle_steps: int = Field(default=20, ge=2, le=1_000_000)
+    """Steps of one way up and down; half of them each, rounded down on the way up."""
+    milestones: tuple[Share, ...] = ()
+    """Shares of the steps after which ``multi-step`` goes down."""
     max_grad_norm: float | None = Field(default=None, ge=0, le=1e6)
     """Gradients are shortened to this norm, over all parameters together; unset: never."""
     views: Views = Views()
