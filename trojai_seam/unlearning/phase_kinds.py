@@ -53,11 +53,14 @@ class PhaseKind(Generic[S]):
         settings: its settings.
         run: does it to ``context.model``, in place; name, kind and seconds of the outcome are filled in by the engine.
         serves: modalities that it can be used on; the engine refuses others before anything is computed.
+        check: asked of every phase before the first one runs: raises :class:`~trojai_seam.errors.EngineFailure`, with
+            what to do instead, for a network that the phase cannot treat, or for want of an earlier phase.
     """
 
     settings: type[S]
     run: Callable[[Context, S], PhaseOutcome]
     serves: tuple[Modality, ...] = MODALITIES
+    check: Callable[[Context, S], None] | None = None
 
 
 PHASES: Registry[PhaseKind[Any]] = Registry("kind of phase", group="trojai_seam.phases")
@@ -65,6 +68,13 @@ PHASES.add("train", "trojai_seam.unlearning.phases.train:KIND")
 PHASES.add("refit", "trojai_seam.unlearning.phases.refit:KIND")
 PHASES.add("distil", "trojai_seam.unlearning.phases.distil:KIND")
 PHASES.add("self-label", "trojai_seam.unlearning.phases.self_label:KIND")
+PHASES.add("prune-dormant", "trojai_seam.unlearning.phases.prune_dormant:KIND")
+PHASES.add("prune-lipschitz", "trojai_seam.unlearning.phases.prune_lipschitz:KIND")
+PHASES.add("train-teacher", "trojai_seam.unlearning.phases.train_teacher:KIND")
+PHASES.add("distil-attention", "trojai_seam.unlearning.phases.distil_attention:KIND")
+PHASES.add("learn-mask", "trojai_seam.unlearning.phases.learn_mask:KIND")
+PHASES.add("prune-masked", "trojai_seam.unlearning.phases.prune_masked:KIND")
+PHASES.add("ascend", "trojai_seam.unlearning.phases.ascend:KIND")
 
 
 def phase_kind(name: str) -> PhaseKind[Any]:
