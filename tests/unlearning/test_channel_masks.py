@@ -11,11 +11,11 @@ from tests.made_convnets import context_of, images, plain, seeded, task, trained
 from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet
 from trojai_seam.unlearning import UnlearnConfig, resolve, run
-from trojai_seam.unlearning.channel_masks import ChannelMasks, WithTensors
 from trojai_seam.unlearning.phases.ascend import AscendSettings
 from trojai_seam.unlearning.phases.learn_mask import LearnMaskSettings, MaskLearning, learn_mask
 from trojai_seam.unlearning.phases.prune_masked import PruneMaskedSettings, prune_masked
 from trojai_seam.unlearning.training import Batch
+from trojai_seam.unlearning.weight_masks import WeightMasks, WithTensors, scaling_layers
 
 
 def scaled(scales: list[float], shifts: list[float], head: list[list[float]]) -> nn.Sequential:
@@ -44,7 +44,7 @@ EYE = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 def test_masks_multiply_scales_and_noise_comes_on_top() -> None:
     net = scaled([2.0, -3, 1], [0.5, 1, -1], EYE)
-    masks, x = ChannelMasks(net), torch.tensor([[1.0, 2, 3]])
+    masks, x = WeightMasks(scaling_layers(net)), torch.tensor([[1.0, 2, 3]])
     masks.values["0"].data.copy_(torch.tensor([0.5, 1, 0]))
     assert WithTensors(net, masks.tensors())(x).tolist()[0] == pytest.approx([1.5, -5, -1])
     noise = {"0": (torch.tensor([0.1, -0.2, 0.3]), torch.tensor([1.0, 0, -0.5]))}
@@ -154,12 +154,12 @@ def test_published_settings() -> None:
     assert (prune.largest, prune.step, prune.of_shipped) == (0.9, 0.05, True)
 
 
-@pytest.mark.parametrize("name", ["super-fine-tuning", "fine-pruning", "clp", "nad", "anp", "rnp"])
+@pytest.mark.parametrize("name", ["super-fine-tuning", "fine-pruning", "clp", "nad", "anp", "rnp", "nft", "awm"])
 def test_each_method_runs_leaves_the_original_alone_and_is_the_same_again(name: str) -> None:
     net, fit = trained(seeded(plain), images()), images()
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     options = {} if name == "clp" else {"max_epochs": "2"}
-    if name == "anp":
+    if name in ("anp", "nft", "awm"):
         options |= {"examples_per_epoch": "18"}
     config = resolve(name, options)
     once, twice = (run(net, task(), fit, config, 4) for _ in range(2))
@@ -174,7 +174,7 @@ def test_each_method_runs_leaves_the_original_alone_and_is_the_same_again(name: 
 def test_what_has_no_batch_norm_or_no_masks_is_refused_before_anything_is_done() -> None:
     seen: list[object] = []
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
-    for name in ("anp", "rnp"):
+    for name in ("anp", "rnp", "nft"):
         with pytest.raises(EngineFailure, match="no BatchNorm layer"):
             run(net, task(), images(), resolve(name), 0, observer=lambda *a: seen.append(a))
     config = UnlearnConfig(phases=(PruneMaskedSettings(name="prune"),))

@@ -33,7 +33,7 @@ def fresh_weights():
 
 
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle", "triangular", "multi-step"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle", "exponential", "triangular", "multi-step"])
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
 def test_the_steps_are_those_of_torch(name, schedule, fused, monkeypatch):
     phase = TrainingSettings(
@@ -96,5 +96,7 @@ def test_schedules_end_where_their_settings_say() -> None:
     assert 0.04 < cosine[-1] < 0.042
     uneven = rates(TrainingSettings(schedule="triangular", cycle_steps=5, **common), 6)
     assert uneven == pytest.approx([0, 0.05, 0.1, 0.2 / 3, 0.1 / 3, 0])
+    falling = rates(TrainingSettings(schedule="exponential", base_learning_rate=0.001, **common), 4)
+    assert falling == pytest.approx([0.1, 0.1**1.5, 0.01, 0.1**2.5])
     above = rates(TrainingSettings(schedule="triangular", base_learning_rate=3.0, **common), 6)
     assert above == pytest.approx([0.1] * 6)

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, ExponentialLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from .batches import batches_per_epoch
 from .config import UnlearnConfig
@@ -66,6 +66,10 @@ def make_scheduler(phase: TrainingSettings, optimizer: torch.optim.Optimizer, st
     if phase.schedule == "one-cycle":
         # One step more than will be taken: the scheduler refuses to go past its end.
         return OneCycleLR(optimizer, max_lr=phase.learning_rate, total_steps=steps + 1, cycle_momentum=False)
+    if phase.schedule == "exponential":
+        # Of no rate at all no factor leads to the lowest one.
+        share = max(lowest / phase.learning_rate, 1e-6) if phase.learning_rate else 1.0
+        return ExponentialLR(optimizer, share ** (1 / steps))
     if phase.schedule == "triangular":
         up = phase.cycle_steps // 2
         down = phase.cycle_steps - up

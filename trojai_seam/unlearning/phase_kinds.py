@@ -74,6 +74,8 @@ PHASES.add("train-teacher", "trojai_seam.unlearning.phases.train_teacher:KIND")
 PHASES.add("distil-attention", "trojai_seam.unlearning.phases.distil_attention:KIND")
 PHASES.add("learn-mask", "trojai_seam.unlearning.phases.learn_mask:KIND")
 PHASES.add("prune-masked", "trojai_seam.unlearning.phases.prune_masked:KIND")
+PHASES.add("tune-masks", "trojai_seam.unlearning.phases.tune_masks:KIND")
+PHASES.add("mask-weights", "trojai_seam.unlearning.phases.mask_weights:KIND")
 PHASES.add("ascend", "trojai_seam.unlearning.phases.ascend:KIND")
 
 

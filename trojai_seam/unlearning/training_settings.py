@@ -74,12 +74,13 @@ class TrainingSettings(PhaseSettings):
     momentum: Beta = 0.9
     nesterov: bool = False
     """Of SGD, where it has momentum."""
-    schedule: Literal["constant", "cosine", "one-cycle", "triangular", "multi-step"] = "constant"
-    """Of the learning rate, over all steps that the caps allow: ``triangular`` goes up from ``base_learning_rate`` and
-    down again in every ``cycle_steps`` steps (Smith, "Cyclical Learning Rates", WACV 2017); ``multi-step`` divides by
-    ten at each of ``milestones``."""
+    schedule: Literal["constant", "cosine", "one-cycle", "exponential", "triangular", "multi-step"] = "constant"
+    """Of the learning rate, over all steps that the caps allow: ``exponential`` falls by the same factor in each of
+    them, down to ``base_learning_rate`` (a millionth, if that is unset); ``triangular`` goes up from there and down
+    again in every ``cycle_steps`` steps (Smith, "Cyclical Learning Rates", WACV 2017); ``multi-step`` divides by ten
+    at each of ``milestones``."""
     base_learning_rate: Rate = 0.0
-    """The lowest rate of ``triangular`` and ``cosine``; at most ``learning_rate`` is taken."""
+    """The lowest rate of ``triangular``, ``cosine`` and ``exponential``; at most ``learning_rate`` is taken."""
     cycle_steps: int = Field(default=20, ge=2, le=1_000_000)
     """Steps of one way up and down; half of them each, rounded down on the way up."""
     milestones: tuple[Share, ...] = ()

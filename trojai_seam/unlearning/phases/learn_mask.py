@@ -12,16 +12,16 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..channel_masks import ChannelMasks, WithTensors, scaling_layers
 from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind
 from ..pruning import put_back
 from ..settings import Share
-from ..training import Batch, Training
+from ..training import Batch
 from ..training_settings import TrainingSettings
+from ..weight_masks import MaskTraining, scaling_layers
 
 Noise = dict[str, tuple[Tensor, Tensor]]
 """By the path of a layer: on the masks of its scales, and on its shifts, in units of them."""
@@ -40,15 +40,11 @@ class LearnMaskSettings(TrainingSettings):
     """Share of the loss without the attack; the loss under it has the rest, or nothing has where there is none."""
 
 
-class MaskLearning(Training[LearnMaskSettings]):
-    """The masks are all that changes; they stay within 0 and 1."""
+class MaskLearning(MaskTraining[LearnMaskSettings]):
+    """Masks on BatchNorm scales, within 0 and 1."""
 
     def __init__(self, context: Context, settings: LearnMaskSettings) -> None:
-        super().__init__(context, settings)
-        self.masks = ChannelMasks(context.model)
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.masks.values.values())
+        super().__init__(context, settings, scaling_layers(context.model))
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         share = self.settings.alpha
@@ -59,8 +55,7 @@ class MaskLearning(Training[LearnMaskSettings]):
 
     def loss_under(self, noise: Noise | None, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         """The loss of the masked network with ``noise`` on its channels."""
-        context = self.context
-        return context.task.loss(WithTensors(context.model, self.masks.tensors(noise)), inputs, batch.labels)
+        return self.context.task.loss(self.masked(noise), inputs, batch.labels)
 
     def attack(self, inputs: dict[str, Tensor], batch: Batch) -> Noise:
         """Noise that makes the loss on this batch larger, by the signs of its gradient."""
@@ -74,13 +69,6 @@ class MaskLearning(Training[LearnMaskSettings]):
             for part, slope in zip(parts, slopes, strict=True):
                 part.detach_().add_(slope.sign(), alpha=epsilon / steps)
         return noise
-
-    def after_step(self) -> None:
-        self.masks.clamp(0.0, 1.0)
-
-    def _figures(self, losses: list[Tensor], asked: bool) -> tuple[float, float | None]:
-        with self.masks.applied():
-            return super()._figures(losses, asked)
 
 
 def learn_mask(context: Context, settings: LearnMaskSettings) -> PhaseOutcome:

@@ -35,7 +35,7 @@ def normalised_convolutions(model: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Ba
         if isinstance(module, nn.Conv2d):
             convolution = module
         elif isinstance(module, nn.BatchNorm2d) and convolution is not None:
-            complete = module.weight is not None and module.running_var is not None
+            complete = module.affine and module.running_var is not None
             if complete and module.num_features == convolution.out_channels:
                 yield convolution, module
 

@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import Tensor
 
 from ...errors import EngineFailure
-from ..channel_masks import scaling_layers
 from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
 from ..pruning import Cut, prune_while_accurate
 from ..settings import Share
+from ..weight_masks import scaling_layers
 
 
 class PruneMaskedSettings(PhaseSettings):
@@ -44,7 +44,7 @@ def cuts_of(context: Context, thresholds: list[float]) -> Iterator[tuple[float, 
         for path, mask in context.masks.items():
             where = (mask > below) & (mask <= threshold)
             if bool(where.any()):
-                chosen.append((layers[path].weight, where))
+                chosen.append((layers[path].get_parameter("weight"), where))
         below = threshold
         if chosen:
             yield threshold, chosen
