@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from tests.made_convnets import context_of, images, plain, seeded, task, trained
 from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet
 from trojai_seam.unlearning import UnlearnConfig, resolve, run
-from trojai_seam.unlearning.phases.ascend import AscendSettings
+from trojai_seam.unlearning.phases.ascend import AscendSettings, ascend
 from trojai_seam.unlearning.phases.learn_mask import LearnMaskSettings, MaskLearning, learn_mask
 from trojai_seam.unlearning.phases.prune_masked import PruneMaskedSettings, prune_masked
 from trojai_seam.unlearning.training import Batch
@@ -111,6 +113,18 @@ def test_a_mask_leaves_out_the_channel_that_was_harmed_and_the_shipped_network_i
     assert torch.equal(harmed[1].weight, shipped[1].weight)
     assert pruned.figures["pruned"] == 1
     assert (pruned.start_accuracy, pruned.end_accuracy, pruned.status) == (1, 1, "done")
+
+
+def test_without_the_ascent_masks_have_less_to_leave_out() -> None:
+    """The key step of reconstructive neuron pruning."""
+    shipped, found = trained(seeded(), images()), []
+    for rate in (0.02, 0.0):
+        context = context_of(copy.deepcopy(shipped), images())
+        ascend(context, AscendSettings(max_epochs=6, optimizer="sgd", learning_rate=rate, max_grad_norm=20))
+        torch.manual_seed(0)
+        learn_mask(context, LearnMaskSettings(max_epochs=8, optimizer="sgd", learning_rate=0.2))
+        found.append(torch.cat(list(context.masks.values())))
+    assert found[0].mean() < found[1].mean() - 0.02
 
 
 def test_the_largest_threshold_counts_that_clean_examples_allow() -> None:
