@@ -118,13 +118,14 @@ def test_a_mask_leaves_out_the_channel_that_was_harmed_and_the_shipped_network_i
 def test_without_the_ascent_masks_have_less_to_leave_out() -> None:
     """The key step of reconstructive neuron pruning."""
     shipped, found = trained(seeded(), images()), []
-    for rate in (0.02, 0.0):
+    for epochs in (50, 0):
         context = context_of(copy.deepcopy(shipped), images())
-        ascend(context, AscendSettings(max_epochs=6, optimizer="sgd", learning_rate=rate, max_grad_norm=20))
+        ascend(context, AscendSettings(max_epochs=epochs, learning_rate=0.05, stop={"accuracy": 0.4}))
         torch.manual_seed(0)
         learn_mask(context, LearnMaskSettings(max_epochs=8, optimizer="sgd", learning_rate=0.2))
         found.append(torch.cat(list(context.masks.values())))
-    assert found[0].mean() < found[1].mean() - 0.02
+    assert found[0].min() < 0.1
+    assert found[1].min() > 0.99
 
 
 def test_the_largest_threshold_counts_that_clean_examples_allow() -> None:
