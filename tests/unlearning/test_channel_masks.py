@@ -136,11 +136,11 @@ def test_the_largest_threshold_counts_that_clean_examples_allow() -> None:
     outcome = prune_masked(context, PruneMaskedSettings(tolerance=0.25))  # 0.75 may be left, which channel 2 takes
     assert net[0].weight.tolist() == [1, 1, 0]
     assert net[0].bias.tolist() == pytest.approx([0.1, 0.2, 0.3])
-    assert outcome.figures == {"pruned": 1, "channels": 3, "mask_threshold": 0}
+    assert outcome.figures == {"pruned": 1, "channels": 3, "candidates": 3, "mask_threshold": 0}
     assert (outcome.threshold, outcome.end_accuracy) == (0.75, 0.75)
     outcome = prune_masked(context, PruneMaskedSettings(tolerance=0.5))  # 0.375 may be left: channel 1 goes, too
     assert net[0].weight.tolist() == [1, 0, 0]
-    assert outcome.figures == {"pruned": 2, "channels": 3, "mask_threshold": pytest.approx(0.35)}
+    assert outcome.figures == {"pruned": 2, "channels": 3, "candidates": 3, "mask_threshold": pytest.approx(0.35)}
 
 
 def test_ascent_forgets_and_then_ends() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -59,7 +60,9 @@ def prune_masked(context: Context, settings: PruneMaskedSettings) -> PhaseOutcom
     cuts = list(cuts_of(context, tried))
     done = prune_while_accurate(context, (cut for _, cut in cuts), start, settings.tolerance)
     pruned = sum(int(where.sum()) for _, cut in cuts[: done.steps] for _, where in cut)
-    figures = {"pruned": float(pruned), "channels": float(sum(len(mask) for mask in context.masks.values()))}
+    every = torch.cat([mask.flatten() for mask in context.masks.values()])
+    figures = {"pruned": float(pruned), "channels": float(len(every))}
+    figures["candidates"] = float((every <= tried[-1]).sum())
     if done.steps:
         figures["mask_threshold"] = cuts[done.steps - 1][0]
     limit = (1 - settings.tolerance) * start
