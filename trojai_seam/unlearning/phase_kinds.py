@@ -77,6 +77,12 @@ PHASES.add("prune-masked", "trojai_seam.unlearning.phases.prune_masked:KIND")
 PHASES.add("tune-masks", "trojai_seam.unlearning.phases.tune_masks:KIND")
 PHASES.add("mask-weights", "trojai_seam.unlearning.phases.mask_weights:KIND")
 PHASES.add("ascend", "trojai_seam.unlearning.phases.ascend:KIND")
+PHASES.add("reinitialise", "trojai_seam.unlearning.phases.reinitialise:KIND")
+PHASES.add("train-away", "trojai_seam.unlearning.phases.train_away:KIND")
+PHASES.add("sharpness-aware", "trojai_seam.unlearning.phases.sharpness_aware:KIND")
+PHASES.add("universal-adversarial", "trojai_seam.unlearning.phases.universal_adversarial:KIND")
+PHASES.add("shared-adversarial", "trojai_seam.unlearning.phases.shared_adversarial:KIND")
+PHASES.add("reinitialise-rows", "trojai_seam.unlearning.phases.reinitialise_rows:KIND")
 
 
 def phase_kind(name: str) -> PhaseKind[Any]:
