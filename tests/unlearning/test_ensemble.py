@@ -309,6 +309,7 @@ def test_every_setting_is_known_to_the_stack() -> None:
     assert set(TrainSettings.model_fields) == {
         "kind", "name", "max_epochs", "max_steps", "max_seconds", "examples_per_epoch", "optimizer", "learning_rate",
         "learning_rate_without_batch_norm", "rate_width", "max_grad_norm", "weight_decay", "beta1", "beta2", "momentum",
+        "nesterov", "base_learning_rate", "cycle_steps", "milestones",
         "schedule", "order", "stop", "views", "labels", "label_sampling", "fresh_labels",
         "examples",
     }  # fmt: skip
@@ -335,12 +336,21 @@ def test_images_that_are_to_be_seen_anew_are_left_alone() -> None:
     "changes",
     [
         {"forget.optimizer": "sgd", "recover.optimizer": "sgd", "forget.schedule": "cosine"},
+        {
+            "forget.optimizer": "sgd",
+            "forget.nesterov": "true",
+            "forget.schedule": "triangular",
+            "forget.base_learning_rate": "1e-4",
+            "forget.cycle_steps": "5",
+            "recover.schedule": "multi-step",
+            "recover.milestones": "[0.5, 0.8]",
+        },
         {"forget.optimizer": "adamw", "recover.optimizer": "adamw", "forget.fresh_labels": "false"},
         {"recover.learning_rate_without_batch_norm": "1e-3", "rate_width": "4", "batch_size": "5"},
         {"forget.label_sampling": "wrong-only", "forget.max_steps": "7", "recover.max_epochs": "0"},
         {"forget.examples_per_epoch": "23", "forget.max_epochs": "3", "forget.max_steps": "4"},
     ],
-    ids=["sgd", "adamw", "rates", "steps", "draws"],
+    ids=["sgd", "cycles and steps", "adamw", "rates", "steps", "draws"],
 )
 def test_other_settings_do_the_same_in_a_stack(changes: dict[str, str]) -> None:
     config = _shortened("text-embeddings").with_options(changes)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -34,6 +35,15 @@ def test_only_what_can_stand_it_is_laid_out_anew() -> None:
     for model, expected in ((Viewing(), False), (Flattening(), True)):
         channels_last(model, lambda model=model: model(images))
         assert is_last(model) == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "expected"), [(4, 1, 2, False), (4, 1, 1, True), (8, 1, 2, True), (4, 3, 2, True)]
+)
+def test_what_would_write_beyond_its_memory_stays_as_it_is(channels, kernel, stride, expected) -> None:
+    model = nn.Sequential(nn.Conv2d(3, channels, 3), nn.Conv2d(channels, 5, kernel, stride))
+    channels_last(model, lambda: model(torch.rand(2, 3, 8, 8)))
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last) == expected
 
 
 def test_unlearning_trains_either_and_gives_the_usual_layout_back() -> None:

@@ -44,6 +44,8 @@ class Context:
         trace: of epochs, to be added to.
         trace_every: epochs between two accuracies that are asked for the trace alone.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
+        teacher: a frozen network that a phase has made for later ones to learn from.
+        masks: of BatchNorm channels, by the path of their layer, that a phase has learnt for later ones.
     """
 
     def __init__(
@@ -67,12 +69,27 @@ class Context:
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
         self.trace_every = trace_every
+        self.teacher: nn.Module | None = None
+        self.masks: dict[str, Tensor] = {}
+        self._pruned: list[tuple[Tensor, Tensor]] = []
         self.fit, self.task, self.key = fit, task, fit.key()
 
     def use(self, fit: ExampleSet, task: Task | None = None) -> None:
         """From now on phases train on ``fit``, on the device of the examples as given, and by ``task`` if set."""
         self.fit, self.key = fit, fit.key()
         self.task = self.task if task is None else task
+
+    @torch.no_grad()
+    def prune(self, parameter: Tensor, where: Tensor) -> None:
+        """Set ``parameter`` to zero at ``where`` (``bool`` of its shape), for this phase and all later ones."""
+        self._pruned.append((parameter, where))
+        parameter.masked_fill_(where, 0)
+
+    @torch.no_grad()
+    def keep_pruned(self) -> None:
+        """What :meth:`prune` set to zero is zero again; asked after every step of training."""
+        for parameter, where in self._pruned:
+            parameter.masked_fill_(where, 0)
 
     @property
     def chance(self) -> float:

@@ -13,7 +13,7 @@ def channels_last(model: nn.Module, ask: Callable[[], Tensor]) -> None:
 
     A network of a user may call ``view`` on what a convolution gives, which only one layout allows.
     """
-    if not any(p.ndim == 4 for p in model.parameters()):
+    if not any(p.ndim == 4 for p in model.parameters()) or any(map(_corrupts, model.modules())):
         return
     model.eval().to(memory_format=torch.channels_last)
     try:
@@ -21,6 +21,14 @@ def channels_last(model: nn.Module, ask: Callable[[], Tensor]) -> None:
             ask()
     except RuntimeError:  # whatever else is wrong will be said by the training itself
         channels_first(model)
+
+
+def _corrupts(module: nn.Module) -> bool:
+    """Whether, channels last on a CPU, the gradient of ``module`` is written beyond its memory: torch 2.15 does so for
+    convolutions of 1 × 1 with a stride and 2 to 7 input channels, and the process dies sooner or later."""
+    if not isinstance(module, nn.Conv2d) or module.in_channels >= 8:
+        return False
+    return max(module.kernel_size) == 1 and max(module.stride) > 1
 
 
 def channels_first(model: nn.Module) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, ExponentialLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from .batches import batches_per_epoch
 from .config import UnlearnConfig
@@ -48,9 +48,9 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer of ``phase``; ``fused`` says whether it is; unset: SGD is not, Adam by the number of parameters."""
     if phase.optimizer == "sgd":
-        return SGD(
-            parameters, lr=phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay, fused=fused
-        )
+        nesterov = phase.nesterov and phase.momentum > 0
+        rate, momentum, decay = phase.learning_rate, phase.momentum, phase.weight_decay
+        return SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=fused)
     kind = AdamW if phase.optimizer == "adamw" else Adam
     betas = (phase.beta1, phase.beta2)
     if fused is None:
@@ -60,11 +60,22 @@ def make_optimizer(
 
 def make_scheduler(phase: TrainingSettings, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
     """The schedule of ``phase`` over ``steps`` steps; None where the rate is constant."""
+    lowest = min(phase.base_learning_rate, phase.learning_rate)
     if phase.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
+        return CosineAnnealingLR(optimizer, T_max=steps, eta_min=lowest)
     if phase.schedule == "one-cycle":
         # One step more than will be taken: the scheduler refuses to go past its end.
         return OneCycleLR(optimizer, max_lr=phase.learning_rate, total_steps=steps + 1, cycle_momentum=False)
+    if phase.schedule == "exponential":
+        # Of no rate at all no factor leads to the lowest one.
+        share = max(lowest / phase.learning_rate, 1e-6) if phase.learning_rate else 1.0
+        return ExponentialLR(optimizer, share ** (1 / steps))
+    if phase.schedule == "triangular":
+        up = phase.cycle_steps // 2
+        down = phase.cycle_steps - up
+        return CyclicLR(optimizer, lowest, phase.learning_rate, up, down, cycle_momentum=False)
+    if phase.schedule == "multi-step":
+        return MultiStepLR(optimizer, [round(share * steps) for share in phase.milestones])
     return None
 
 

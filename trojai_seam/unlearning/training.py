@@ -109,6 +109,7 @@ class Training(Generic[S]):
                     losses.append(self._step(batch, optimizer, scheduler, plain))
                     with torch.no_grad():
                         self.after_step()
+                    context.keep_pruned()
                     steps += 1
                 last = steps >= total
                 loss, accuracy = self._figures(losses, monitor.asks(epoch, last, context.trace_every))

@@ -80,8 +80,20 @@ class TrainingSettings(PhaseSettings):
     """Decay of the mean of their squares (``adam``, ``adamw``)."""
     momentum: Beta = 0.9
     """Of ``sgd``."""
-    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
-    """How the learning rate goes over the phase: stays, falls to 0 along a cosine, or rises first and then falls."""
+    nesterov: bool = False
+    """Of SGD, where it has momentum."""
+    schedule: Literal["constant", "cosine", "one-cycle", "exponential", "triangular", "multi-step"] = "constant"
+    """Of the learning rate, over all steps that the caps allow: it stays, falls to ``base_learning_rate`` along a
+    cosine, or rises first and then falls (``one-cycle``); ``exponential`` falls by the same factor in each of
+    them, down to ``base_learning_rate`` (a millionth, if that is unset); ``triangular`` goes up from there and down
+    again in every ``cycle_steps`` steps (Smith, "Cyclical Learning Rates", WACV 2017); ``multi-step`` divides by ten
+    at each of ``milestones``."""
+    base_learning_rate: Rate = 0.0
+    """The lowest rate of ``triangular``, ``cosine`` and ``exponential``; at most ``learning_rate`` is taken."""
+    cycle_steps: int = Field(default=20, ge=2, le=1_000_000)
+    """Steps of one way up and down; half of them each, rounded down on the way up."""
+    milestones: tuple[Share, ...] = ()
+    """Shares of the steps after which ``multi-step`` goes down."""
     max_grad_norm: float | None = Field(default=None, ge=0, le=1e6)
     """Gradients are shortened to this norm, over all parameters together; unset: never."""
     views: Views = Views()
