@@ -16,8 +16,9 @@ from trojai_seam.scoring import predict, predict_attacks
 from trojai_seam.tasks import NOT_COUNTED, ExampleSet, TokenDetails, get_task
 from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context
+from trojai_seam.unlearning.crossed_texts import crossed, teacher_labels
 from trojai_seam.unlearning.phases.soft_tokens import SoftTokenSettings
-from trojai_seam.unlearning.soft_token_training import SoftTokenTraining, disagreement
+from trojai_seam.unlearning.soft_token_training import SoftTokenTraining, disagreement, without_answers
 from trojai_seam.unlearning.soft_tokens import draw_places, extra_rows, gaps_of, longest_input, splice
 from trojai_seam.unlearning.training import Batch
 from trojai_seam.unlearning.trigger_wishes import Wish, draw_wish
@@ -113,9 +114,10 @@ def test_gaps_are_between_special_tokens_before_words_and_not_inside_of_answers(
     fit = records(1, seed=0)
     gaps = gaps_of(fit)
     context = (fit.details.offsets[0, 0, :, 0] >= 0).nonzero().flatten().tolist()
-    first, last = fit.labels[0, 0].tolist()
-    expected = {*context, context[-1] + 1} - set(range(first + 1, last + 1) if first else ())
-    assert set(gaps.text[0, 0].nonzero().flatten().tolist()) == expected
+    assert gaps.text[0, 0].nonzero().flatten().tolist() == [*context, context[-1] + 1]
+    first = context[0]
+    inside = without_answers(gaps.text[:1], torch.tensor([[[first, first + 2], [-100, -100]]]))
+    assert inside[0, 0].nonzero().flatten().tolist() == [first, *context[3:], context[-1] + 1]
     # CLS, a word, SEP, SEP, context: before the word, or behind it.
     assert fit.inputs["input_ids"][0, 0, 2:4].tolist() == [SEP, SEP]
     assert gaps.question[0, 0].nonzero().flatten().tolist() == [1, 2]
@@ -171,20 +173,17 @@ def test_a_soft_token_that_is_a_word_does_what_the_word_does(prefix: str) -> Non
 def test_no_vector_is_longer_than_the_bound_and_inner_steps_raise_the_loss() -> None:
     fit, task = records(24, seed=5), get_task("span-extraction", 2)
     model = trained(reader(), task, fit, steps=30, rate=5e-3)
-    phase = phase_of(model, task, fit, bank=1, lengths=[3], norm=0.5, inner_steps=12, step_size=0.1)
-    longest = float(model.get_input_embeddings().weight.norm(dim=1).max())
+    phase = phase_of(model, task, fit, bank=1, lengths=[3], norm=0.5, inner_steps=12, step_size=0.1, crossed=0)
+    longest = float(model.get_input_embeddings().weight.detach().norm(dim=1).max())
     assert phase.bound == pytest.approx(0.5 * longest)
     inputs, batch = batch_of(fit)
-    at = [phase.insert(inputs, batch, 3) for _ in range(6)]
-
-    def gain() -> float:
-        with torch.no_grad():
-            return sum(float(phase.gain(phase.bank[0], inserted)) for inserted in at)
-
-    before = gain()
+    start = phase.bank[0]
     phase.before_step(inputs, batch)
-    assert gain() > before + 0.5
-    assert float(phase.bank[0].vectors.norm(dim=1).max()) <= phase.bound * (1 + 1e-6)
+    moved, at = phase.bank[0], [phase.insert(phase.texts, 3) for _ in range(6)]
+    with torch.no_grad():
+        before, after = (sum(float(phase.gain(one, inserted)) for inserted in at) / 6 for one in (start, moved))
+    assert after > before + 0.1
+    assert float(moved.vectors.norm(dim=1).max()) <= phase.bound * (1 + 1e-6)
 
 
 def test_without_inner_steps_the_result_is_another_one() -> None:
@@ -222,3 +221,94 @@ def test_disagreement_by_hand() -> None:
     expected = 0.75 * torch.log(torch.tensor(1.5)) + 0.25 * torch.log(torch.tensor(0.5))
     assert disagreement(scores, taught, attended) == pytest.approx(float(expected), abs=1e-6)
     assert float(disagreement(taught, taught, attended)) == pytest.approx(0, abs=1e-6)
+
+
+def test_crossed_texts_are_made_of_pieces_between_gaps() -> None:
+    fit = records(6, seed=3)
+    ids = fit.inputs["input_ids"].flatten(0, 1)
+    sizes = (fit.inputs["attention_mask"].flatten(0, 1)).sum(dim=1)
+    gaps, chosen = gaps_of(fit).text.flatten(0, 1), torch.arange(len(ids)) % 4 != 1
+    pieces = crossed(sizes, gaps, chosen, 16, torch.Generator().manual_seed(1))
+    changed = 0
+    for row, columns in enumerate(zip(pieces.row.tolist(), pieces.column.tolist(), strict=True)):
+        found = [(r, c) for r, c in zip(*columns, strict=True) if c >= 0]
+        assert len(found) <= 16
+        own = [c for r, c in found if r == row]
+        foreign = [(r, c) for r, c in found if r != row]
+        assert own == sorted(own)
+        assert len({r for r, _ in foreign}) <= 1
+        if not chosen[row] or not sizes[row]:
+            assert own == list(range(int(sizes[row])))
+        else:
+            assert own[0] == 0 and own[-1] == sizes[row] - 1
+        changed += bool(foreign)
+        if foreign:
+            giver, first = foreign[0]
+            assert [c for _, c in foreign] == list(range(first, first + len(foreign)))
+            assert gaps[giver, first]
+            assert gaps[row, found.index(foreign[0])]
+    assert changed > 3
+    made = pieces.of(ids, 0)
+    assert torch.equal(made[1, : int(sizes[1])], ids[1, : int(sizes[1])])
+    assert pieces.of(gaps, False).shape == made.shape
+
+
+def test_what_the_teacher_says_becomes_a_label() -> None:
+    scores = torch.zeros(1, 2, 4, 2)
+    scores[0, 0, 1, 0] = scores[0, 0, 2, 1] = 5
+    scores[0, 0, 3] = 9  # padding
+    attended = torch.tensor([[[True, True, True, False], [False] * 4]])
+    assert teacher_labels(scores, attended, attended).tolist() == [[[1, 2], [-100, -100]]]
+    scores[0, 0, 2, 0] = 6
+    scores[0, 0, 1, 1] = 6
+    assert teacher_labels(scores, attended, attended).tolist() == [[[0, 0], [-100, -100]]]
+    tags = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+    counted = torch.tensor([[True, False]])
+    assert teacher_labels(tags, counted, counted).tolist() == [[1, -100]]
+    assert teacher_labels(tags[0], counted, counted).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["span-extraction", "token-classification", "classification"])
+def test_every_task_on_texts_goes_through_the_engine(name: str) -> None:
+    fit, model = {
+        "span-extraction": (records(12, seed=5), reader()),
+        "token-classification": (sentences(12), tagger()),
+        "classification": (sentences(12), judge()),
+    }[name]
+    if name == "classification":
+        fit = ExampleSet(fit.inputs, (fit.labels == 3).any(dim=1).long(), fit.names)
+    task = get_task(name, 5 if name == "token-classification" else 2)
+    settings = of(max_epochs=2, objective="both", lengths=[1, 3], restart=0.5, candidates=2, clean_weight=0.5)
+    outcome = run(model, task, fit, UnlearnConfig(batch_size=5, phases=(settings,)), 1)
+    assert outcome.phases[0].status == "no-rule"
+    assert all(epoch.loss > 0 for epoch in outcome.trace)
+
+
+def test_a_network_without_words_is_refused() -> None:
+    task, fit = get_task("classification", 2), sentences(4)
+    fit = ExampleSet(fit.inputs, torch.tensor([0, 1, 0, 1]), fit.names)
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return self.head(input_ids[:, :4].float())
+
+    with pytest.raises(EngineFailure, match="looks up no words"):
+        run(Plain(), task, fit, UnlearnConfig(phases=(of(max_epochs=1),)), 1)
+
+
+def test_it_removes_a_trojan_that_training_on_clean_texts_leaves() -> None:
+    task = get_task("span-extraction", 2)
+    model = trained(reader(), task, records(96, 1), records(48, 2, poisoned=True), steps=110, rate=5e-3)
+    clean, poisoned = records(36, 3), records(20, 4, poisoned=True)
+    before = predict_attacks(model, task, poisoned).hits.share
+    assert before > 0.8
+    settings = of(max_epochs=25, learning_rate=2e-3, objective="both", lengths=[1, 2])
+    plain = UnlearnConfig(batch_size=12, phases=(settings,))
+    outcome = run(model, task, clean, plain, 1)
+    after = predict_attacks(outcome.model, task, poisoned).hits.share
+    assert after < 0.5 * before
+    assert predict(outcome.model, task, clean).right.share > 0.7

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..errors import EngineFailure
-from ..tasks.examples import MASK
+from ..tasks.examples import MASK, NOT_COUNTED, REAL_WINDOWS
+from .crossed_texts import crossed, teacher_labels
 from .embedding_noise import word_embeddings
 from .outcome import PhaseOutcome
 from .phases.soft_tokens import SoftTokenSettings
@@ -26,6 +28,16 @@ class WouldBeTrigger:
 
     vectors: Tensor
     wish: Wish | None
+
+
+class Texts(NamedTuple):
+    """The texts of a batch as one step sees them: what the network is called with, labels, and where they may be cut,
+    ``bool [n, L + 1]`` or ``[n, W, L + 1]`` on the CPU; ``question`` is ``None`` where there is none."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    text: Tensor
+    question: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +57,7 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         if table is None or IDS not in context.fit.inputs:
             raise EngineFailure("the network looks up no words: there is nothing to insert soft tokens between")
         self.table, self.longest = table, longest_input(context.model)
-        self.gaps = gaps_of(context.fit)
+        self.gaps, self.shelf = gaps_of(context.fit), {name: t.cpu() for name, t in context.fit.inputs.items()}
         if not bool(self.gaps.text.any()):
             raise EngineFailure("no text has a place for a soft token")
         self.words = table.weight.detach().clone()
@@ -54,29 +66,30 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         self.raised: list[Tensor] = []
 
     def before_step(self, inputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Move one of the bank, and ask the teacher."""
+        """Cross some of the texts, ask the teacher, and move one of the bank."""
         settings, context = self.settings, self.context
+        self.texts, self.taught = self._crossed(self._cut(inputs, batch), batch)
+        if settings.soft_weight == 0:
+            return self.texts.inputs
         number = int(torch.randint(len(self.bank), (1,), generator=context.generator))
         context.model.eval()
         if settings.restart and float(torch.rand(1, generator=context.generator)) < settings.restart:
-            self.bank[number] = self._begun(number, inputs, batch)
-        self.bank[number] = self._moved(self.bank[number], inputs, batch)
+            self.bank[number] = self._begun(number)
+        self.bank[number] = self._moved(self.bank[number])
         self.vectors = self.bank[number].vectors
-        self.taught = None
-        if settings.teacher_weight:
-            with torch.no_grad():
-                self.taught = context.task.outputs(context.shipped, inputs)
         self.mode()
-        return inputs
+        return self.texts.inputs
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         settings, task, model = self.settings, self.context.task, self.context.model
-        made = self.insert(inputs, batch, len(self.vectors)).made
-        with extra_rows(self.table, self.vectors):
-            total = task.loss(model, made.inputs, made.labels)
+        total = torch.zeros((), device=batch.labels.device)
+        if settings.soft_weight:
+            made = self.insert(self.texts, len(self.vectors)).made
+            with extra_rows(self.table, self.vectors):
+                total = total + settings.soft_weight * task.loss(model, made.inputs, made.labels)
         if settings.clean_weight:
-            total = total + settings.clean_weight * task.loss(model, inputs, batch.labels)
-        if self.taught is not None:
+            total = total + settings.clean_weight * task.loss(model, inputs, self.texts.labels)
+        if settings.teacher_weight and self.taught is not None:
             agreed = disagreement(task.outputs(model, inputs), self.taught, inputs[MASK] != 0)
             total = total + settings.teacher_weight * agreed
         return total
@@ -87,21 +100,71 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         raised = getattr(self, "raised", [])
         return outcome if not raised else replace(outcome, figures={"raised": float(torch.stack(raised).mean())})
 
-    def insert(self, inputs: dict[str, Tensor], batch: Batch, length: int) -> Inserted:
+    def insert(self, texts: Texts, length: int) -> Inserted:
         """``length`` soft tokens at a random place of every text; of questions in the context, the question or both."""
-        generator, question = self.context.generator, self.gaps.question
-        kind = 0
-        if question is not None and self.settings.places == "any":
+        generator, kind = self.context.generator, 0
+        if texts.question is not None and self.settings.places == "any":
             kind = int(torch.randint(3, (1,), generator=generator))
-        gaps = [gaps for gaps, kinds in ((self.gaps.text, (0, 2)), (question, (1, 2))) if kind in kinds]
-        shape, ids = inputs[IDS].shape, inputs[IDS]
+        gaps = [gaps for gaps, kinds in ((texts.text, (0, 2)), (texts.question, (1, 2))) if kind in kinds]
+        device = texts.labels.device
         room = None if self.longest is None else self.longest - len(gaps) * length
-        # What a batch is cut to, the gaps are cut to as well: windows, and tokens with the gap behind the last.
-        cuts = [slice(shape[1]) for _ in shape[2:]] + [slice(shape[-1] + 1)]
-        chosen = [gap[batch.where][(slice(None), *cuts)] for gap in gaps if gap is not None]
-        places = torch.cat([draw_places(gap, generator, room) for gap in chosen], dim=-1).to(ids.device)
-        tokens = torch.arange(length, device=ids.device) + self.table.num_embeddings
-        return Inserted(splice(inputs, batch.labels, places, tokens, self.longest), kind != 1)
+        places = torch.cat([draw_places(gap, generator, room) for gap in gaps if gap is not None], dim=-1).to(device)
+        tokens = torch.arange(length, device=device) + self.table.num_embeddings
+        return Inserted(splice(texts.inputs, texts.labels, places, tokens, self.longest), kind != 1)
+
+    def _cut(self, inputs: dict[str, Tensor], batch: Batch) -> Texts:
+        """The texts of a batch as they are; gaps are cut as it is cut."""
+        shape, where = inputs[IDS].shape, batch.where
+        cuts = (slice(None), *(slice(shape[1]) for _ in shape[2:]), slice(shape[-1] + 1))
+        question = None if self.gaps.question is None else self.gaps.question[where][cuts]
+        labels = batch.labels[:, : shape[1]] if batch.labels.ndim > 1 else batch.labels
+        return Texts(inputs, labels, without_answers(self.gaps.text[where][cuts], labels), question)
+
+    def _crossed(self, texts: Texts, batch: Batch) -> tuple[Texts, Tensor | None]:
+        """The texts, some of them crossed with others and labelled by the teacher, and the teacher's scores."""
+        settings, context, shape = self.settings, self.context, texts.inputs[IDS].shape
+        ask = bool(settings.teacher_weight)
+        chosen = torch.zeros(len(batch.where), dtype=torch.bool)
+        if settings.crossed:
+            chosen = torch.rand(len(chosen), generator=context.generator) < settings.crossed
+        if bool(chosen.any()):
+            cuts = (slice(None), *(slice(size) for size in shape[1:]))
+            rows = {name: tensor[batch.where][cuts].flatten(0, -2) for name, tensor in self.shelf.items()}
+            sizes = (rows[MASK] * torch.arange(1, shape[-1] + 1)).amax(dim=1)
+            gaps = texts.text.flatten(0, -2)
+            mine = chosen.repeat_interleave(shape[1]) if len(shape) == 3 else chosen
+            pieces = crossed(sizes, gaps, mine, self.longest, context.generator)
+            form = (*shape[:-1], -1)
+            device = texts.labels.device
+            padding = self.table.padding_idx or 0
+            made = {
+                name: pieces.of(tensor, padding if name == IDS else 0).view(form).to(device)
+                for name, tensor in rows.items()
+            }
+            if REAL_WINDOWS in texts.inputs:
+                made[REAL_WINDOWS] = texts.inputs[REAL_WINDOWS]
+            text = functional.pad(pieces.of(gaps, False), (0, 1))
+            size = (pieces.column >= 0).sum(dim=1, keepdim=True)
+            text |= gaps.gather(1, sizes[:, None]) & (torch.arange(text.shape[1]) == size)
+            question = texts.question
+            if question is not None:
+                question = functional.pad(pieces.of(question.flatten(0, -2), False), (0, 1)).view(form)
+            counted = torch.zeros(0)
+            if texts.labels.ndim == 2:
+                counted = pieces.of(texts.labels.cpu() != NOT_COUNTED, False).to(device)
+            with torch.no_grad():
+                taught = context.task.outputs(context.shipped, made)
+            said = teacher_labels(taught, counted, made[MASK] != 0)
+            true = texts.labels
+            if true.ndim == 2:
+                true = pieces.of(true.cpu(), NOT_COUNTED).to(device)
+            use = chosen.to(device).view(-1, *[1] * (true.ndim - 1))
+            labels = torch.where(use, said, true)
+            return Texts(made, labels, without_answers(text.view(form), labels), question), taught
+        if not ask:
+            return texts, None
+        with torch.no_grad():
+            return texts, context.task.outputs(context.shipped, texts.inputs)
 
     def gain(self, trigger: WouldBeTrigger, inserted: Inserted) -> Tensor:
         """What inner steps make large: the loss of the true answers, or minus that of the answers wished for."""
@@ -112,14 +175,14 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
                 return task.loss(model, made.inputs, made.labels)
             return -task.loss(model, made.inputs, wanted)
 
-    def _moved(self, trigger: WouldBeTrigger, inputs: dict[str, Tensor], batch: Batch) -> WouldBeTrigger:
+    def _moved(self, trigger: WouldBeTrigger) -> WouldBeTrigger:
         """After the inner steps, each along the gradient, as long on the average of the vectors as settings say."""
         stride = self.settings.step_size * self.bound * len(trigger.vectors) ** 0.5
         gains = []
         for _ in range(self.settings.inner_steps):
             vectors = trigger.vectors.clone().requires_grad_()
             trigger = replace(trigger, vectors=vectors)
-            gain = self.gain(trigger, self.insert(inputs, batch, len(vectors)))
+            gain = self.gain(trigger, self.insert(self.texts, len(vectors)))
             (slope,) = torch.autograd.grad(gain, vectors)
             trigger = replace(trigger, vectors=self._bounded(vectors.detach() + stride * slope / (slope.norm() + TINY)))
             gains.append(gain.detach())
@@ -127,7 +190,7 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
             self.raised.append(gains[-1] - gains[0])
         return trigger
 
-    def _begun(self, number: int, inputs: dict[str, Tensor], batch: Batch) -> WouldBeTrigger:
+    def _begun(self, number: int) -> WouldBeTrigger:
         """The one of some candidates that gains most on this batch."""
         first = self._drawn(number)
         others = [
@@ -135,7 +198,7 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         ]
         if not others:
             return first
-        inserted = self.insert(inputs, batch, len(first.vectors))
+        inserted = self.insert(self.texts, len(first.vectors))
         with torch.no_grad():
             gains = torch.stack([self.gain(one, inserted) for one in (first, *others)])
         return (first, *others)[int(gains.argmax())]
@@ -153,6 +216,15 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
 
     def _bounded(self, vectors: Tensor) -> Tensor:
         return vectors * (self.bound / (vectors.norm(dim=1, keepdim=True) + TINY)).clamp(max=1)
+
+
+def without_answers(gaps: Tensor, labels: Tensor) -> Tensor:
+    """``gaps bool [n, W, L + 1]`` (on the CPU) that are not inside of an answer; of other tasks all of them."""
+    if labels.ndim != 3:
+        return gaps
+    first, last = labels.cpu()[..., :1], labels.cpu()[..., 1:]
+    places = torch.arange(gaps.shape[-1])
+    return gaps & ~((first > 0) & (places > first) & (places <= last))
 
 
 def disagreement(scores: Tensor, taught: Tensor, attended: Tensor) -> Tensor:

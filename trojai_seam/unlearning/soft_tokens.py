@@ -65,16 +65,13 @@ class Gaps(NamedTuple):
 
 
 def gaps_of(examples: ExampleSet) -> Gaps:
-    """Gaps of ``examples``: between the special tokens at both ends, before a word where labels tell words, not inside
-    of an answer."""
+    """Gaps of ``examples``: between the special tokens at both ends, before a word where labels tell words."""
     ids, mask = examples.inputs[IDS].cpu(), examples.inputs[MASK].cpu() != 0
     labels, details = examples.labels.cpu(), examples.details
     positions = torch.arange(ids.shape[-1] + 1)
     if isinstance(details, SpanDetails):
         context = functional.pad(details.offsets.cpu()[..., 0] >= 0, (1, 1))
         text = context[..., 1:] | context[..., :-1]
-        first, last = labels[..., :1], labels[..., 1:]
-        text &= ~((first > 0) & (positions > first) & (positions <= last))
         begin = context[..., 1:].int().argmax(dim=-1, keepdim=True)
         end = begin - _separators(ids, begin)
         return Gaps(text, (positions >= 1) & (positions <= end) & text.any(dim=-1, keepdim=True))

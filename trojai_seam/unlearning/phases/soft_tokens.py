@@ -50,10 +50,14 @@ class SoftTokenSettings(TrainingSettings):
     the empty answer or the inserted tokens, else a wrong label, each would-be trigger its own; ``both`` take turns."""
     places: Literal["text", "any"] = "any"
     """Where tokens go: into texts, or of questions into the context, the question, or both, at random."""
-    clean_weight: float = Field(default=1.0, ge=0, le=1e3)
-    """Of true answers to the texts as they are, beside the weight 1 of those with soft tokens."""
+    crossed: Share = 0.5
+    """Chance of a text to get a piece of another one, and the answers of the network as shipped for its labels."""
+    soft_weight: float = Field(default=1.0, ge=0, le=1e3)
+    """Of the answers to texts with soft tokens; 0: none are inserted, and what is left is self-distillation."""
+    clean_weight: float = Field(default=0.0, ge=0, le=1e3)
+    """Of the labels of texts without soft tokens."""
     teacher_weight: float = Field(default=1.0, ge=0, le=1e3)
-    """Of the answers of the network as shipped to the texts as they are."""
+    """Of the scores of the network as shipped for texts without soft tokens."""
 
 
 def soft_tokens(context: Context, settings: SoftTokenSettings) -> PhaseOutcome:
