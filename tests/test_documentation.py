@@ -19,7 +19,7 @@ from trojai_seam.unlearning import UnlearnConfig, resolve, run
 from trojai_seam.unlearning.phase_kinds import PHASES
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "presets.md"])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 

@@ -1,7 +1,7 @@
 """Presets: named settings as data, one JSON file each, with where they come from and on what they were chosen.
 
-Ours are in the folder ``presets``; ``docs/presets.md`` has the measurements behind them. A package brings its own by an
-entry point whose value is the importable package that holds ``NAME.json``::
+Ours are in the folder ``presets``; ``benchmarks/presets.md`` has the measurements behind them. A package brings its own
+by an entry point whose value is the importable package that holds ``NAME.json``::
 
     [project.entry-points."trojai_seam.presets"]
     fst-like = "my_package"
