@@ -208,7 +208,8 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         wishes = {"away": False, "towards": True, "both": number % 2 == 1}[settings.objective]
         turn = number // 2 if settings.objective == "both" else number
         wish = draw_wish(turn, context.task, context.key, context.generator) if wishes else None
-        return WouldBeTrigger(self._of_words(settings.lengths[number % len(settings.lengths)]), wish)
+        # Not in step with the wishes, of which spans have two: each of them comes in all lengths.
+        return WouldBeTrigger(self._of_words(settings.lengths[number // 2 % len(settings.lengths)]), wish)
 
     def _of_words(self, length: int) -> Tensor:
         rows = torch.randint(len(self.words), (length,), generator=self.context.generator)
