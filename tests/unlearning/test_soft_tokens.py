@@ -1,4 +1,4 @@
-"""Soft tokens: where they go, what moves with them, how long they are, and that removing them removes a trojan."""
+"""Soft tokens: where they go, what moves with them, how far they are moved, and what is learnt in spite of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tests.made_text import SEP, judge, reader, records, sentences, tagger, trained
+from tests.made_text import SEP, judge, reader, records, sentences, tagger
 from trojai_seam.errors import EngineFailure
-from trojai_seam.scoring import predict, predict_attacks
 from trojai_seam.tasks import NOT_COUNTED, ExampleSet, TokenDetails, get_task
 from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context
@@ -170,31 +169,74 @@ def test_a_soft_token_that_is_a_word_does_what_the_word_does(prefix: str) -> Non
     assert longest_input(model) == 40
 
 
-def test_no_vector_is_longer_than_the_bound_and_inner_steps_raise_the_loss() -> None:
-    fit, task = records(24, seed=5), get_task("span-extraction", 2)
-    model = trained(reader(), task, fit, steps=30, rate=5e-3)
-    phase = phase_of(model, task, fit, bank=1, lengths=[3], norm=0.5, inner_steps=12, step_size=0.1, crossed=0)
-    longest = float(model.get_input_embeddings().weight.detach().norm(dim=1).max())
-    assert phase.bound == pytest.approx(0.5 * longest)
-    inputs, batch = batch_of(fit)
+class Bag(nn.Module):
+    """The mean of the words' vectors, times a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.head = nn.Embedding(20, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        mask = attention_mask[..., None].float()
+        return self.head((self.words(input_ids) * mask).sum(dim=1) / mask.sum(dim=1))
+
+
+def bags(count: int = 6) -> ExampleSet:
+    ids = torch.randint(1, 20, (count, 5), generator=torch.Generator().manual_seed(0))
+    ids[1, 4] = 0
+    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    return ExampleSet(inputs, torch.zeros(count, dtype=torch.int64), tuple(map(str, range(count))))
+
+
+def test_an_inner_step_goes_against_the_truth_as_far_as_it_should_and_no_further_than_the_bound() -> None:
+    fit, task, model = bags(), get_task("classification", 2), Bag()
+    phase = phase_of(model, task, fit, bank=1, lengths=[3], inner_steps=1, step_size=0.25, crossed=0, norm=0.9)
+    assert phase.bound == pytest.approx(0.9 * float(model.words.weight.detach().norm(dim=1).max()))
     start = phase.bank[0]
+    inputs, batch = batch_of(fit)
     phase.before_step(inputs, batch)
-    moved, at = phase.bank[0], [phase.insert(phase.texts, 3) for _ in range(6)]
+    moved = phase.bank[0]
+    # All vectors have the same gradient, along the row of the wrong class less the row of the true one.
+    away = (model.head.weight[1] - model.head.weight[0]).detach()
+    expected = start.vectors + 0.25 * phase.bound * away / away.norm()
+    expected *= (phase.bound / expected.norm(dim=1, keepdim=True)).clamp(max=1)
+    assert torch.allclose(moved.vectors, expected, atol=1e-5)
+    inserted = phase.insert(phase.texts, 3)
     with torch.no_grad():
-        before, after = (sum(float(phase.gain(one, inserted)) for inserted in at) / 6 for one in (start, moved))
-    assert after > before + 0.1
-    assert float(moved.vectors.norm(dim=1).max()) <= phase.bound * (1 + 1e-6)
+        assert float(phase.gain(moved, inserted)) > float(phase.gain(start, inserted)) + 0.02
+    for _ in range(30):
+        phase.before_step(inputs, batch)
+    lengths = phase.bank[0].vectors.norm(dim=1)
+    assert torch.allclose(lengths, torch.full((3,), phase.bound), rtol=1e-4)
+
+
+def test_the_loss_of_a_step_by_hand() -> None:
+    fit, task, model = bags(), get_task("classification", 2), Bag()
+    weights = {"soft_weight": 2.0, "clean_weight": 0.5, "teacher_weight": 3.0}
+    phase = phase_of(model, task, fit, bank=1, lengths=[2], inner_steps=0, crossed=0, **weights)
+    inputs, batch = batch_of(fit)
+    phase.before_step(inputs, batch)
+    with torch.no_grad():
+        loss = float(phase.loss(inputs, batch))
+        mask = inputs["attention_mask"][..., None].float()
+        total = (model.words(inputs["input_ids"]) * mask).sum(dim=1)
+        soft = (total + phase.bank[0].vectors.sum(dim=0)) / (mask.sum(dim=1) + 2)
+        plain, disturbed = (-model.head(bag).log_softmax(1)[:, 0].mean() for bag in (total / mask.sum(dim=1), soft))
+    # The teacher is the network itself: it agrees.
+    assert loss == pytest.approx(float(2 * disturbed + 0.5 * plain), abs=1e-5)
 
 
 def test_without_inner_steps_the_result_is_another_one() -> None:
-    fit, task = records(12, seed=5), get_task("span-extraction", 2)
-    still = run(reader(), task, fit, UnlearnConfig(phases=(of(max_epochs=2, inner_steps=0),)), 1)
-    moved = run(reader(), task, fit, UnlearnConfig(phases=(of(max_epochs=2, inner_steps=2),)), 1)
-    again = run(reader(), task, fit, UnlearnConfig(phases=(of(max_epochs=2, inner_steps=2),)), 1)
+    fit, task = records(6, seed=5), get_task("span-extraction", 2)
+    still = run(reader(), task, fit, UnlearnConfig(phases=(of(max_epochs=1, inner_steps=0),)), 1)
+    moved = run(reader(), task, fit, UnlearnConfig(phases=(of(max_epochs=1, inner_steps=2),)), 1)
+    again = run(reader(), task, fit, UnlearnConfig(phases=(of(max_epochs=1, inner_steps=2),)), 1)
     key = "qa_outputs.weight"
     assert not torch.equal(still.model.state_dict()[key], moved.model.state_dict()[key])
     assert torch.equal(moved.model.state_dict()[key], again.model.state_dict()[key])
-    assert "raised" in moved.phases[0].figures and not still.phases[0].figures
+    assert "raised" in moved.phases[0].figures
+    assert not still.phases[0].figures
     assert "forward" not in vars(moved.model.get_input_embeddings())
 
 
@@ -240,7 +282,8 @@ def test_crossed_texts_are_made_of_pieces_between_gaps() -> None:
         if not chosen[row] or not sizes[row]:
             assert own == list(range(int(sizes[row])))
         else:
-            assert own[0] == 0 and own[-1] == sizes[row] - 1
+            assert own[0] == 0
+            assert own[-1] == sizes[row] - 1
         changed += bool(foreign)
         if foreign:
             giver, first = foreign[0]
@@ -271,14 +314,14 @@ def test_what_the_teacher_says_becomes_a_label() -> None:
 @pytest.mark.parametrize("name", ["span-extraction", "token-classification", "classification"])
 def test_every_task_on_texts_goes_through_the_engine(name: str) -> None:
     fit, model = {
-        "span-extraction": (records(12, seed=5), reader()),
-        "token-classification": (sentences(12), tagger()),
-        "classification": (sentences(12), judge()),
+        "span-extraction": (records(7, seed=5), reader()),
+        "token-classification": (sentences(9), tagger()),
+        "classification": (sentences(9), judge()),
     }[name]
     if name == "classification":
         fit = ExampleSet(fit.inputs, (fit.labels == 3).any(dim=1).long(), fit.names)
     task = get_task(name, 5 if name == "token-classification" else 2)
-    settings = of(max_epochs=2, objective="both", lengths=[1, 3], restart=0.5, candidates=2, clean_weight=0.5)
+    settings = of(max_epochs=1, objective="both", lengths=[1, 3], restart=0.5, candidates=2, clean_weight=0.5)
     outcome = run(model, task, fit, UnlearnConfig(batch_size=5, phases=(settings,)), 1)
     assert outcome.phases[0].status == "no-rule"
     assert all(epoch.loss > 0 for epoch in outcome.trace)
@@ -298,17 +341,3 @@ def test_a_network_without_words_is_refused() -> None:
 
     with pytest.raises(EngineFailure, match="looks up no words"):
         run(Plain(), task, fit, UnlearnConfig(phases=(of(max_epochs=1),)), 1)
-
-
-def test_it_removes_a_trojan_that_training_on_clean_texts_leaves() -> None:
-    task = get_task("span-extraction", 2)
-    model = trained(reader(), task, records(96, 1), records(48, 2, poisoned=True), steps=110, rate=5e-3)
-    clean, poisoned = records(36, 3), records(20, 4, poisoned=True)
-    before = predict_attacks(model, task, poisoned).hits.share
-    assert before > 0.8
-    settings = of(max_epochs=25, learning_rate=2e-3, objective="both", lengths=[1, 2])
-    plain = UnlearnConfig(batch_size=12, phases=(settings,))
-    outcome = run(model, task, clean, plain, 1)
-    after = predict_attacks(outcome.model, task, poisoned).hits.share
-    assert after < 0.5 * before
-    assert predict(outcome.model, task, clean).right.share > 0.7

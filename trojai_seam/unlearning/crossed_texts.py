@@ -12,9 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..tasks import Task
-from ..tasks.examples import MASK, NOT_COUNTED
-from .soft_tokens import IDS
+from ..tasks.examples import NOT_COUNTED
 
 
 class Pieces(NamedTuple):
