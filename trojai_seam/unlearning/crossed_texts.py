@@ -7,12 +7,15 @@ another: Yun et al., "CutMix", ICCV 2019, arXiv 1905.04899 (images, with mixed l
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..tasks.examples import NOT_COUNTED
+
+T = TypeVar("T")
 
 
 class Pieces(NamedTuple):
@@ -20,6 +23,11 @@ class Pieces(NamedTuple):
 
     row: Tensor
     column: Tensor
+
+    @property
+    def sizes(self) -> Tensor:
+        """Tokens of every new text, ``int64 [R]``."""
+        return (self.column >= 0).sum(dim=1)
 
     def of(self, tensor: Tensor, padding: int | bool) -> Tensor:
         """``tensor [R, >= L']`` of the old texts, in the new ones."""
@@ -58,7 +66,7 @@ def crossed(sizes: Tensor, gaps: Tensor, chosen: Tensor, longest: int | None, ge
     return Pieces(padded[..., 0], padded[..., 1])
 
 
-def _drawn(values: list, generator: torch.Generator):  # type: ignore[no-untyped-def]
+def _drawn(values: Sequence[T], generator: torch.Generator) -> T:
     return values[int(torch.randint(len(values), (1,), generator=generator))]
 
 

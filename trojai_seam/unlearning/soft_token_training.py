@@ -122,49 +122,44 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
 
     def _crossed(self, texts: Texts, batch: Batch) -> tuple[Texts, Tensor | None]:
         """The texts, some of them crossed with others and labelled by the teacher, and the teacher's scores."""
-        settings, context, shape = self.settings, self.context, texts.inputs[IDS].shape
-        ask = bool(settings.teacher_weight)
+        settings, context = self.settings, self.context
         chosen = torch.zeros(len(batch.where), dtype=torch.bool)
         if settings.crossed:
             chosen = torch.rand(len(chosen), generator=context.generator) < settings.crossed
-        if bool(chosen.any()):
-            cuts = (slice(None), *(slice(size) for size in shape[1:]))
-            rows = {name: tensor[batch.where][cuts].flatten(0, -2) for name, tensor in self.shelf.items()}
-            sizes = (rows[MASK] * torch.arange(1, shape[-1] + 1)).amax(dim=1)
-            gaps = texts.text.flatten(0, -2)
-            mine = chosen.repeat_interleave(shape[1]) if len(shape) == 3 else chosen
-            pieces = crossed(sizes, gaps, mine, self.longest, context.generator)
-            form = (*shape[:-1], -1)
-            device = texts.labels.device
-            padding = self.table.padding_idx or 0
-            made = {
-                name: pieces.of(tensor, padding if name == IDS else 0).view(form).to(device)
-                for name, tensor in rows.items()
-            }
-            if REAL_WINDOWS in texts.inputs:
-                made[REAL_WINDOWS] = texts.inputs[REAL_WINDOWS]
-            text = functional.pad(pieces.of(gaps, False), (0, 1))
-            size = (pieces.column >= 0).sum(dim=1, keepdim=True)
-            text |= gaps.gather(1, sizes[:, None]) & (torch.arange(text.shape[1]) == size)
-            question = texts.question
-            if question is not None:
-                question = functional.pad(pieces.of(question.flatten(0, -2), False), (0, 1)).view(form)
-            counted = torch.zeros(0)
-            if texts.labels.ndim == 2:
-                counted = pieces.of(texts.labels.cpu() != NOT_COUNTED, False).to(device)
-            with torch.no_grad():
-                taught = context.task.outputs(context.shipped, made)
-            said = teacher_labels(taught, counted, made[MASK] != 0)
-            true = texts.labels
-            if true.ndim == 2:
-                true = pieces.of(true.cpu(), NOT_COUNTED).to(device)
-            use = chosen.to(device).view(-1, *[1] * (true.ndim - 1))
-            labels = torch.where(use, said, true)
-            return Texts(made, labels, without_answers(text.view(form), labels), question), taught
-        if not ask:
+        some = bool(chosen.any())
+        if not some and not settings.teacher_weight:
             return texts, None
+        made = self._put_together(texts, batch, chosen) if some else texts
         with torch.no_grad():
-            return texts, context.task.outputs(context.shipped, texts.inputs)
+            taught = context.task.outputs(context.shipped, made.inputs)
+        if not some:
+            return texts, taught
+        said = teacher_labels(taught, made.labels != NOT_COUNTED, made.inputs[MASK] != 0)
+        use = chosen.to(said.device).view(-1, *[1] * (said.ndim - 1))
+        labels = torch.where(use, said, made.labels)
+        return made._replace(labels=labels, text=without_answers(made.text, labels)), taught
+
+    def _put_together(self, texts: Texts, batch: Batch, chosen: Tensor) -> Texts:
+        """The ``chosen`` ones crossed with others, still with their own labels."""
+        shape, device = texts.inputs[IDS].shape, texts.labels.device
+        cuts, form = (slice(None), *(slice(size) for size in shape[1:])), (*shape[:-1], -1)
+        rows = {name: tensor[batch.where][cuts].flatten(0, -2) for name, tensor in self.shelf.items()}
+        sizes = (rows[MASK] * torch.arange(1, shape[-1] + 1)).amax(dim=1)
+        gaps = texts.text.flatten(0, -2)
+        mine = chosen.repeat_interleave(shape[1]) if len(shape) == 3 else chosen
+        pieces = crossed(sizes, gaps, mine, self.longest, self.context.generator)
+        padding = self.table.padding_idx or 0
+        inputs = {n: pieces.of(t, padding if n == IDS else 0).view(form).to(device) for n, t in rows.items()}
+        if REAL_WINDOWS in texts.inputs:
+            inputs[REAL_WINDOWS] = texts.inputs[REAL_WINDOWS]
+        text, question, labels = functional.pad(pieces.of(gaps, False), (0, 1)), texts.question, texts.labels
+        # The gap behind the last token, where no special one follows.
+        text |= gaps.gather(1, sizes[:, None]) & (torch.arange(text.shape[1]) == pieces.sizes[:, None])
+        if question is not None:
+            question = functional.pad(pieces.of(question.flatten(0, -2), False), (0, 1)).view(form)
+        if labels.ndim == 2:
+            labels = pieces.of(labels.cpu(), NOT_COUNTED).to(device)
+        return Texts(inputs, labels, text.view(form), question)
 
     def gain(self, trigger: WouldBeTrigger, inserted: Inserted) -> Tensor:
         """What inner steps make large: the loss of the true answers, or minus that of the answers wished for."""
