@@ -48,7 +48,7 @@ def dynamics_config(preset: str, values: Mapping[str, Any], seconds: float) -> U
     for phase in config.phases:
         changes: dict[str, Any] = {"max_seconds": seconds / len(config.phases)}
         if isinstance(phase, TrainingSettings):
-            forgets = isinstance(phase, TrainSettings) and phase.labels == "random"
+            forgets = isinstance(phase, TrainSettings) and phase.forgets
             changes["max_epochs"] = values["infer_forget_epochs" if forgets else "infer_recover_epochs"]
             changes["learning_rate"] = phase.learning_rate * factor
             changes |= {"label_sampling": values["infer_label_sampling"]} if forgets else {}

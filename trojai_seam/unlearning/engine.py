@@ -52,9 +52,9 @@ def run(
         trace_every: epochs between two points of the trace of a phase whose stop rule does not ask after every epoch.
 
     Raises:
-        EngineFailure: no examples, a phase that does not serve this kind of network, one example at a time with moving
-            BatchNorm statistics, nothing to train, the head of a detector alone, a precision that the device lacks, or
-            a non-finite loss or weight.
+        EngineFailure: no examples, a phase that does not serve this kind of network or cannot treat this one, one
+            example at a time with moving BatchNorm statistics, nothing to train, the head of a detector alone, a
+            precision that the device lacks, or a non-finite loss or weight.
     """
     if len(fit) == 0:
         raise EngineFailure("there is no fit example to unlearn with")
@@ -71,6 +71,10 @@ def run(
         channels_last(changed, lambda: task.outputs(changed, few))
     context = Context(changed, model, task, fit, config, seed, observer, trace_every)
     with torch.random.fork_rng(devices=context.devices), torch.enable_grad():
+        for settings in config.phases:
+            check = phase_kind(settings.kind).check
+            if check is not None:
+                check(context, settings)
         torch.manual_seed(seed)  # for dropout and views, which draw from the global generators
         phases = tuple(_phase(context, settings, between) for settings in config.phases)
     channels_first(changed.eval())

@@ -200,7 +200,7 @@ class _Together:
             beat(f"{phase.name}, epoch {epoch + 1} of at most {phase.max_epochs}, {len(alive)} networks side by side")
             where, labels, sizes = self._epoch(phase, places, training, fixed)
             parts = list(zip(torch.split(where, sizes, 1), torch.split(labels, sizes, 1), strict=True))[: total - steps]
-            losses = [rows.step(*part, phase.views.noise) for part in parts]
+            losses = [rows.step(*part, phase.views.noise, phase.labels == "uniform") for part in parts]
             steps += len(parts)
             last = steps >= total
             asked = any(monitors[number].asks(epoch, last) for number in training)
@@ -233,7 +233,7 @@ class _Together:
 
     def _monitor(self, phase: TrainSettings, number: int, start: float) -> PhaseMonitor:
         task, key = self.members[number].task, self.keys[number]
-        return PhaseMonitor(phase, phase.labels == "random", task.guess(key), task.chance(key), start)
+        return PhaseMonitor(phase, phase.forgets, task.guess(key), task.chance(key), start)
 
     def _rows(self, phase: TrainSettings, alive: list[int], total: int) -> Rows:
         filled = alive + alive[:1] * ((self.fixed_rows or 0) - len(alive))
@@ -251,7 +251,7 @@ class _Together:
     def _fixed_labels(self, number: int, phase: TrainSettings) -> Tensor | None:
         """See the engine: labels of all fit examples, or ``None`` if every epoch draws new ones."""
         key = self.keys[number]
-        if phase.labels == "true":
+        if phase.labels != "random":
             return key.labels
         if phase.fresh_labels:
             return None

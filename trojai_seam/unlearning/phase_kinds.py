@@ -53,11 +53,14 @@ class PhaseKind(Generic[S]):
         settings: its settings.
         run: does it to ``context.model``, in place; name, kind and seconds of the outcome are filled in by the engine.
         serves: modalities that it can be used on; the engine refuses others before anything is computed.
+        check: asked of every phase before the first one runs: raises :class:`~trojai_seam.errors.EngineFailure`, with
+            what to do instead, for a network that the phase cannot treat, or for want of an earlier phase.
     """
 
     settings: type[S]
     run: Callable[[Context, S], PhaseOutcome]
     serves: tuple[Modality, ...] = MODALITIES
+    check: Callable[[Context, S], None] | None = None
 
 
 PHASES: Registry[PhaseKind[Any]] = Registry("kind of phase", group="trojai_seam.phases")
@@ -66,6 +69,12 @@ PHASES.add("refit", "trojai_seam.unlearning.phases.refit:KIND")
 PHASES.add("distil", "trojai_seam.unlearning.phases.distil:KIND")
 PHASES.add("soft-tokens", "trojai_seam.unlearning.phases.soft_tokens:KIND")
 PHASES.add("self-label", "trojai_seam.unlearning.phases.self_label:KIND")
+PHASES.add("reinitialise", "trojai_seam.unlearning.phases.reinitialise:KIND")
+PHASES.add("train-away", "trojai_seam.unlearning.phases.train_away:KIND")
+PHASES.add("sharpness-aware", "trojai_seam.unlearning.phases.sharpness_aware:KIND")
+PHASES.add("universal-adversarial", "trojai_seam.unlearning.phases.universal_adversarial:KIND")
+PHASES.add("shared-adversarial", "trojai_seam.unlearning.phases.shared_adversarial:KIND")
+PHASES.add("reinitialise-rows", "trojai_seam.unlearning.phases.reinitialise_rows:KIND")
 
 
 def phase_kind(name: str) -> PhaseKind[Any]:

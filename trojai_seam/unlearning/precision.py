@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -38,10 +39,21 @@ class StepPrecision:
         # Without a cache: inside a caller's autocast, even one that is off, the weights of the first step would stay.
         return torch.autocast(self._kind, self._dtype, cache_enabled=False)
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module, longest: float | None) -> None:
-        """Backward, gradients shortened to ``longest`` if set, and one step of ``optimizer``; no synchronisation."""
+    def step(
+        self,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer,
+        model: nn.Module,
+        longest: float | None,
+        between: Callable[[], None] | None = None,
+    ) -> None:
+        """Backward, what comes ``between``, gradients shortened to ``longest`` if set, and one step of ``optimizer``;
+        no synchronisation."""
         scaler = self._scaler
         (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if between is not None:
+            with torch.no_grad():
+                between()
         if longest is not None:
             if scaler is not None:
                 scaler.unscale_(optimizer)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from .optimization import make_optimizer, make_scheduler
 from .stacked_layers import Layer, Pass, Plain, known_product, padded
 from .training_settings import TrainingSettings
+from .uniform_targets import negative_entropy
 
 
 class Asking(Pass):
@@ -101,8 +102,9 @@ class Rows:
         self._first = asking.first if self._alike and one_each else None
         return scores[..., : self.classes]
 
-    def step(self, where: Tensor, labels: Tensor, noise: float) -> Tensor:
-        """One training step on the examples ``where [R, n]`` with ``labels [R, n]``; the loss of every row."""
+    def step(self, where: Tensor, labels: Tensor, noise: float, uniform: bool = False) -> Tensor:
+        """One training step on the examples ``where [R, n]`` with ``labels [R, n]``, or towards ``uniform`` answers;
+        the loss of every row."""
         rows, count = where.shape
         flat = where + torch.arange(rows, device=where.device)[:, None] * self.x.shape[1]
         x = self.x.flatten(0, 1)[flat]
@@ -113,7 +115,10 @@ class Rows:
         self._first = None
         self.optimizer.zero_grad(set_to_none=True)
         scores = stacked_scores(self.layers, self.weights, x, self.draws)[..., : self.classes]
-        losses = functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
+        if uniform:
+            losses = negative_entropy(scores)
+        else:
+            losses = functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
         loss = losses.view(rows, count).mean(dim=1)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -64,6 +64,9 @@ class Training(Generic[S]):
         """The loss of one step, a scalar; computed under the precision of the run."""
         return self.context.task.loss(self.context.model, inputs, batch.labels)
 
+    def before_update(self) -> None:
+        """Called between the gradients of a step and the optimizer, without gradients."""
+
     def after_step(self) -> None:
         """Called after every step, without gradients: put weights back where they must be."""
 
@@ -147,7 +150,7 @@ class Training(Generic[S]):
         if not loss.requires_grad:
             scope = context.config.trainable
             raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
-        context.precision.step(loss, optimizer, context.model, settings.max_grad_norm)
+        context.precision.step(loss, optimizer, context.model, settings.max_grad_norm, self.before_update)
         if scheduler is not None:
             scheduler.step()
         return loss.detach()

@@ -14,13 +14,15 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor, nn
 
 from ...errors import EngineFailure
-from ...tasks import ExampleSet
+from ...tasks import ExampleSet, Task
 from ..context import Context
+from ..network_parts import parts
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
-from ..refitting import layers_of, refit
+from ..refitting import Layer, layers_of, refit
 from ..settings import Share
 from ..training_mode import head
 from ..training_settings import Views
@@ -35,7 +37,7 @@ class RefitSettings(PhaseSettings):
     kept_answers: Share | None = None
     """The share of views of the fit examples that shall still get the answer which the network as shipped gives; unset:
     0.94 - 0.12 · √(C / 10) for C classes, but at least a half, since with many classes a trojan was found to take
-    deeper forgetting."""
+    deeper forgetting. Of detectors, the share of their F1 on the fit examples that shall stay."""
     tries: int = Field(default=6, ge=1, le=50)
     """Passes to find the strength in."""
     examples: int = Field(default=200, ge=1, le=100_000)
@@ -54,14 +56,15 @@ PIXELS = 75 * 224 * 224
 
 
 def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
-    """Refit all layers but the first one and the head.
+    """Refit all layers but the first one and the head; of a detector those of its backbone but the first one.
 
     Raises:
-        EngineFailure: the network has no layer that can be refitted, or scores that are not finite.
+        EngineFailure: the network has no layer that can be refitted, or scores that are not finite; a detector has no
+            backbone that we know, or finds no object.
     """
     model, task = context.model.eval(), context.task
     start = context.accuracy()
-    layers = layers_of(model, head(model))
+    layers = _layers(context)
     examples = _examples(context, settings)
     order = torch.arange(len(examples)).repeat(2)
     inputs = examples.rows(order, order.to(context.device))
@@ -77,7 +80,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         if not bool(task.finite(outputs[: len(examples)]).all()):
             raise EngineFailure("the network has non-finite scores before unlearning")
         before, now = (task.answers(part, examples) for part in outputs.chunk(2))
-        return float((before == now).float().mean())
+        return _kept(task, before, now, examples)
 
     if settings.strength is not None:
         strength, share = settings.strength, kept(settings.strength)
@@ -87,6 +90,25 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         strength, share = _chosen(kept, aim, settings.tries)
     figures = {"strength": strength, "kept_answers": share, "layers": float(done)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
+
+
+def _layers(context: Context) -> list[Layer]:
+    """What is refitted: the one that runs first is among them and stays."""
+    model = context.model
+    if context.task.places:
+        return layers_of(parts(model, context.task, "backbone")[0], nn.Identity())
+    return layers_of(model, head(model))
+
+
+def _kept(task: Task, before: Tensor, now: Tensor, examples: ExampleSet) -> float:
+    """The share of answers that are the same; boxes never are, so of detectors the share of their accuracy."""
+    if not task.places:
+        return float((before == now).float().mean())
+    key = examples.key()
+    had = task.fit_accuracy(before.cpu(), key)
+    if had == 0:
+        raise EngineFailure("the network finds no object in the fit examples, so that nothing says what to keep")
+    return task.fit_accuracy(now.cpu(), key) / had
 
 
 def _aim(guess: float) -> float:
@@ -120,8 +142,9 @@ def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[flo
 def _examples(context: Context, settings: RefitSettings) -> ExampleSet:
     """What the layers are refitted on: fit examples, and views of images where there are too few."""
     fit, limit = context.fit, settings.examples
-    if context.modality == "images":
-        limit = min(limit, max(2, PIXELS // math.prod(fit.inputs["x"].shape[2:])))
+    if context.modality in ("images", "boxes"):
+        pixels = math.prod(fit.inputs["x"].shape[2:]) * _enlarged(context.model, *fit.inputs["x"].shape[2:])
+        limit = min(limit, max(2, int(PIXELS / pixels)))
     order = torch.randperm(len(fit), generator=context.generator)[:limit].tolist()
     examples = fit.subset(order)
     missing = limit - len(examples)
@@ -140,4 +163,19 @@ def _examples(context: Context, settings: RefitSettings) -> ExampleSet:
     )
 
 
-KIND = PhaseKind(RefitSettings, refit_layers, serves=("images", "vectors", "tokens"))
+def _enlarged(model: nn.Module, height: int, width: int) -> float:
+    """By how much torchvision's detectors enlarge the area of such an image before they look at it."""
+    resizes = getattr(model, "transform", None)
+    least, most = getattr(resizes, "min_size", None), getattr(resizes, "max_size", None)
+    if not isinstance(least, tuple | list) or not isinstance(most, int | float):
+        return 1.0
+    return float(min(max(least) / min(height, width), most / max(height, width))) ** 2
+
+
+def check(context: Context, settings: RefitSettings) -> None:
+    """Refuse a detector without a backbone that we know, or a network without a layer to refit."""
+    if len(_layers(context)) < 2:
+        raise EngineFailure("the network has no layer that can be refitted; use another --preset")
+
+
+KIND = PhaseKind(RefitSettings, refit_layers, check=check)

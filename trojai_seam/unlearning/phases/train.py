@@ -1,4 +1,4 @@
-"""Train on the true labels, which recovers and fine-tunes, or on random ones, which forgets."""
+"""Train on the true labels, which recovers and fine-tunes, or on random or uniform ones, which forgets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class TrainSettings(TrainingSettings):
     """Training on labels."""
 
     kind: Literal["train"] = "train"
-    labels: Literal["true", "random"] = "true"
+    labels: Literal["true", "random", "uniform"] = "true"
+    """``uniform``: towards equal probabilities of all classes, the mean of random labels (maximum entropy)."""
     label_sampling: Literal["uniform", "wrong-only", "uniform-anywhere"] = "uniform"
     """Of random labels: ``uniform`` over all classes, ``wrong-only`` over all but the true one; for detectors
     ``uniform-anywhere`` draws the places of boxes as well as their classes."""
@@ -28,13 +29,19 @@ class TrainSettings(TrainingSettings):
     """The phase sees only so many of the fit examples, classes in turn; its accuracies and stop rule are on those. As
     published for CIFAR-10: 50 to forget with, 5,000 to recover. Unset: all."""
 
+    @property
+    def forgets(self) -> bool:
+        """Whether the stop rule is met below its threshold."""
+        return self.labels != "true"
+
 
 def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
     """Train until the stop rule or a cap."""
     from ..random_labels import OnRandomLabels
     from ..training import Training
+    from ..uniform_targets import TowardsUniform
 
-    training = OnRandomLabels if settings.labels == "random" else Training
+    training = {"random": OnRandomLabels, "uniform": TowardsUniform}.get(settings.labels, Training)
     everything = context.fit
     if settings.examples is None or settings.examples >= len(everything):
         return training(context, settings).run()
@@ -57,4 +64,12 @@ def _few(context: Context, count: int) -> list[int]:
     return sorted(some.tolist())
 
 
-KIND = PhaseKind(TrainSettings, train)
+def check(context: Context, settings: TrainSettings) -> None:
+    """Refuse a uniform answer to what is not answered with classes."""
+    if settings.labels == "uniform":
+        from ..uniform_targets import check_classes
+
+        check_classes(context.task)
+
+
+KIND = PhaseKind(TrainSettings, train, check=check)
