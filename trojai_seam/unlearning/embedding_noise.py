@@ -7,7 +7,7 @@ uniform, ours Gaussian).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 
 def word_embeddings(model: nn.Module) -> nn.Embedding | None:
-    """The largest embedding of ``model``, which is that of words; ``None`` without any."""
+    """The table that ``model`` looks words up in: the one that a transformer in it names, else its largest one, which
+    in a small vocabulary may be that of positions; ``None`` without any."""
+    for module in model.modules():
+        if callable(ask := getattr(module, "get_input_embeddings", None)):
+            with suppress(NotImplementedError):
+                if isinstance(table := ask(), nn.Embedding):
+                    return table
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     return max(tables, key=lambda module: module.num_embeddings) if tables else None
 

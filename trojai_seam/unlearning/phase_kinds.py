@@ -67,6 +67,7 @@ PHASES: Registry[PhaseKind[Any]] = Registry("kind of phase", group="trojai_seam.
 PHASES.add("train", "trojai_seam.unlearning.phases.train:KIND")
 PHASES.add("refit", "trojai_seam.unlearning.phases.refit:KIND")
 PHASES.add("distil", "trojai_seam.unlearning.phases.distil:KIND")
+PHASES.add("soft-tokens", "trojai_seam.unlearning.phases.soft_tokens:KIND")
 PHASES.add("self-label", "trojai_seam.unlearning.phases.self_label:KIND")
 PHASES.add("prune-dormant", "trojai_seam.unlearning.phases.prune_dormant:KIND")
 PHASES.add("prune-lipschitz", "trojai_seam.unlearning.phases.prune_lipschitz:KIND")
