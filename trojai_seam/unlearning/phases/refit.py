@@ -43,6 +43,9 @@ class RefitSettings(PhaseSettings):
     samples: int = Field(default=3000, ge=1, le=1_000_000)
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
+    unless_suspected: bool = False
+    """Nothing is refitted where a phase before found a whole-image trigger: such triggers use directions that clean
+    images use, too, and what is unlearned by name costs less."""
 
 
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
@@ -61,6 +64,8 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     """
     model, task = context.model.eval(), context.task
     start = context.accuracy()
+    if settings.unless_suspected and context.suspicion is not None:
+        return PhaseOutcome(settings.name, "off", start_accuracy=start, end_accuracy=start)
     layers = layers_of(model, head(model))
     examples = _examples(context, settings)
     order = torch.arange(len(examples)).repeat(2)
