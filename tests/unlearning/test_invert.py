@@ -221,3 +221,21 @@ def test_log_odds_are_finite_where_all_or_none_give_the_class() -> None:
     figures = invert(here, InvertSettings()).figures
     assert figures["reached"] == 1
     assert math.isfinite(figures["gap"])
+
+
+def test_of_many_classes_those_are_looked_at_that_images_are_nearest_to() -> None:
+    assert invert(context(Quadrants(checkers())), InvertSettings(classes=3, finalists=2)).status == "suspects-blend"
+    far = Quadrants(checkers())
+    shut = nn.Sequential(far, Shifted(torch.tensor([0.0, 0.0, -300.0, 0.0])))
+    assert invert(context(shut), InvertSettings(classes=3, finalists=2)).status == "nothing-found"
+
+
+class Shifted(nn.Module):
+    """Adds the same to all scores."""
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift

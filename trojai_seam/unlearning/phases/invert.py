@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from ..context import Context, Suspicion
 from ..outcome import PhaseOutcome
@@ -28,6 +29,8 @@ class InvertSettings(PhaseSettings):
     kind: Literal["invert"] = "invert"
     examples: int = Field(default=40, ge=1, le=10_000)
     """Fit examples that perturbations are looked for on, at most."""
+    classes: int = Field(default=64, ge=2, le=100_000)
+    """That are looked at, at most: those with the highest mean score on clean images of other classes."""
     steps: int = Field(default=8, ge=2, le=1000)
     """Of signed gradient for the likeliest classes; after three of them all but ``finalists`` are left out."""
     finalists: int = Field(default=4, ge=2, le=1000)
@@ -65,13 +68,14 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
 
     with torch.no_grad():
         answers = torch.cat([scores(part) for part in torch.split(images, settings.examples)])
-    classes, given = answers.shape[1], answers.argmax(dim=1)
+    given = answers.argmax(dim=1)
+    classes = _likely(answers, settings.classes)
     rates = [settings.step_size * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
     best: tuple[float, _Candidate] | None = None
     with still(model):
         for family in families(images):
             starting = family.start()
-            candidates = [_Candidate(family, target, starting) for target in range(classes)]
+            candidates = [_Candidate(family, target, starting) for target in classes]
             rounds = ((len(few) // 2 + 1, few, rates[:FIRST]), (len(few), images, rates[FIRST:]))
             for number, (count, judged_on, paced) in enumerate(rounds):
                 candidates = sorted(candidates, key=lambda one: -one.log_odds)[: settings.finalists if number else None]
@@ -89,7 +93,15 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
         gap, found = best
         context.suspicion = Suspicion(found.family, found.target)
         figures = {"suspected": 1.0, "target": float(found.target), "reached": found.reached, "gap": gap}
-    return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=start, figures=figures)
+    status = "nothing-found" if best is None else f"suspects-{best[1].family.name}"
+    return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=start, figures=figures)
+
+
+def _likely(answers: Tensor, most: int) -> list[int]:
+    """All classes, or the ``most`` of them that images of other classes are nearest to."""
+    own = functional.one_hot(answers.argmax(dim=1), answers.shape[1]).bool()
+    near = answers.float().log_softmax(dim=1).masked_fill(own, 0).sum(dim=0) / (~own).sum(dim=0).clamp(min=1)
+    return sorted(near.argsort(descending=True)[:most].tolist())
 
 
 def _judge(one: _Candidate, scores: Scores, images: Tensor, given: Tensor, size: int) -> None:
