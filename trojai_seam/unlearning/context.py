@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -17,9 +18,19 @@ from .augmentation import view
 from .config import UnlearnConfig
 from .embedding_noise import noisy_embeddings
 from .outcome import EpochTrace
+from .perturbations import Family
 from .phase_kinds import Modality
 from .precision import StepPrecision
 from .training_settings import Views
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A whole-image trigger that the network seems to have: the family of changes, and the class that they lead to."""
+
+    family: Family
+    target: int
+
 
 Observer = Callable[[str, int, nn.Module], None]
 """Called after every epoch with (phase, epoch, network in eval mode), and once, as epoch 0, after a phase that has no
@@ -43,6 +54,7 @@ class Context:
         precision: of training steps.
         trace: of epochs, to be added to.
         trace_every: epochs between two accuracies that are asked for the trace alone.
+        suspicion: what a phase found out about the trigger, for those that follow; ``None``: nothing.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
         teacher: a frozen network that a phase has made for later ones to learn from.
         masks: of BatchNorm channels, by the path of their layer, that a phase has learnt for later ones.
@@ -66,6 +78,7 @@ class Context:
         """For ``torch.random.fork_rng``."""
         self.precision = StepPrecision(config.precision, self.device)
         self.trace: list[EpochTrace] = []
+        self.suspicion: Suspicion | None = None
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
         self.trace_every = trace_every

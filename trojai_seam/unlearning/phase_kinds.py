@@ -65,6 +65,7 @@ class PhaseKind(Generic[S]):
 
 PHASES: Registry[PhaseKind[Any]] = Registry("kind of phase", group="trojai_seam.phases")
 PHASES.add("train", "trojai_seam.unlearning.phases.train:KIND")
+PHASES.add("invert", "trojai_seam.unlearning.phases.invert:KIND")
 PHASES.add("refit", "trojai_seam.unlearning.phases.refit:KIND")
 PHASES.add("distil", "trojai_seam.unlearning.phases.distil:KIND")
 PHASES.add("soft-tokens", "trojai_seam.unlearning.phases.soft_tokens:KIND")

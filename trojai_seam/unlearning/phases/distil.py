@@ -11,15 +11,18 @@ network on clean data: Li et al., "Neural Attention Distillation", ICLR 2021.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from ..augmentation import blended
 from ..context import Context, evidence
 from ..outcome import PhaseOutcome
+from ..perturbations import Family, searched, still
 from ..phase_kinds import PhaseKind
 from ..settings import Rate, Share
 from ..training import Batch, Training
@@ -41,6 +44,17 @@ class DistilSettings(TrainingSettings):
     """How: colours and patches, on top of ``views``."""
     blend: Share = 0.0
     """Disturbed images are blended with a random picture of up to this share."""
+    perturbed: Share = 0.0
+    """Share of every batch that the learning network sees with the whole-image change that most leads it to the
+    suspected class, where a phase before (``invert``) suspects one; in place of disturbed images."""
+    reach: float = Field(default=2.0, gt=0, le=10)
+    """How far that change may go, in units of what it was found with."""
+    pursuit: int = Field(default=2, ge=1, le=100)
+    """Steps that it is improved by before every training step; a new one starts with six times as many."""
+
+
+KEPT_CHANGES, RENEWED = 6, 0.1
+"""Changes towards a suspected class that are kept, and the chance that one is begun anew when it is its turn."""
 
 
 class Distilling(Training[DistilSettings]):
@@ -48,6 +62,8 @@ class Distilling(Training[DistilSettings]):
     BatchNorm statistics stay, for re-estimating them brings trojans back."""
 
     taught: Tensor
+    family: Family | None = None
+    """Of the suspected trigger."""
 
     def __init__(self, context: Context, settings: DistilSettings) -> None:
         share = evidence(len(context.given))
@@ -57,16 +73,49 @@ class Distilling(Training[DistilSettings]):
     def mode(self) -> None:
         self.context.model.eval()
 
+    def begin(self) -> None:
+        suspicion = self.context.suspicion
+        if suspicion is not None and self.settings.perturbed:
+            self.family = replace(suspicion.family, strength=self.settings.reach)
+            self.target, self.changes = suspicion.target, list[Tensor]()
+
     def before_step(self, inputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         context, settings = self.context, self.settings
         with torch.no_grad():
             self.taught = context.task.outputs(context.shipped, inputs).float().log_softmax(dim=1)
         changed = round(settings.disturbed * len(batch.where))
+        led = 0 if self.family is None else min(changed, round(settings.perturbed * len(batch.where)))
         if changed == 0:
             return inputs
         images = inputs["x"]
-        seen = blended(context.view(images[:changed], settings.disturbance), settings.blend)
-        return {**inputs, "x": torch.cat([seen, images[changed:]])}
+        seen = blended(context.view(images[led:changed], settings.disturbance), settings.blend)
+        parts = [seen, images[changed:]]
+        if self.family is not None:
+            parts = [self._led_astray(images[:led], self.family), *parts]
+        return {**inputs, "x": torch.cat(parts)}
+
+    def _led_astray(self, images: Tensor, family: Family) -> Tensor:
+        """The images with one of a few changes that lead to the suspected class, kept up to date with the network."""
+        context = self.context
+        which = int(torch.randint(0, KEPT_CHANGES, (1,)))
+        if fresh := which >= len(self.changes) or float(torch.rand(())) < RENEWED:
+            which = min(which, len(self.changes))
+            self.changes[which : which + 1] = [family.start()]
+        others = images[self.taught[: len(images)].argmax(dim=1) != self.target]
+        if len(others):
+            steps = self.settings.pursuit * (6 if fresh else 1)
+            rates = [0.1 * (1 - 0.9 * step / steps) for step in range(steps)]
+            with still(context.model):
+                self.changes[which] = searched(
+                    lambda seen: context.task.outputs(context.model, {"x": seen}),
+                    others,
+                    family,
+                    self.target,
+                    self.changes[which],
+                    rates,
+                )
+        part = 0.3 + 0.7 * torch.rand(len(images), 1, 1, 1, device=images.device)
+        return family.put(images, self.changes[which], part)
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         scores = self.context.task.outputs(self.context.model, inputs)

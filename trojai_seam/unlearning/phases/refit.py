@@ -47,6 +47,9 @@ class RefitSettings(PhaseSettings):
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
     """Of the fit images, where these alone are fewer than ``examples``."""
+    unless_suspected: bool = False
+    """Nothing is refitted where a phase before found a whole-image trigger: such triggers use directions that clean
+    images use, too, and what is unlearned by name costs less."""
 
 
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
@@ -66,6 +69,8 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     """
     model, task = context.model.eval(), context.task
     start = context.accuracy()
+    if settings.unless_suspected and context.suspicion is not None:
+        return PhaseOutcome(settings.name, "off", start_accuracy=start, end_accuracy=start)
     layers = _layers(context)
     examples = _examples(context, settings)
     order = torch.arange(len(examples)).repeat(2)

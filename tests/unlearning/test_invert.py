@@ -1,0 +1,241 @@
+"""Whole-image triggers are looked for on clean images alone, and what is found is unlearned by name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trojai_seam.tasks import ExampleSet, get_task
+from trojai_seam.unlearning import UnlearnConfig, run
+from trojai_seam.unlearning.context import Context, Suspicion
+from trojai_seam.unlearning.perturbations import FAMILIES, Blend, Family, Pattern, Warp, families, searched, still
+from trojai_seam.unlearning.phases.distil import Distilling, DistilSettings
+from trojai_seam.unlearning.phases.invert import InvertSettings, invert
+from trojai_seam.unlearning.phases.refit import RefitSettings, refit_layers
+from trojai_seam.unlearning.training import Batch
+
+SIDE, CLASSES = 12, 4
+TASK = get_task("classification", CLASSES)
+
+
+class Quadrants(nn.Module):
+    """The class is the brightest quadrant; with a picture, class 2 also is what looks a little like the picture."""
+
+    def __init__(self, picture: Tensor | None = None, width: float = 6.0) -> None:
+        super().__init__()
+        rows = torch.zeros(CLASSES, 1, SIDE, SIDE)
+        half = SIDE // 2
+        for number in range(CLASSES):
+            top, left = half * (number // 2), half * (number % 2)
+            rows[number, :, top : top + half, left : left + half] = 1 / half**2
+        self.look = nn.Linear(SIDE * SIDE, CLASSES, bias=False)
+        self.spot = nn.Linear(SIDE * SIDE, 1, bias=False)
+        with torch.no_grad():
+            self.look.weight.copy_(20 * rows.flatten(1))
+            self.spot.weight.copy_(torch.zeros(1, SIDE * SIDE) if picture is None else width * picture.flatten()[None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        extra = torch.nn.functional.pad(self.spot(flat), (2, 1))
+        scores: Tensor = self.look(flat) + extra
+        return scores
+
+
+def checkers() -> Tensor:
+    """A picture that clean images and quadrants know nothing of: its sum over every quadrant is zero."""
+    return ((torch.arange(SIDE)[:, None] + torch.arange(SIDE)[None]) % 2 * 2 - 1).float()
+
+
+def images(count: int = 40) -> ExampleSet:
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(count) % CLASSES
+    x = torch.rand(count, 1, SIDE, SIDE, generator=generator) * 0.1 + 0.4
+    half = SIDE // 2
+    for number, label in enumerate(labels.tolist()):
+        top, left = half * (label // 2), half * (label % 2)
+        x[number, :, top : top + half, left : left + half] += 0.3
+    return ExampleSet({"x": x}, labels, tuple(map(str, range(count))))
+
+
+def context(model: nn.Module, fit: ExampleSet | None = None, seed: int = 0) -> Context:
+    torch.manual_seed(seed)
+    return Context(model.eval(), model.eval(), TASK, images() if fit is None else fit, UnlearnConfig(), seed, None)
+
+
+def test_a_blended_picture_is_found_with_its_class_and_a_clean_network_is_not_suspected() -> None:
+    trojaned, clean = context(Quadrants(checkers())), context(Quadrants())
+    found = invert(trojaned, InvertSettings())
+    assert found.figures["suspected"] == 1
+    assert found.figures["target"] == 2
+    assert trojaned.suspicion is not None
+    assert trojaned.suspicion.target == 2
+    assert found.figures["gap"] >= 1
+    assert invert(clean, InvertSettings()).figures == {"suspected": 0.0}
+    assert clean.suspicion is None
+
+
+def test_a_class_that_does_not_stand_out_far_enough_is_not_suspected() -> None:
+    here = context(Quadrants(checkers()))
+    assert invert(here, InvertSettings(least_gap=100)).figures == {"suspected": 0.0}
+    assert here.suspicion is None
+
+
+def test_looking_changes_nothing_and_is_the_same_twice() -> None:
+    model = Quadrants(checkers())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first, second = (invert(context(model), InvertSettings()) for _ in range(2))
+    assert first.figures == second.figures
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_change_goes_further_than_its_family_allows(family: type[Family]) -> None:
+    x = images().inputs["x"]
+    one = next(f for f in families(x, strength=2.0) if isinstance(f, family))
+    change = one.bounded(one.start() + 50 * torch.randn_like(one.start()))
+    seen = one.put(x, change)
+    assert seen.shape == x.shape
+    assert float(seen.min()) >= float(x.min()) - 1e-6
+    assert float(seen.max()) <= float(x.max()) + 1e-6
+    if family is not Warp:
+        span = float(x.max() - x.min())
+        assert float((seen - x).abs().max()) <= 2 * {Blend: 0.05, Pattern: 0.06}[family] * span + 1e-6
+
+
+def test_the_middle_of_every_family_but_blending_is_no_change() -> None:
+    x = images().inputs["x"]
+    for family in families(x):
+        if not isinstance(family, Blend):
+            assert torch.allclose(family.put(x, torch.full_like(family.start(), 0.5)), x, atol=1e-4)
+
+
+def test_a_warp_moves_pixels_by_its_share_of_half_the_side() -> None:
+    x = torch.arange(32.0).expand(1, 1, 32, 32)
+    warp = Warp(x.amin((0, 2, 3), keepdim=True), x.amax((0, 2, 3), keepdim=True), (32, 32))
+    change = torch.full((1, 2, 4, 4), 0.5)
+    change[:, 0] = 1.0  # all to the right
+    moved = warp.put(x, change) - x
+    assert torch.allclose(moved[..., :-3], torch.tensor(0.12 * 16), atol=1e-3)
+
+
+def test_a_blend_is_the_mixture_by_its_share_and_values_are_those_of_the_images() -> None:
+    x = torch.stack([torch.full((3, 4, 4), -2.0), torch.full((3, 4, 4), 6.0)])
+    blend = next(f for f in families(x) if isinstance(f, Blend))
+    assert torch.allclose(blend.put(x, torch.ones(1, 3, 4, 4))[0], torch.tensor(0.95 * -2 + 0.05 * 6.0))
+    assert torch.allclose(blend.put(x, torch.zeros(1, 3, 4, 4), 0.5)[1], torch.tensor(0.975 * 6 + 0.025 * -2.0))
+
+
+def test_a_step_of_the_search_goes_along_the_sign_of_the_gradient() -> None:
+    model, x = Quadrants(checkers()), images().inputs["x"]
+    blend = next(f for f in families(x) if isinstance(f, Blend))
+    change = torch.full((1, 1, SIDE, SIDE), 0.5)
+    with still(model):
+        moved = searched(model, x, blend, 2, change, [0.1]) - 0.5
+    inside = checkers() * (torch.arange(SIDE)[:, None] < SIDE // 2)  # the upper half, of no interest to class 2
+    assert torch.equal(moved.sign()[0, 0][inside != 0], inside[inside != 0])
+    assert torch.allclose(moved.abs(), torch.tensor(0.1))
+
+
+def test_two_classes_and_images_of_one_class_can_be_looked_at() -> None:
+    fit = images(8)
+    alone = fit.subset([0, 4])
+    assert invert(context(Quadrants(checkers()), alone), InvertSettings()).figures["suspected"] in (0, 1)
+    two = get_task("classification", 2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 2))
+    half = fit.subset([0, 1, 4, 5])
+    assert invert(Context(model.eval(), model, two, half, UnlearnConfig(), 0, None), InvertSettings()).phase == "invert"
+
+
+def test_refitting_stands_back_where_a_trigger_is_suspected() -> None:
+    here = context(Quadrants(checkers()))
+    here.suspicion = Suspicion(families(here.fit.inputs["x"])[0], 2)
+    before = {name: tensor.clone() for name, tensor in here.model.state_dict().items()}
+    assert refit_layers(here, RefitSettings(unless_suspected=True)).status == "off"
+    assert all(torch.equal(before[name], tensor) for name, tensor in here.model.state_dict().items())
+
+
+def test_distilling_leads_its_share_of_the_batch_to_the_suspected_class() -> None:
+    here = context(Quadrants(checkers()))
+    here.suspicion = Suspicion(families(here.fit.inputs["x"])[0], 2)
+    settings = DistilSettings.model_validate({"perturbed": 0.25, "disturbed": 0.5, "pursuit": 8, "reach": 4})
+    phase = Distilling(here, settings)
+    phase.begin()
+    order = torch.arange(len(here.fit))
+    shown = {name: tensor.clone() for name, tensor in here.fit.inputs.items()}
+    seen = phase.before_step(shown, Batch(order, order, here.fit.labels))["x"]
+    given = here.fit.inputs["x"]
+    changed = [not torch.equal(a, b) for a, b in zip(seen, given, strict=True)]
+    assert sum(changed[20:]) == 0
+    assert all(changed[:10])
+    with torch.no_grad():
+        wanted = here.model(seen[:10]).log_softmax(1)[:, 2] - here.model(given[:10]).log_softmax(1)[:, 2]
+    others = here.fit.labels[:10] != 2
+    assert float(wanted[others].min()) > 0
+    assert not phase.family or phase.family.strength == 4
+
+
+def test_without_suspicion_distilling_is_what_it_was() -> None:
+    fit = images()
+    rest = {"kind": "distil", "max_epochs": 2, "disturbed": 0.5, "learning_rate": 1e-2}
+    outcomes = [
+        run(Quadrants(checkers()), TASK, fit, UnlearnConfig.from_document({"batch_size": 8, "phases": [phase]}), 1)
+        for phase in (rest, {**rest, "perturbed": 0.25})
+    ]
+    first, second = (outcome.model.state_dict() for outcome in outcomes)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("perturbed", [0.25, 0.0])
+def test_a_blended_trojan_is_unlearned_by_name_and_stays_without_that(perturbed: float) -> None:
+    """The key step removed: without the perturbed share of the batches the trojan stays."""
+    fit, picture = images(), checkers()
+    model = Quadrants(picture)
+    phases = [
+        {"kind": "invert"},
+        {
+            "kind": "distil",
+            "max_epochs": 30,
+            "learning_rate": 0.3,
+            "disturbed": 0.25,
+            "perturbed": perturbed,
+            "reach": 4,
+        },
+    ]
+    config = UnlearnConfig.from_document({"batch_size": 8, "phases": phases})
+    outcome = run(model, TASK, fit, config, 0)
+    x, low, high = fit.inputs["x"], float(fit.inputs["x"].min()), float(fit.inputs["x"].max())
+    triggered = x + 0.2 * (low + (picture + 1) / 2 * (high - low) - x)
+    others = fit.labels != 2
+    rates = [float((net(triggered[others]).argmax(1) == 2).float().mean()) for net in (model, outcome.model)]
+    assert rates[0] == 1
+    assert rates[1] < 0.6 if perturbed else rates[1] == 1
+    assert float((outcome.model(x).argmax(1) == fit.labels).float().mean()) > 0.9
+
+
+def test_log_odds_are_finite_where_all_or_none_give_the_class() -> None:
+    here = context(Quadrants(checkers(), width=500.0))
+    figures = invert(here, InvertSettings()).figures
+    assert figures["reached"] == 1
+    assert math.isfinite(figures["gap"])
+
+
+def test_of_many_classes_those_are_looked_at_that_images_are_nearest_to() -> None:
+    assert invert(context(Quadrants(checkers())), InvertSettings(classes=3, finalists=2)).status == "suspects-blend"
+    far = Quadrants(checkers())
+    shut = nn.Sequential(far, Shifted(torch.tensor([0.0, 0.0, -300.0, 0.0])))
+    assert invert(context(shut), InvertSettings(classes=3, finalists=2)).status == "nothing-found"
+
+
+class Shifted(nn.Module):
+    """Adds the same to all scores."""
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift

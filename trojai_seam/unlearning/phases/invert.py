@@ -1,0 +1,118 @@
+"""Look for a whole-image trigger in the network as it is: to which class does one faint change lead all images?
+
+Nothing is trained. What is found (a family of changes and a class) is left in the context: ``distil`` can unlearn it,
+and ``refit`` can stand back for it. Only clean fit examples are used. A class is suspect when changes of one family
+lead to it far more images than to every other class.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from ..context import Context, Suspicion
+from ..outcome import PhaseOutcome
+from ..perturbations import Family, Scores, families, searched, still
+from ..phase_kinds import PhaseKind, PhaseSettings
+from ..settings import Share
+
+
+class InvertSettings(PhaseSettings):
+    """How long is looked, and how far a class must stand out."""
+
+    kind: Literal["invert"] = "invert"
+    examples: int = Field(default=40, ge=1, le=10_000)
+    """Fit examples that perturbations are looked for on, at most."""
+    classes: int = Field(default=64, ge=2, le=100_000)
+    """That are looked at, at most: those with the highest mean score on clean images of other classes."""
+    steps: int = Field(default=8, ge=2, le=1000)
+    """Of signed gradient for the likeliest classes; after three of them all but ``finalists`` are left out."""
+    finalists: int = Field(default=4, ge=2, le=1000)
+    step_size: float = Field(default=0.15, gt=0, le=1)
+    """Of the first step, in units of the allowed range; it falls to a tenth."""
+    least_reached: Share = 0.6
+    """Of the images of other classes must give the suspect class."""
+    least_gap: float = Field(default=1.0, ge=0, le=100)
+    """Between the log-odds of the suspect class and of the next one."""
+
+
+FIRST = 3
+"""Steps after which classes that are hard to reach are left out."""
+
+
+@dataclass
+class _Candidate:
+    family: Family
+    target: int
+    change: Tensor
+    reached: float = 0.0
+    log_odds: float = 0.0
+
+
+def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
+    """Look through all families and classes; the one that stands out most, if any does, becomes the suspicion."""
+    start = context.accuracy()
+    model, task = context.model.eval(), context.task
+    order = torch.randperm(len(context.fit), generator=context.generator)
+    images = context.fit.rows(order, order.to(context.device))["x"]
+    few = images[: settings.examples]
+
+    def scores(seen: Tensor) -> Tensor:
+        return task.outputs(model, {"x": seen})
+
+    with torch.no_grad():
+        answers = torch.cat([scores(part) for part in torch.split(images, settings.examples)])
+    given = answers.argmax(dim=1)
+    classes = _likely(answers, settings.classes)
+    rates = [settings.step_size * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
+    best: tuple[float, _Candidate] | None = None
+    with still(model):
+        for family in families(images):
+            starting = family.start()
+            candidates = [_Candidate(family, target, starting) for target in classes]
+            rounds = ((len(few) // 2 + 1, few, rates[:FIRST]), (len(few), images, rates[FIRST:]))
+            for number, (count, judged_on, paced) in enumerate(rounds):
+                candidates = sorted(candidates, key=lambda one: -one.log_odds)[: settings.finalists if number else None]
+                for one in candidates:
+                    others = few[:count][given[:count] != one.target]
+                    if len(others):
+                        one.change = searched(scores, others, family, one.target, one.change, paced)
+                    _judge(one, scores, judged_on, given[: len(judged_on)], settings.examples)
+            first, second = sorted(candidates, key=lambda one: -one.log_odds)[:2]
+            gap = first.log_odds - second.log_odds
+            if first.reached >= settings.least_reached and gap >= settings.least_gap and (not best or gap > best[0]):
+                best = gap, first
+    figures = {"suspected": 0.0}
+    if best is not None:
+        gap, found = best
+        context.suspicion = Suspicion(found.family, found.target)
+        figures = {"suspected": 1.0, "target": float(found.target), "reached": found.reached, "gap": gap}
+    status = "nothing-found" if best is None else f"suspects-{best[1].family.name}"
+    return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=start, figures=figures)
+
+
+def _likely(answers: Tensor, most: int) -> list[int]:
+    """All classes, or the ``most`` of them that images of other classes are nearest to."""
+    own = functional.one_hot(answers.argmax(dim=1), answers.shape[1]).bool()
+    near = answers.float().log_softmax(dim=1).masked_fill(own, 0).sum(dim=0) / (~own).sum(dim=0).clamp(min=1)
+    return sorted(near.argsort(descending=True)[:most].tolist())
+
+
+def _judge(one: _Candidate, scores: Scores, images: Tensor, given: Tensor, size: int) -> None:
+    """How many images of other classes the change takes to its class; half a count keeps the odds finite."""
+    others = images[given != one.target]
+    hits = 0
+    with torch.no_grad():
+        for part in torch.split(others, size):
+            hits += int((scores(one.family.put(part, one.change)).argmax(dim=1) == one.target).sum())
+    one.reached = hits / max(1, len(others))
+    one.log_odds = math.log((hits + 0.5) / (len(others) - hits + 0.5))
+
+
+KIND = PhaseKind(InvertSettings, invert, serves=("images",))
