@@ -73,9 +73,11 @@ def parsed(words: list[str], whole: bool) -> str:
         given = parser.parse_args(words[1:])
         preset = getattr(given, "preset", None)
         if preset is None or not preset.endswith(".json"):
-            assert preset is None or preset in preset_names() or preset == "NAME"
+            assert preset is None or preset == "NAME" or {*preset.split(",")} <= {*preset_names()}
             for option in (one.split("=")[0] for one in getattr(given, "set", []) if "KEY" not in one):
-                assert any(resolve(one).has(option) for one in ([preset] if preset else preset_names())), option
+                assert any(resolve(one).has(option) for one in (preset.split(",") if preset else preset_names())), (
+                    option
+                )
     return name
 
 

@@ -121,7 +121,7 @@ def unlearn_model(
     images: Tensor,
     labels: Tensor,
     *,
-    preset: str | UnlearnConfig = "images",
+    preset: str | UnlearnConfig = "images-refit",
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Outcome:

@@ -28,7 +28,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "source": "a file of the user's",
     "adapter": ADAPTER,
     "task": "classification",
-    "preset": "images",
+    "preset": "images-refit",
     "detect": {"names": [], "config_keys": []},
 }
 _GROUPS: Mapping[str, Mapping[str, Any]] = {

@@ -34,6 +34,7 @@ class InvertSettings(PhaseSettings):
     steps: int = Field(default=8, ge=2, le=1000)
     """Of signed gradient for the likeliest classes; after three of them all but ``finalists`` are left out."""
     finalists: int = Field(default=4, ge=2, le=1000)
+    """Classes of a family that are looked at to the end."""
     step_size: float = Field(default=0.15, gt=0, le=1)
     """Of the first step, in units of the allowed range; it falls to a tenth."""
     least_reached: Share = 0.6

@@ -33,6 +33,7 @@ class SharedAdversarialSettings(TrainingSettings):
     bound: float = Field(default=0.2, ge=0, le=10)
     """No pixel is changed by more."""
     step: float = Field(default=0.2, ge=0, le=10)
+    """How far every pixel is moved in one step of the search, in the units of ``bound``."""
     steps: int = Field(default=5, ge=0, le=1000)
     """Of the search for changes; it begins with all pixels raised by ``bound``."""
     fool_weight: float = Field(default=0.01, ge=0, le=1e6)

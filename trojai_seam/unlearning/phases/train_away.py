@@ -30,6 +30,7 @@ class TrainAwaySettings(TrainingSettings):
     alpha_many_classes: float | None = Field(default=None, ge=0, le=1e3)
     """Instead of ``alpha`` for a network of at least ``many_classes``; unset: no difference."""
     many_classes: int = Field(default=20, ge=2, le=1_000_000)
+    """From how many classes on ``alpha_many_classes`` counts."""
     likeness: Literal["product", "cosine"] = "product"
     """``product``: the inner product of the weights with those as shipped; ``cosine``: the cosine of every row (one per
     class) with its row as shipped, summed."""

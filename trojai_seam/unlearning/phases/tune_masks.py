@@ -35,6 +35,7 @@ class TuneMasksSettings(TrainingSettings):
     lowest: Share = 0.8
     """A mask stays at ``lowest · exp(-depth · layer)`` or above, the first BatchNorm layer being layer 1."""
     depth: float = Field(default=0.5, ge=0, le=100)
+    """How fast the lowest value that a mask may have falls from layer to layer, in the exponent."""
 
 
 class MaskTuning(MaskTraining[TuneMasksSettings]):
