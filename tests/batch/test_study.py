@@ -143,7 +143,7 @@ def test_page_and_files(study, capsys):
     paths = StudyPaths(study / "out")
     page = paths.page.read_text("utf-8")
     for words in ("A study of 2 presets", "Differences to no-op", "Fidelity against cost", "ACC against ASR",
-                  "Every model", "Failed rows", "the file is empty", "--presets no-op,finetune"):  # fmt: skip
+                  "Every model", "Failed rows", "the file is empty", "<span>--presets</span> no-op,finetune"):  # fmt: skip
         assert words in page
     assert "<script" not in page
     assert "| preset | models |" in paths.markdown.read_text()
@@ -174,8 +174,7 @@ def test_a_preset_that_always_fails_stops_no_other(study, tmp_path, capsys, pres
     line = ["study", study / "pdf", "--presets", presets, "--max-failures", 1, "--device", "cpu", "--seeds", 2]
     assert main([*map(str, line), "--out", str(tmp_path / "s")]) == 1
     told = capsys.readouterr()
-    assert "| anp" in told.out or "anp" in told.out
-    assert "2 of" in told.err
+    assert "anp" in told.out
     assert "pdf-anp-all-seed0, pdf-anp-all-seed1" in told.err.splitlines()[-1]
     rows = pd.read_csv(StudyPaths(tmp_path / "s").rows)
     counts = rows.groupby(["preset", "status"]).size()
