@@ -94,7 +94,9 @@ def _check_study(given: argparse.Namespace) -> None:
     if not given.presets:
         raise UsageProblem("study needs --presets NAME,NAME: what to compare")
     _check_once(given.presets)
-    if given.baseline is not None and given.baseline not in given.presets:
+    # A file may have another name inside, and a study that exists other presets besides: that is looked at later.
+    surely_all = not any(name.endswith(".json") for name in given.presets) and not (given.out / "study.json").exists()
+    if given.baseline is not None and given.baseline not in given.presets and surely_all:
         raise UsageProblem(f"--baseline: {near_names('preset of the study', given.baseline, given.presets)}")
     for dataset in given.datasets:
         _check_dataset(dataset)

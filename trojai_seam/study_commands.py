@@ -21,7 +21,7 @@ from .command_options import (
     names,
     options,
 )
-from .errors import TrojaiSeamError, shown
+from .errors import TooManyFailures, TrojaiSeamError, shown
 
 if TYPE_CHECKING:
     from .tables.study_lines import StudyTable
@@ -86,22 +86,26 @@ def run_grid(
     fit_per_class: list[int | None],
     rounds: list[str],
 ) -> int:
-    """Make or go on with the study; its table is written in the end, also when it was interrupted."""
+    """Make or go on with the study; its table is written whatever ends it."""
     asked = options(argparse.Namespace(**{**vars(given), "preset": None, "round": None, "fit_per_class": None}))
     from .batch.progress import choose_progress
-    from .batch.study import Grid, run_study
+    from .batch.study import Grid, plan_study
     from .study_reporting import write_study_table
 
     folders = tuple(Path(os.path.abspath(path)) for path in datasets)
     grid = Grid(folders, tuple(presets), tuple(seeds), tuple(fit_per_class), tuple(rounds))
     command = shlex.join(["trojai-seam", *given.words])
+    study = plan_study(grid, given.out, asked, command, given.baseline)
     try:
-        run_study(grid, given.out, asked, choose_progress(given.quiet, given.verbose), command)
-    except KeyboardInterrupt:
-        with suppress(TrojaiSeamError):  # nothing has begun
-            write_study_table([given.out], given.out, given.baseline)
+        study.run(choose_progress(given.quiet, given.verbose))
+    except TooManyFailures:
+        _told(write_study_table([given.out], given.out), given)
         raise
-    table = write_study_table([given.out], given.out, given.baseline)
+    except BaseException:
+        with suppress(TrojaiSeamError):  # nothing has begun, or what is in the way of tables was in the way of runs
+            write_study_table([given.out], given.out)
+        raise
+    table = write_study_table([given.out], given.out)
     return _told(table, given, failed=bool((table.rows["status"] == "failed").any()))
 
 

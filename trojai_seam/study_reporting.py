@@ -13,7 +13,7 @@ from .batch.command import evaluate_command
 from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths, StudyPaths
 from .batch.plan import read_plan
-from .batch.study import read_study, study_runs
+from .batch.study import presets_of, read_study, study_runs
 from .errors import UsageProblem, listed, shown
 from .heartbeat import beat
 from .reporting import read_run
@@ -21,6 +21,7 @@ from .tables import csv_bytes
 from .tables.formats import formatted
 from .tables.study_lines import StudyTable, pooled, study_table
 from .tables.study_texts import difference_texts, failure_texts, group_texts, measure_texts, study_notes
+from .unlearning import get_preset
 
 Place = str | PathLike[str]
 
@@ -30,13 +31,14 @@ def read_study_table(places: Sequence[Place], baseline: str | None = None) -> St
 
     Args:
         places: folders of studies, or run directories.
-        baseline: the preset that others are compared to; the first when unset.
+        baseline: the preset that others are compared to, by name or file; when unset that of the first study that has
+            one, else the first preset.
 
     Raises:
         RunDirectoryProblem: no such run or study, or an unreadable record.
-        UsageProblem: no run, a run that was given twice, or no such preset.
+        UsageProblem: no run, a run that was given twice, no such preset, or two of one name.
     """
-    return study_table(_pooled(study_runs([Path(place) for place in places])), baseline)
+    return _table([Path(place) for place in places], baseline)
 
 
 def write_study_table(places: Sequence[Place], folder: Place, baseline: str | None = None) -> StudyTable:
@@ -55,7 +57,7 @@ def write_study_table(places: Sequence[Place], folder: Place, baseline: str | No
 
     runs = study_runs([Path(place) for place in places])
     beat(f"reading the records of {len(runs)} runs")
-    table = study_table(_pooled(runs), baseline)
+    table = _table([Path(place) for place in places], baseline)
     plans = {run: read_plan(RunPaths(run)) for run in runs}
     beat("drawing the page of the study")
     facts = [_facts(run, plan) for run, plan in plans.items()]
@@ -78,6 +80,19 @@ def study_text(table: StudyTable) -> str:
     parts = [measure_texts(table), difference_texts(table)]
     notes = "\n".join(f"note: {shown(note, 400)}" for note in study_notes(table))
     return "\n\n".join([*(formatted(part, "text") for part in parts if len(part)), notes])
+
+
+def _table(places: Sequence[Path], baseline: str | None) -> StudyTable:
+    studies = [read_study(paths) for place in places if (paths := StudyPaths(place)).plan.exists()]
+    rows = _pooled(study_runs(places))
+    if baseline is None:
+        kept = (study.get("baseline") for study in studies)
+        there = set(rows["preset"])  # a study that was interrupted may not have come so far
+        return study_table(rows, next((name for name in kept if name in there), None))
+    files = {given: name for study in studies for given, name in presets_of(study).items()}
+    if baseline.endswith(".json") and baseline not in files:
+        files[baseline] = get_preset(baseline).name
+    return study_table(rows, files.get(baseline, baseline))
 
 
 def _pooled(runs: Sequence[Path]) -> pd.DataFrame:

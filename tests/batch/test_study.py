@@ -11,14 +11,17 @@ import pandas as pd
 import pytest
 
 from tests.made_rounds import trained_copy
+from trojai_seam.batch import study as batch_study
 from trojai_seam.batch.options import Options
 from trojai_seam.batch.paths import StudyPaths
 from trojai_seam.batch.progress import NoProgress, Tally
+from trojai_seam.batch.runner import evaluate
 from trojai_seam.batch.study import Grid, run_study
 from trojai_seam.cli import main
 from trojai_seam.errors import ConfigProblem, RunDirectoryProblem, UsageProblem
 from trojai_seam.study_reporting import read_study_table
 from trojai_seam.tables.study_texts import measure_texts
+from trojai_seam.unlearning import get_preset
 
 QUICK = ["--set", "recover.max_epochs=2", "--device", "cpu", "--quiet"]
 
@@ -140,7 +143,7 @@ def test_page_and_files(study, capsys):
     paths = StudyPaths(study / "out")
     page = paths.page.read_text("utf-8")
     for words in ("A study of 2 presets", "Differences to no-op", "Fidelity against cost", "ACC against ASR",
-                  "Every model", "Failed rows", "the file is empty", "--presets no-op,finetune"):  # fmt: skip
+                  "Every model", "Failed rows", "the file is empty", "<span>--presets</span> no-op,finetune"):  # fmt: skip
         assert words in page
     assert "<script" not in page
     assert "| preset | models |" in paths.markdown.read_text()
@@ -164,6 +167,81 @@ def test_runs_that_exist_are_tabulated(study, tmp_path):
         read_study_table([*runs, study / "out"])
     with pytest.raises(UsageProblem, match="did you mean finetune"):
         read_study_table(runs, "fintune")
+
+
+@pytest.mark.parametrize("presets", ["anp,no-op", "anp"])
+def test_a_preset_that_always_fails_stops_no_other(study, tmp_path, capsys, presets):
+    line = ["study", study / "pdf", "--presets", presets, "--max-failures", 1, "--device", "cpu", "--seeds", 2]
+    assert main([*map(str, line), "--out", str(tmp_path / "s")]) == 1
+    told = capsys.readouterr()
+    assert "anp" in told.out
+    assert "pdf-anp-all-seed0, pdf-anp-all-seed1" in told.err.splitlines()[-1]
+    rows = pd.read_csv(StudyPaths(tmp_path / "s").rows)
+    counts = rows.groupby(["preset", "status"]).size()
+    assert counts["anp", "failed"] == counts["anp", "missing"] == 4
+    if "no-op" in presets:
+        assert (counts["no-op", "done"], counts["no-op", "failed"]) == (6, 2)
+
+
+def test_whatever_ends_a_study_its_table_is_written(study, tmp_path, monkeypatch):
+    real = batch_study.evaluate_models
+
+    def full_disk(dataset, directories, round_config, run_dir, own, progress):
+        if own.preset == "no-op":
+            raise RunDirectoryProblem("no space left")
+        return real(dataset, directories, round_config, run_dir, own, progress)
+
+    monkeypatch.setattr(batch_study, "evaluate_models", full_disk)
+    line = ["study", study / "pdf", "--presets", "finetune,no-op", "--limit", 1, "--baseline", "no-op", *QUICK]
+    assert main([*map(str, line), "--out", str(tmp_path / "s")]) == 2
+    assert set(pd.read_csv(StudyPaths(tmp_path / "s").rows)["preset"]) == {"finetune"}
+
+
+def preset_file(path: Path, name: str, epochs: int) -> Path:
+    document = get_preset("finetune").model_dump(mode="json", exclude_unset=True)
+    document["settings"] = {"batch_size": 8, "phases": [{"name": "recover", "kind": "train", "max_epochs": epochs}]}
+    path.write_text(json.dumps({**document, "name": name}))
+    return path
+
+
+def test_the_baseline_may_be_a_file_or_of_an_earlier_command_and_is_kept(study, tmp_path, capsys):
+    mine, out = preset_file(tmp_path / "mine.json", "own", 1), tmp_path / "s"
+    start = ["study", study / "pdf", "--out", out, "--limit", 1, "--device", "cpu", "--quiet", "--presets"]
+
+    def asked(*words) -> int:
+        return main(list(map(str, [*start, *words])))
+
+    assert asked("no-op", "--baseline", "own") == 2  # there is no such study yet
+    assert not out.exists()
+    assert asked(f"no-op,{mine}", "--baseline", mine) == 0
+    assert json.loads((out / "study.json").read_text())["baseline"] == "own"
+    assert "Differences to own" in (out / "study.md").read_text()
+    assert asked("finetune", "--baseline", "no-op", "--set", "recover.max_epochs=1") == 2  # a study keeps its settings
+    assert main(["tables", str(out)]) == main(["report", str(out)]) == 0
+    assert "Differences to own" in (out / "study.md").read_text()
+    assert read_study_table([out]).baseline == "own"
+    assert read_study_table([out], str(mine)).baseline == "own"
+    assert asked("clp", "--baseline", "no-op") == 1  # refuses such networks; the baseline is of the first command
+    assert "Differences to no-op" in (out / "study.md").read_text()
+    before = (out / "study.json").read_text()
+    capsys.readouterr()
+    assert asked("clp", "--baseline", "fintune") == 2
+    other = preset_file(tmp_path / "other.json", "own", 2)
+    assert asked(other) == 2
+    assert asked(f"{other},{mine}") == 2
+    first, *same = capsys.readouterr().err.splitlines()
+    assert "no preset of the study called 'fintune'" in first
+    assert len(same) == 2
+    assert all("have one name, own" in line for line in same)
+    assert (out / "study.json").read_text() == before
+
+
+def test_runs_of_two_presets_of_one_name_are_not_pooled(study, tmp_path):
+    for epochs in (1, 2):
+        mine = preset_file(tmp_path / f"{epochs}.json", "own", epochs)
+        evaluate(study / "pdf", tmp_path / f"run{epochs}", Options(preset=str(mine), device="cpu", limit=1))
+    with pytest.raises(UsageProblem, match="preset own is not the same in all runs"):
+        read_study_table([tmp_path / "run1", tmp_path / "run2"])
 
 
 def test_several_presets_of_evaluate_are_a_study(study, tmp_path, capsys):

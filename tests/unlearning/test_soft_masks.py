@@ -140,6 +140,12 @@ def test_published_settings() -> None:
     assert masking.base_learning_rate == pytest.approx(0.01 * 0.9**20, rel=0.01)
 
 
+def test_masks_of_weights_learn_from_a_single_image() -> None:
+    """The network is in eval mode, so that no statistics of a batch are needed."""
+    result = run(trained(seeded(Residual), images()), task(), images(1), resolve("awm", {"max_epochs": "1"}), 0)
+    assert result.phases[0].epochs == 1
+
+
 def test_without_convolutions_it_is_refused() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
     with pytest.raises(EngineFailure, match="no convolution whose weights could be masked"):

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import RunDirectoryProblem, UsageProblem, listed
+from ..errors import RunDirectoryProblem, TooManyFailures, UsageProblem, listed, shown
+from ..registry import near_names
 from ..rounds import ModelDirectory, RoundConfig
-from ..unlearning import resolve_each
+from ..unlearning import UnlearnConfig, resolve_each
 from .claims import Claims, wait_for
 from .files import make_folder, write_atomic
 from .options import Options
@@ -109,10 +110,84 @@ def read_study(paths: StudyPaths) -> dict[str, Any]:
     return dict(document)
 
 
-def run_study(
-    grid: Grid, folder: Path, options: Options, progress: Progress | None = None, command: str = ""
-) -> dict[str, StudyRun]:
-    """Make, or go on with, every run of ``grid`` in ``folder``; what has a record is not repeated.
+Found = tuple[list[ModelDirectory], list[ModelDirectory], RoundConfig]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What :func:`plan_study` made sure of: nothing is wrong with the study as a whole, and its plan is written.
+
+    Attributes:
+        grid: what to combine.
+        options: of every run, but for what the grid says.
+        paths: of its files.
+        configs: of the presets, as they are called on the command line.
+        found: per dataset the selected models, those of them that this command is about, and the round.
+        names: of the run directories.
+    """
+
+    grid: Grid
+    options: Options
+    paths: StudyPaths
+    configs: Mapping[str, UnlearnConfig]
+    found: Mapping[Path, Found]
+    names: Mapping[StudyRun, str]
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Make, or go on with, every run; what has a record is not repeated.
+
+        Args:
+            progress: is told of all runs as of one.
+
+        Raises:
+            TooManyFailures: at the end, when all other runs are through.
+            TrojaiSeamError: a mistake about one of the runs; what is finished is kept.
+            KeyboardInterrupt: after what ran was finished; the same command goes on.
+        """
+        everything = list(self.grid.runs())
+        whole = _AsOne(progress or NoProgress(), sum(len(self.found[run.dataset][1]) for run in everything))
+        stopped: dict[str, TooManyFailures] = {}
+        try:
+            for run in everything:
+                whole.name = self.names[run]
+                try:
+                    self._run(run, whole)
+                except TooManyFailures as problem:  # of this preset on these models; the others may do well
+                    whole.note(str(problem))
+                    stopped[whole.name] = problem
+        finally:
+            whole.end()
+        if len(stopped) == 1:
+            name, only = stopped.popitem()
+            raise TooManyFailures(f"{name}: {only}")
+        if stopped:
+            raise TooManyFailures(
+                f"{len(stopped)} of {len(everything)} runs stopped after too many failed models: {listed(stopped)}; "
+                "see failures.csv of each; what is finished is kept, and the same command goes on"
+            )
+
+    def _run(self, run: StudyRun, progress: Progress) -> None:
+        directories, part, round_config = self.found[run.dataset]
+        options, config = self.options, self.configs[run.preset]
+        own = replace(
+            options,
+            round=self.grid.round_of(run.dataset),
+            preset=run.preset,
+            options={name: text for name, text in options.options.items() if config.has(name)},
+            seed=run.seed,
+            fit_per_class=run.fit_per_class,
+            ids=(),
+            where=None,
+            sample=None,
+            limit=None,
+        )
+        if part:
+            run_dir = self.paths.run(self.names[run]).run_dir
+            evaluate_models(run.dataset, directories, round_config, run_dir, own, progress)
+
+
+def plan_study(grid: Grid, folder: Path, options: Options, command: str = "", baseline: str | None = None) -> Study:
+    """Look for all that may be wrong with a study, and write its plan into ``folder``.
 
     A study may grow: a later command adds datasets, presets, seeds or numbers of examples. Settings that all runs have
     in common stay as they are.
@@ -121,60 +196,66 @@ def run_study(
         grid: what to combine.
         folder: new, empty, or of a study with the same settings.
         options: of every run, but for what the grid says.
-        progress: is told of all runs as of one.
         command: that asked for it, to be kept in the plan.
+        baseline: the preset that others are compared to, of ``grid`` or of the study as it is: its name, or its file.
+            It is kept; unset: what an earlier command said stays.
+
+    Raises:
+        TrojaiSeamError: a mistake about the study as a whole; nothing was computed, and a study that was there before
+            is as it was.
+    """
+    configs = resolve_each(grid.presets, options.options)  # an option that only some of them have is for these
+    called = {given: config.preset for given, config in configs.items()}
+    _check_names(called)
+    found = {dataset: _found(grid, dataset, options) for dataset in grid.datasets}
+    paths = StudyPaths(Path(os.path.abspath(folder)))
+    return Study(grid, options, paths, configs, found, _claim(grid, paths, options, command, called, baseline))
+
+
+def run_study(grid: Grid, folder: Path, options: Options, progress: Progress | None = None) -> dict[str, StudyRun]:
+    """:func:`plan_study` and :meth:`Study.run`.
 
     Returns:
         The runs of ``grid`` by the names of their directories.
 
     Raises:
-        TrojaiSeamError: a mistake about the study as a whole; nothing was computed then but what is kept.
-        KeyboardInterrupt: after what ran was finished; the same command goes on.
+        TrojaiSeamError: as these do.
+        KeyboardInterrupt: likewise.
     """
-    configs = resolve_each(grid.presets, options.options)  # an option that only some of them have is for these
-    found = {dataset: _found(grid, dataset, options) for dataset in grid.datasets}
-    paths = StudyPaths(Path(os.path.abspath(folder)))
-    names = _claim(grid, paths, options, command)
-    everything = list(grid.runs())
-    whole = _AsOne(progress or NoProgress(), sum(len(found[run.dataset][1]) for run in everything))
-    try:
-        for run in everything:
-            directories, part, round_config = found[run.dataset]
-            asked = {name: text for name, text in options.options.items() if configs[run.preset].has(name)}
-            own = replace(
-                options,
-                round=grid.round_of(run.dataset),
-                preset=run.preset,
-                options=asked,
-                seed=run.seed,
-                fit_per_class=run.fit_per_class,
-                ids=(),
-                where=None,
-                sample=None,
-                limit=None,
-            )
-            whole.name = names[run]
-            if part:
-                evaluate_models(run.dataset, directories, round_config, paths.run(names[run]).run_dir, own, whole)
-    finally:
-        whole.end()
-    return {names[run]: run for run in everything}
+    study = plan_study(grid, folder, options)
+    study.run(progress)
+    return {study.names[run]: run for run in grid.runs()}
 
 
-def _found(
-    grid: Grid, dataset: Path, options: Options
-) -> tuple[list[ModelDirectory], list[ModelDirectory], RoundConfig]:
+def presets_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The presets of ``study.json``: names that tables have for what was asked for, a name or a file."""
+    asked = {str(run["preset"]) for run in document["runs"].values()}
+    return {**{given: given for given in sorted(asked) if not given.endswith(".json")}, **document.get("presets", {})}
+
+
+def _check_names(called: Mapping[str, str]) -> None:
+    """Raises UsageProblem when two presets have one name: their rows could not be told apart."""
+    for name in called.values():
+        same = [given for given, other in called.items() if other == name]
+        if len(same) > 1:
+            raise UsageProblem(f"presets {listed(same)} have one name, {shown(name)}; give each a name of its own")
+
+
+def _found(grid: Grid, dataset: Path, options: Options) -> Found:
     """The selected models of a dataset, the same for all seeds; those of them that this command is about; the round."""
     directories, round_config = found_models(dataset, replace(options, round=grid.round_of(dataset)))
     wanted = select(directories, round_config, options)
     return wanted, part_of(wanted, options.shard), round_config
 
 
-def _claim(grid: Grid, paths: StudyPaths, options: Options, command: str) -> dict[StudyRun, str]:
+def _claim(
+    grid: Grid, paths: StudyPaths, options: Options, command: str, called: Mapping[str, str], baseline: str | None
+) -> dict[StudyRun, str]:
     """Write or check the plan; the names of the run directories.
 
     Raises:
         RunDirectoryProblem: the folder holds something else, or a study with other settings.
+        UsageProblem: two presets have one name, or none has that of ``baseline``.
     """
     make_folder(paths.folder)
     if not paths.plan.exists() and any(entry.name != paths.claims.name for entry in paths.folder.iterdir()):
@@ -189,6 +270,11 @@ def _claim(grid: Grid, paths: StudyPaths, options: Options, command: str) -> dic
             raise RunDirectoryProblem(
                 f"{paths.folder}: is a study with other settings: {'; '.join(changed[:12])}; use another --out"
             )
+        presets = {**presets_of(known), **called}
+        _check_names(presets)
+        if baseline is not None and baseline not in presets and baseline not in presets.values():
+            raise UsageProblem(f"--baseline: {near_names('preset of the study', baseline, presets)}")
+        compared = known.get("baseline") if baseline is None else presets.get(baseline, baseline)
         named = {_run_of(values): name for name, values in known["runs"].items()}
         for run in grid.runs():
             if run not in named:
@@ -196,6 +282,8 @@ def _claim(grid: Grid, paths: StudyPaths, options: Options, command: str) -> dic
         document = {
             "format": FORMAT,
             "settings": settings,
+            "presets": presets,
+            "baseline": compared,
             "commands": list(dict.fromkeys([*known.get("commands", []), *([command] if command else [])])),
             "runs": {name: run.document() for run, name in named.items()},
         }

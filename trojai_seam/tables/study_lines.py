@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import UsageProblem
+from ..errors import UsageProblem, shown
 from ..registry import near_names
 from .side_by_side import sign_test, sure_interval
 from .summary import NOT_SAID, rank_fidelity
@@ -101,15 +101,20 @@ def pooled(runs: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]]) -> pd.DataFra
 
     Args:
         runs: results frames with rows of status ``missing``, and what ``plan.json`` says.
+
+    Raises:
+        UsageProblem: one version ran two presets of one name.
     """
     parts = []
+    begun = [_changed(frame, plan) for frame, plan in runs if (frame["status"] != "missing").any()]
+    _check_names(begun)
     for frame, plan in runs:
-        preset = ", ".join(plan.get("presets") or [plan["unlearning"]["preset"]])
-        changed = next(iter(frame["changed_options"].dropna()), "")
+        own = _changed(frame, plan)  # rows that are missing do not know
+        changed = own.options or next((other.options for other in begun if other.settings == own.settings), "")
         parts.append(
             frame.assign(
                 dataset=str(plan["dataset"]),
-                preset=preset,
+                preset=own.preset,
                 changed_options=changed,
                 seed=plan["seed"],
                 fit_per_class=plan.get("fit_per_class"),
@@ -172,6 +177,36 @@ def study_table(rows: pd.DataFrame, baseline: str | None = None) -> StudyTable:
     whole = tuple(c for c in lines if c in counted or str(c).startswith(("n_", "pairs_", "better_", "worse_")))
     types = {c: "string" if c in texts else "Int64" if c in whole else "Float64" for c in lines}
     return StudyTable(lines.astype(types), models, rows, baseline, judged)
+
+
+class _Changed(NamedTuple):
+    """What a run made of its preset: its options as text, and all settings."""
+
+    preset: str
+    options: str
+    version: str
+    settings: tuple[Any, Any]
+    where: str
+
+
+def _changed(frame: pd.DataFrame, plan: Mapping[str, Any]) -> _Changed:
+    preset = ", ".join(plan.get("presets") or [plan["unlearning"]["preset"]])
+    options = str(next(iter(frame["changed_options"].dropna()), ""))
+    version = str(plan.get("versions", {}).get("trojai_seam"))
+    where = f"{plan['dataset']}, seed {plan['seed']}"
+    return _Changed(preset, options, version, (plan["unlearning"], plan.get("presets")), where)
+
+
+def _check_names(runs: Sequence[_Changed]) -> None:
+    """Raises UsageProblem when one version ran two presets of one name: their rows could not be told apart."""
+    first: dict[tuple[str, ...], _Changed] = {}
+    for run in runs:
+        other = first.setdefault((run.preset, run.options, run.version), run)
+        if other.settings != run.settings:
+            raise UsageProblem(
+                f"preset {shown(run.preset)} is not the same in all runs: {shown(run.where, 400)} has other settings "
+                f"than {shown(other.where, 400)}; give each a name of its own"
+            )
 
 
 def _examples(plan: Mapping[str, Any]) -> str:
