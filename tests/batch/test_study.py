@@ -18,7 +18,7 @@ from trojai_seam.batch.progress import NoProgress, Tally
 from trojai_seam.batch.runner import evaluate
 from trojai_seam.batch.study import Grid, run_study
 from trojai_seam.cli import main
-from trojai_seam.errors import ConfigProblem, RunDirectoryProblem, UsageProblem
+from trojai_seam.errors import ConfigProblem, RunDirectoryProblem, TooManyFailures, UsageProblem
 from trojai_seam.study_reporting import read_study_table
 from trojai_seam.tables.study_texts import measure_texts
 from trojai_seam.unlearning import get_preset
@@ -143,7 +143,7 @@ def test_page_and_files(study, capsys):
     paths = StudyPaths(study / "out")
     page = paths.page.read_text("utf-8")
     for words in ("A study of 2 presets", "Differences to no-op", "Fidelity against cost", "ACC against ASR",
-                  "Every model", "Failed rows", "the file is empty", "<span>--presets</span> no-op,finetune"):  # fmt: skip
+                  "Every model", "Failed rows", "the file is empty", "--presets</span> no-op,finetune"):  # fmt: skip
         assert words in page
     assert "<script" not in page
     assert "| preset | models |" in paths.markdown.read_text()
@@ -169,18 +169,22 @@ def test_runs_that_exist_are_tabulated(study, tmp_path):
         read_study_table(runs, "fintune")
 
 
-@pytest.mark.parametrize("presets", ["anp,no-op", "anp"])
-def test_a_preset_that_always_fails_stops_no_other(study, tmp_path, capsys, presets):
-    line = ["study", study / "pdf", "--presets", presets, "--max-failures", 1, "--device", "cpu", "--seeds", 2]
-    assert main([*map(str, line), "--out", str(tmp_path / "s")]) == 1
+def test_a_preset_that_always_fails_stops_no_other(study, tmp_path):
+    grid = Grid((study / "pdf",), ("anp", "clp", "no-op"))
+    with pytest.raises(TooManyFailures, match="2 of 3 runs.*: pdf-anp-all-seed0, pdf-clp-all-seed0;"):
+        run_study(grid, tmp_path / "s", Options(device="cpu", max_failures=1))
+    counts = read_study_table([tmp_path / "s"]).rows.groupby(["preset", "status"]).size()
+    assert counts["anp", "failed"] == counts["anp", "missing"] == counts["clp", "failed"] == 2
+    assert (counts["no-op", "done"], counts["no-op", "failed"]) == (3, 1)
+
+
+def test_a_study_of_failures_alone_has_its_table_and_says_so(study, tmp_path, capsys):
+    line = ["study", study / "pdf", "--presets", "anp", "--max-failures", 1, "--device", "cpu", "--out", tmp_path / "s"]
+    assert main(list(map(str, line))) == 1
     told = capsys.readouterr()
     assert "anp" in told.out
-    assert "pdf-anp-all-seed0, pdf-anp-all-seed1" in told.err.splitlines()[-1]
-    rows = pd.read_csv(StudyPaths(tmp_path / "s").rows)
-    counts = rows.groupby(["preset", "status"]).size()
-    assert counts["anp", "failed"] == counts["anp", "missing"] == 4
-    if "no-op" in presets:
-        assert (counts["no-op", "done"], counts["no-op", "failed"]) == (6, 2)
+    assert "pdf-anp-all-seed0: stopped after 2 failed models" in told.err.splitlines()[-1]
+    assert "no BatchNorm layer" in StudyPaths(tmp_path / "s").page.read_text("utf-8")
 
 
 def test_whatever_ends_a_study_its_table_is_written(study, tmp_path, monkeypatch):
