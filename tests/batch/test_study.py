@@ -171,7 +171,7 @@ def test_runs_that_exist_are_tabulated(study, tmp_path):
 
 def test_a_preset_that_always_fails_stops_no_other(study, tmp_path):
     grid = Grid((study / "pdf",), ("anp", "clp", "no-op"))
-    with pytest.raises(TooManyFailures, match="2 of 3 runs.*: pdf-anp-all-seed0, pdf-clp-all-seed0;"):
+    with pytest.raises(TooManyFailures, match=r"2 of 3 runs.*: pdf-anp-all-seed0, pdf-clp-all-seed0;"):
         run_study(grid, tmp_path / "s", Options(device="cpu", max_failures=1))
     counts = read_study_table([tmp_path / "s"]).rows.groupby(["preset", "status"]).size()
     assert counts["anp", "failed"] == counts["anp", "missing"] == counts["clp", "failed"] == 2
