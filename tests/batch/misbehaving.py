@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def workers_of(run: str) -> list[int]:
         if f"TROJAI_SEAM_TEST={run}\0".encode() in environment:
             mine.append(number)
     return mine
+
+
+def hears_sigint() -> None:
+    """For ``preexec_fn``: what a shell starts in the background ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_until(condition, seconds: float = 60.0) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.batch.misbehaving import hears_sigint
 from tests.made_rounds import trained_copy, write_model, write_round, write_scale
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.progress import PlainProgress, RichProgress, Tally, choose_progress
@@ -53,7 +54,14 @@ def command(*arguments: object) -> list[str]:
 
 
 def start(*arguments: object) -> subprocess.Popen:
-    return subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_sigint,
+    )
 
 
 def refused(capsys, *arguments: object) -> str:

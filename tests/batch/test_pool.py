@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.batch.misbehaving import NETWORKS_FILE, make, wait_until, workers_of
+from tests.batch.misbehaving import NETWORKS_FILE, hears_sigint, make, wait_until, workers_of
 from tests.made_rounds import write_round
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.records import read_rows
@@ -52,7 +52,15 @@ def start(tag: str, *arguments: object, **environment: str) -> subprocess.Popen:
     command += ["--round", "r12", "--device", "cpu", "--executor", "pool"]
     command += [text for k, v in FEW.items() for text in ("--set", f"{k}={v}")]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment})
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env={**os.environ, **environment},
+        preexec_fn=hears_sigint,
+    )
 
 
 @pytest.fixture(scope="module")

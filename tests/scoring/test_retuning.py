@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 import trojai_seam
 from tests import made_own_models as made
@@ -56,10 +57,10 @@ def test_a_trojan_that_was_only_hidden_comes_back_and_one_that_never_was_does_no
     before = predict_attacks(hidden, TASK, poisoned)
     assert before.hits.share == 0
     used = drawn_poisoned(poisoned, before, None, 0)
-    tuned = retuned(hidden, TASK, fit, poisoned, used, 0)
+    tuned = retuned(hidden, TASK, fit, poisoned, used, 0, 128)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(a, b) for a, b in zip(weights, hidden.parameters(), strict=True))
-    again = retuned(hidden, TASK, fit, poisoned, used, 0)
+    again = retuned(hidden, TASK, fit, poisoned, used, 0, 128)
     assert all(torch.equal(a, b) for a, b in zip(tuned.parameters(), again.parameters(), strict=True))
     rest = poisoned.subset([place for place in range(len(poisoned)) if place not in used])
     came_back = predict_attacks(tuned, TASK, rest).hits.share
@@ -68,8 +69,17 @@ def test_a_trojan_that_was_only_hidden_comes_back_and_one_that_never_was_does_no
     for module in never.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    fresh = predict_attacks(retuned(never, TASK, fit, poisoned, used, 0), TASK, rest).hits.share
+    fresh = predict_attacks(retuned(never, TASK, fit, poisoned, used, 0, 128), TASK, rest).hits.share
     assert came_back > fresh + 0.3
+
+
+def test_parts_of_a_batch_give_the_same_network_up_to_rounding():
+    fit, poisoned = examples(8, 5), examples(8, 6, triggered=True)
+    used = drawn_poisoned(poisoned, predict_attacks(made.network(), TASK, poisoned), None, 0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(fit.inputs["x"][0].numel(), made.network()[3].out_features))
+    whole, parts = (retuned(linear, TASK, fit, poisoned, used, 0, most) for most in (128, 5))
+    assert not torch.equal(whole[1].weight, linear[1].weight)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
 
 
 @pytest.fixture(scope="module")

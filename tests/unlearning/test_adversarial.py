@@ -102,6 +102,25 @@ def made() -> tuple[nn.Sequential, ExampleSet, ExampleSet]:
     return net.eval(), ExampleSet({"x": images}, labels, names), ExampleSet({"x": triggered}, labels, names)
 
 
+class Attending(nn.Module):
+    """Pixels that attend to each other by torch's fused attention, which has no second derivative on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.embed(x.flatten(2).transpose(1, 2))[:, None]
+        return self.head(nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)[:, 0].mean(dim=1))
+
+
+def test_the_implicit_hypergradient_goes_through_attention() -> None:
+    _, fit, _ = made()
+    torch.manual_seed(0)
+    outcome = unlearn(Attending().eval(), TASK, fit, resolve("i-bau", {"recover.max_epochs": "1"}), 0)
+    assert outcome.phase("recover").steps > 0
+
+
 @pytest.mark.parametrize(
     ("preset", "off"),
     [("i-bau", {"recover.iterations": "0"}), ("sau", {"recover.unlearn_weight": "0"})],

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context, Suspicion
-from trojai_seam.unlearning.perturbations import FAMILIES, Blend, Family, Pattern, Warp, families, searched, still
+from trojai_seam.unlearning.perturbations import FAMILIES, Blend, Family, Pattern, Warp, families, searched
 from trojai_seam.unlearning.phases.distil import Distilling, DistilSettings
 from trojai_seam.unlearning.phases.invert import InvertSettings, invert
 from trojai_seam.unlearning.phases.refit import RefitSettings, refit_layers
 from trojai_seam.unlearning.training import Batch
+from trojai_seam.unlearning.training_mode import still
 
 SIDE, CLASSES = 12, 4
 TASK = get_task("classification", CLASSES)
@@ -221,6 +222,24 @@ def test_log_odds_are_finite_where_all_or_none_give_the_class() -> None:
     figures = invert(here, InvertSettings()).figures
     assert figures["reached"] == 1
     assert math.isfinite(figures["gap"])
+
+
+def test_where_time_is_up_nothing_is_suspected() -> None:
+    here = context(Quadrants(checkers()))
+    here.deadline = 0.0
+    assert invert(here, InvertSettings()).status == "time-limit"
+    assert here.suspicion is None
+
+
+def test_all_disturbed_images_may_be_led_to_the_suspected_class() -> None:
+    here = context(Quadrants(checkers()))
+    here.suspicion = Suspicion(families(here.fit.inputs["x"])[0], 2)
+    phase = Distilling(here, DistilSettings.model_validate({"perturbed": 1.0, "disturbed": 0.5}))
+    phase.begin()
+    order = torch.arange(len(here.fit))
+    seen = phase.before_step(dict(here.fit.inputs), Batch(order, order, here.fit.labels))["x"]
+    assert seen.shape == here.fit.inputs["x"].shape
+    assert torch.equal(seen[20:], here.fit.inputs["x"][20:])
 
 
 def test_of_many_classes_those_are_looked_at_that_images_are_nearest_to() -> None:

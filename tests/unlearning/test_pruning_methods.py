@@ -127,6 +127,14 @@ def test_the_cut_that_is_too_much_is_taken_back() -> None:
     assert weight[0, 0] == 1
 
 
+def test_a_network_that_knows_nothing_is_not_pruned_by_what_it_knows() -> None:
+    net = trojaned()
+    cut = [(net[4].weight, columns(net[4], 4, torch.tensor([0])))]
+    with pytest.raises(EngineFailure, match="right on no fit example"):
+        prune_while_accurate(context_of(net, fit()), [cut], 0.0, tolerance=0.1)
+    assert net[4].weight[0, 0] == 1
+
+
 def test_a_network_is_put_back_whatever_was_done_to_it() -> None:
     net = seeded()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -141,7 +141,7 @@ def test_what_clean_examples_do_not_use_is_gone_and_the_rest_is_kept() -> None:
 
 def test_a_network_of_two_layers_has_nothing_to_refit() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
-    with pytest.raises(EngineFailure, match="no layer that can be refitted"):
+    with pytest.raises(EngineFailure, match="no layer between its first and its last that can be refitted"):
         run(net, get_task("classification", 3), trojaned()[1], REFIT, 0)
 
 

@@ -150,3 +150,19 @@ def test_without_convolutions_it_is_refused() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
     with pytest.raises(EngineFailure, match="no convolution whose weights could be masked"):
         run(net, task(), images(), resolve("awm"), 0)
+
+
+def test_observers_see_the_masked_network_and_its_gradients_can_be_shortened() -> None:
+    net, seen = trained(seeded(Residual), images()), []
+    settings = TuneMasksSettings(max_epochs=2, optimizer="sgd", learning_rate=0.2)
+
+    def watch(phase: str, epoch: int, model: nn.Module) -> None:
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+
+    outcome = run(net, task(), images(), UnlearnConfig(phases=(settings,)), 1, watch)
+    assert all(torch.equal(tensor, seen[-1][name]) for name, tensor in outcome.model.state_dict().items())
+    assert not torch.equal(seen[0]["norm.weight"], net.state_dict()["norm.weight"])
+    assert not torch.equal(seen[0]["norm.weight"], seen[1]["norm.weight"])
+    short = UnlearnConfig(phases=(settings.model_copy(update={"max_grad_norm": 1e-9}),))
+    still = run(net, task(), images(), short, 1).model.state_dict()
+    assert torch.allclose(still["norm.weight"], net.state_dict()["norm.weight"], atol=1e-6)

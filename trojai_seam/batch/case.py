@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..errors import RunDirectoryProblem, TrojaiSeamError
 from ..heartbeat import beat
 from ..rounds.opening import open_directory
 from ..scoring.splits import SplitPlan
 from ..tasks import Subject
+from .device_faults import of_cuda, out_of_memory
 from .evaluation import Evaluation, splits_of, unlearning_of
 from .first_rows import fail_row, first_columns
 from .memory import PeakMemory
@@ -173,16 +172,3 @@ class Case:
         self.subject = self.evaluation = None
         write_record(self.unit.record, self.row, arrays)
         return self.row
-
-
-def out_of_memory(problem: Exception) -> bool:
-    """Whether ``problem`` is a lack of memory, on the device or off it."""
-    if isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)  # torch's words on a CPU
-
-
-def of_cuda(problem: Exception) -> bool:
-    """Whether the CUDA context of this process can no longer be trusted."""
-    words = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuFFT error", "CUSOLVER_STATUS")
-    return isinstance(problem, RuntimeError) and any(word in str(problem) for word in words)

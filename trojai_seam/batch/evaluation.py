@@ -37,6 +37,7 @@ from ..tasks.calling import BATCH
 from ..unlearning import UnlearnConfig, run
 from ..unlearning.engine import Between
 from ..unlearning.outcome import Outcome, PhaseOutcome
+from .device_faults import of_cuda, out_of_memory
 from .plan import Plan
 
 
@@ -96,6 +97,7 @@ class Evaluation:
         self._forgotten: dict[int, tuple[Predictions, AttackPredictions | None]] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
+        self._no_retuning: str | None = None
         self._scoring = time.perf_counter() - began
 
     @property
@@ -221,14 +223,23 @@ class Evaluation:
         if not used:
             return None
         beat("re-tuning a copy with poisoned examples")
-        clean, attacks = self._ask(retuned(model, subject.task, self.runs[number].fit, poisoned, used, seed))
+        fit, most = self.runs[number].fit, self.unlearning.batch_size
+        try:
+            network = retuned(model, subject.task, fit, poisoned, used, seed, most)
+        except Exception as problem:  # what is only measured beside must not cost the row
+            if out_of_memory(problem) or of_cuda(problem):
+                raise
+            self._no_retuning = f"no re-tuning: {type(problem).__name__}: {problem}"
+            return None
+        clean, attacks = self._ask(network)
         return None if attacks is None else Retuned(clean, attacks, used)
 
     def _not_measured(self) -> str | None:
         """What was asked for beside the usual figures, and cannot be had of this model."""
         poisoned, lacking = self.subject.poisoned, []
         if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._folds.values()):
-            lacking.append("no re-tuning: too few poisoned examples, or none that a network can be trained on")
+            few = "no re-tuning: too few poisoned examples, or none that a network can be trained on"
+            lacking.append(self._no_retuning or few)
         if poisoned is not None and self.plan.trigger_variants and not self.subject.variants:
             lacking.append("no variants of the trigger: the round does not have it as data")
         return "; ".join(lacking) or None

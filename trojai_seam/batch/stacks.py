@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ..unlearning.ensemble import Member, stack_key, unlearn_together
 from ..unlearning.outcome import Outcome
-from .case import Case, of_cuda, out_of_memory
+from .case import Case
+from .device_faults import of_cuda, out_of_memory
 from .evaluation import Evaluation, Run
 
 STACK_BYTES = 384 << 20

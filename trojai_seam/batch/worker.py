@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from ..unlearning.outcome import Outcome
-from .case import ALONE, Case, Surroundings, out_of_memory
+from .case import ALONE, Case, Surroundings
+from .device_faults import out_of_memory
 from .stacks import Part, stacks_of, unlearn_stack
 from .units import WorkUnit
 

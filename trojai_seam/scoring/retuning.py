@@ -11,6 +11,7 @@ Only measured, on a copy of the network: nothing that is chosen depends on it.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -59,10 +60,13 @@ def drawn_poisoned(
 
 
 def retuned(
-    model: nn.Module, task: Task, fit: ExampleSet, poisoned: ExampleSet, used: Sequence[int], seed: int
+    model: nn.Module, task: Task, fit: ExampleSet, poisoned: ExampleSet, used: Sequence[int], seed: int, most: int
 ) -> nn.Module:
     """A copy of ``model``, trained on ``fit`` (prepared) with the poisoned examples at ``used`` under the labels that
     the attacker wants. Neither ``model`` nor torch's random state is changed.
+
+    At most ``most`` examples go through the network at once: batches are put together from parts, whose gradients are
+    added, so that re-tuning takes no more memory than unlearning did. BatchNorm sees the parts.
 
     The loss may become non-finite; answers of such a network are never right.
     """
@@ -80,7 +84,11 @@ def retuned(
             for where in epoch_batches(len(examples), None, BATCH_SIZE, generator):
                 at = where.to(device)
                 optimizer.zero_grad()
-                task.loss(copied, examples.rows(where, at), examples.labels[at]).backward()  # type: ignore[no-untyped-call]
+                parts = math.ceil(len(at) / most)
+                for some, part in zip(where.chunk(parts), at.chunk(parts), strict=True):
+                    rows = examples.rows(some, part)
+                    loss = task.loss(copied, rows, examples.labels[part]) * (len(part) / len(at))
+                    loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     return copied.eval()
 

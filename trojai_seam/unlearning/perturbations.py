@@ -11,13 +11,12 @@ al., "Neural Cleanse", IEEE S&P 2019.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 Scores = Callable[[Tensor], Tensor]
@@ -127,19 +126,6 @@ def families(images: Tensor, strength: float = 1.0) -> list[Family]:
     """All families, for images like these, ``float [N, channels, H, W]`` of any value range."""
     low, high = images.amin(dim=(0, 2, 3), keepdim=True), images.amax(dim=(0, 2, 3), keepdim=True)
     return [family(low, high, (images.shape[2], images.shape[3]), strength) for family in FAMILIES]
-
-
-@contextmanager
-def still(model: nn.Module) -> Iterator[None]:
-    """While perturbations are looked for, parameters ask for no gradients: half of the work."""
-    asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for parameter in asked:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in asked:
-            parameter.requires_grad_(True)
 
 
 def searched(scores: Scores, images: Tensor, family: Family, target: int, change: Tensor, rates: list[float]) -> Tensor:

@@ -43,7 +43,6 @@ class StepPrecision:
         self,
         loss: Tensor,
         optimizer: torch.optim.Optimizer,
-        model: nn.Module,
         longest: float | None,
         between: Callable[[], None] | None = None,
     ) -> None:
@@ -57,7 +56,7 @@ class StepPrecision:
         if longest is not None:
             if scaler is not None:
                 scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), longest)
+            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], longest)
         if scaler is None:
             optimizer.step()
         else:

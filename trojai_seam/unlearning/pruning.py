@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..errors import EngineFailure
 from .context import Context
 
 Cut = Sequence[tuple[Tensor, Tensor]]
@@ -37,7 +38,12 @@ def prune_while_accurate(context: Context, cuts: Iterable[Cut], start: float, to
         cuts: in order.
         start: fit accuracy before the first one.
         tolerance: fit accuracy may fall to ``(1 - tolerance) · start``.
+
+    Raises:
+        EngineFailure: the network knows none of the fit examples, so that accuracy would let everything go.
     """
+    if start <= 0:
+        raise EngineFailure("the network is right on no fit example, so that accuracy cannot say how much to prune")
     least, accuracy, done = (1 - tolerance) * start, start, 0
     for cut in cuts:
         if context.time_is_up():

@@ -211,7 +211,8 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         return self._bounded(self.words[rows.to(self.words.device)])
 
     def _bounded(self, vectors: Tensor) -> Tensor:
-        return vectors * (self.bound / (vectors.norm(dim=1, keepdim=True) + TINY)).clamp(max=1)
+        share: Tensor = (self.bound / (vectors.norm(dim=1, keepdim=True) + TINY)).clamp(max=1)
+        return vectors * share
 
 
 def without_answers(gaps: Tensor, labels: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def extra_rows(table: nn.Embedding, rows: Tensor) -> Iterator[None]:
         extra = functional.embedding((numbers - size).clamp(min=0), rows.to(known.dtype))
         return torch.where((numbers >= size)[..., None], extra, known)
 
-    table.forward = forward  # type: ignore[method-assign]
+    table.forward = forward  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

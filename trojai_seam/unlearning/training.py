@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
@@ -71,6 +72,10 @@ class Training(Generic[S]):
     def after_step(self) -> None:
         """Called after every step, without gradients: put weights back where they must be."""
 
+    def as_it_ends(self) -> AbstractContextManager[None]:
+        """While it lasts, the network computes as it would if the phase ended now; for figures and observers."""
+        return nullcontext()
+
     def parameters(self) -> list[nn.Parameter]:
         """What the optimizer changes."""
         return trainable_parameters(self.context.model, self.context.config.trainable)
@@ -112,15 +117,16 @@ class Training(Generic[S]):
                     context.keep_pruned()
                     steps += 1
                 last = steps >= total
-                loss, accuracy = self._figures(losses, monitor.asks(epoch, last, context.trace_every))
-                late = context.time_is_up()
-                if late and accuracy is None:
-                    accuracy = context.accuracy()
-                if not math.isfinite(loss):
-                    raise EngineFailure(monitor.lost(epoch))
-                seconds = time.perf_counter() - began
-                context.trace.append(EpochTrace(settings.name, epoch, len(losses), loss, accuracy, seconds))
-                context.watch(settings.name, epoch)
+                with self.as_it_ends():
+                    loss, accuracy = self._figures(losses, monitor.asks(epoch, last, context.trace_every))
+                    late = context.time_is_up()
+                    if late and accuracy is None:
+                        accuracy = context.accuracy()
+                    if not math.isfinite(loss):
+                        raise EngineFailure(monitor.lost(epoch))
+                    seconds = time.perf_counter() - began
+                    context.trace.append(EpochTrace(settings.name, epoch, len(losses), loss, accuracy, seconds))
+                    context.watch(settings.name, epoch)
                 status = monitor.status(epoch, accuracy, last, late)
                 epoch += 1
         return monitor.outcome(status, epoch, steps)
@@ -154,7 +160,7 @@ class Training(Generic[S]):
         if not loss.requires_grad:
             scope = context.config.trainable
             raise EngineFailure(f"none of the parameters to train (trainable={scope}) takes part in the output")
-        context.precision.step(loss, optimizer, context.model, settings.max_grad_norm, self.before_update)
+        context.precision.step(loss, optimizer, settings.max_grad_norm, self.before_update)
         if scheduler is not None:
             scheduler.step()
         return loss.detach()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -67,3 +70,16 @@ def moves_batch_statistics(model: nn.Module, config: UnlearnConfig) -> bool:
     if config.trainable == "head" or config.batch_norm != "train":
         return False
     return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+@contextmanager
+def still(model: nn.Module) -> Iterator[None]:
+    """While something else than its parameters is looked for, these ask for no gradients: half of the work."""
+    asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in asked:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asked:
+            parameter.requires_grad_(True)

@@ -8,7 +8,7 @@ Pruning Purifies Backdoored Deep Models", NeurIPS 2021, arXiv 2110.14430.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +20,7 @@ from ..errors import EngineFailure
 from .context import Context
 from .outcome import PhaseOutcome
 from .training import Training
+from .training_mode import still
 from .training_settings import TrainingSettings
 
 
@@ -143,15 +144,13 @@ class MaskTraining(Training[M]):
         for number, mask in enumerate(self.masks.values.values(), start=1):
             mask.clamp_(self.lowest(number), 1.0)
 
-    def _figures(self, losses: list[Tensor], asked: bool) -> tuple[float, float | None]:
-        with self.masks.applied():
-            return super()._figures(losses, asked)
+    def as_it_ends(self) -> AbstractContextManager[None]:
+        return self.masks.applied()
 
 
 def learn_and_keep(training: MaskTraining[Any]) -> PhaseOutcome:
     """Learn masks and make them part of the network."""
-    training.context.model.requires_grad_(False)
-    outcome = training.run()
+    with still(training.context.model):
+        outcome = training.run()
     training.masks.multiply()
-    training.context.model.requires_grad_(True)
     return outcome

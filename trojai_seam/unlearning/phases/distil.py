@@ -22,10 +22,11 @@ from torch.nn import functional
 from ..augmentation import blended
 from ..context import Context, evidence
 from ..outcome import PhaseOutcome
-from ..perturbations import Family, searched, still
+from ..perturbations import Family, searched
 from ..phase_kinds import PhaseKind
 from ..settings import Rate, Share
 from ..training import Batch, Training
+from ..training_mode import still
 from ..training_settings import TrainingSettings, Views
 
 
@@ -88,8 +89,9 @@ class Distilling(Training[DistilSettings]):
         if changed == 0:
             return inputs
         images = inputs["x"]
-        seen = blended(context.view(images[led:changed], settings.disturbance), settings.blend)
-        parts = [seen, images[changed:]]
+        parts = [images[changed:]]
+        if led < changed:
+            parts.insert(0, blended(context.view(images[led:changed], settings.disturbance), settings.blend))
         if self.family is not None:
             parts = [self._led_astray(images[:led], self.family), *parts]
         return {**inputs, "x": torch.cat(parts)}

@@ -16,11 +16,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from ...heartbeat import beat
 from ..context import Context, Suspicion
 from ..outcome import PhaseOutcome
-from ..perturbations import Family, Scores, families, searched, still
+from ..perturbations import Family, Scores, families, searched
 from ..phase_kinds import PhaseKind, PhaseSettings
 from ..settings import Share
+from ..training_mode import still
 
 
 class InvertSettings(PhaseSettings):
@@ -80,7 +82,10 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
             rounds = ((len(few) // 2 + 1, few, rates[:FIRST]), (len(few), images, rates[FIRST:]))
             for number, (count, judged_on, paced) in enumerate(rounds):
                 candidates = sorted(candidates, key=lambda one: -one.log_odds)[: settings.finalists if number else None]
-                for one in candidates:
+                for place, one in enumerate(candidates, start=1):
+                    if context.time_is_up():
+                        return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
+                    beat(f"{settings.name}, {family.name}, class {place} of {len(candidates)}")
                     others = few[:count][given[:count] != one.target]
                     if len(others):
                         one.change = searched(scores, others, family, one.target, one.change, paced)

@@ -52,6 +52,11 @@ class RefitSettings(PhaseSettings):
     images use, too, and what is unlearned by name costs less."""
 
 
+NOTHING = (
+    "the network has no layer between its first and its last that can be refitted; use another --preset, such as "
+    "images-finetune for images"
+)
+
 LOWEST, HIGHEST, STEP = 0.01, 100.0, 4.0
 """Of strengths that are tried, and how far apart they are until two of them enclose the one that is looked for."""
 NEAR = 0.02
@@ -85,7 +90,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         generator = torch.Generator().manual_seed(context.seed)
         outputs, done = refit(layers, lambda: task.outputs(model, inputs), strength, settings.samples, generator)
         if done == 0:
-            raise EngineFailure("the network has no layer that can be refitted; use another --preset")
+            raise EngineFailure(NOTHING)
         if not bool(task.finite(outputs[: len(examples)]).all()):
             raise EngineFailure("the network has non-finite scores before unlearning")
         before, now = (task.answers(part, examples) for part in outputs.chunk(2))
@@ -184,7 +189,7 @@ def _enlarged(model: nn.Module, height: int, width: int) -> float:
 def check(context: Context, settings: RefitSettings) -> None:
     """Refuse a detector without a backbone that we know, or a network without a layer to refit."""
     if len(_layers(context)) < 2:
-        raise EngineFailure("the network has no layer that can be refitted; use another --preset")
+        raise EngineFailure(NOTHING)
 
 
 KIND = PhaseKind(RefitSettings, refit_layers, check=check)

@@ -9,11 +9,13 @@ hypergradient takes that into account.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..adversarial import implicit_part, span, universal
 from ..batches import epoch_batches
@@ -67,6 +69,11 @@ class UniversalAdversarial(Training[UniversalAdversarialSettings]):
         self.change = universal(blank, (away(where) for where in batches), settings.search_rate)
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
+        # The fused kernels of attention have no second derivative, which the implicit part asks for.
+        with sdpa_kernel(SDPBackend.MATH) if self.settings.iterations else nullcontext():
+            return self._loss(inputs, batch)
+
+    def _loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         context, settings = self.context, self.settings
         change = self.change.clone().requires_grad_()
         count = len(batch.where)
