@@ -196,6 +196,7 @@ def test_whatever_ends_a_study_its_table_is_written(study, tmp_path, monkeypatch
         return real(dataset, directories, round_config, run_dir, own, progress)
 
     monkeypatch.setattr(batch_study, "evaluate_models", full_disk)
+    monkeypatch.setattr("trojai_seam.tables.report.methods.render_methods", lambda page: "")  # figures take long
     line = ["study", study / "pdf", "--presets", "finetune,no-op", "--limit", 1, "--baseline", "no-op", *QUICK]
     assert main([*map(str, line), "--out", str(tmp_path / "s")]) == 2
     assert set(pd.read_csv(StudyPaths(tmp_path / "s").rows)["preset"]) == {"finetune"}
@@ -208,7 +209,8 @@ def preset_file(path: Path, name: str, epochs: int) -> Path:
     return path
 
 
-def test_the_baseline_may_be_a_file_or_of_an_earlier_command_and_is_kept(study, tmp_path, capsys):
+def test_the_baseline_may_be_a_file_or_of_an_earlier_command_and_is_kept(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("trojai_seam.tables.report.methods.render_methods", lambda page: "")  # figures take long
     mine, out = preset_file(tmp_path / "mine.json", "own", 1), tmp_path / "s"
     start = ["study", study / "pdf", "--out", out, "--limit", 1, "--device", "cpu", "--quiet", "--presets"]
 
