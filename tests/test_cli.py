@@ -217,7 +217,8 @@ def test_evaluate_prints_the_table_and_writes_it(capsys, tmp_path):
         assert f"{row.model_id}  {row.architecture}" in out
     assert out.endswith(f"written to {tmp_path / 'run' / 'results.csv'} and beside it\n")
     assert err.splitlines()[0] == "0/4 models, 0 failed"
-    assert err.splitlines()[-1].startswith("4/4 models, 0 failed, mean fidelity ")
+    told = [line for line in err.splitlines() if not line.startswith("trojai-seam evaluate: ")]  # on a busy machine
+    assert told[-1].startswith("4/4 models, 0 failed, mean fidelity ")
     code, again, _ = run(capsys, "tables", tmp_path / "run")
     assert code == 0
     assert out.startswith(again.rstrip("\n"))

@@ -441,7 +441,8 @@ def test_failed_models_are_failed_rows_and_the_others_are_done(mixed):
     assert (by_id.loc[by_id.index.str.startswith("id-0"), "status"] == "failed").all()
     assert len(results) == 2 * len(BROKEN)
     assert "internal" not in set(results["error_kind"].dropna())
-    assert err.splitlines()[-1].startswith(f"{len(results)}/{len(results)} models, {len(BROKEN)} failed")
+    told = [line for line in err.splitlines() if not line.startswith("trojai-seam evaluate: ")]  # on a busy machine
+    assert told[-1].startswith(f"{len(results)}/{len(results)} models, {len(BROKEN)} failed")
     failures = pd.read_csv(run_dir / "failures.csv")
     assert list(failures["model_id"]) == [f"id-{number:08}" for number in range(len(BROKEN))]
 

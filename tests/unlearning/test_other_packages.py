@@ -17,6 +17,7 @@ from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.cli import main
 from trojai_seam.errors import ConfigProblem, UsageProblem
 from trojai_seam.unlearning import resolve
+from trojai_seam.unlearning.phase_kinds import PHASES
 
 SOURCE = Path(__file__).parents[1] / "packages"
 
@@ -36,6 +37,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(PHASES, "_entries", dict(PHASES._entries))  # what is found here is forgotten afterwards
     for name in [name for name in sys.modules if name.partition(".")[0] == "fst_like"]:
         monkeypatch.delitem(sys.modules, name)  # of another test's folder, which is gone
     return site
