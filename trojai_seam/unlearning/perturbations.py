@@ -56,9 +56,9 @@ class Family(ABC):
     def put(self, images: Tensor, change: Tensor, part: float | Tensor = 1.0) -> Tensor:
         """The images changed; ``part`` of the full strength, one number or ``[N, 1, 1, 1]``."""
 
-    @abstractmethod
     def bounded(self, change: Tensor) -> Tensor:
-        """The nearest perturbation that is allowed."""
+        """The nearest perturbation that is allowed: all numbers are within 0 and 1."""
+        return change.clamp(0, 1)
 
 
 class Blend(Family):
@@ -73,9 +73,6 @@ class Blend(Family):
     def put(self, images: Tensor, change: Tensor, part: float | Tensor = 1.0) -> Tensor:
         picture = self.low + change * self.span
         return images + self.strength * self.share * part * (picture - images)
-
-    def bounded(self, change: Tensor) -> Tensor:
-        return change.clamp(0, 1)
 
 
 class Pattern(Family):
@@ -94,9 +91,6 @@ class Pattern(Family):
         seen = images + self.strength * self.share * part * self.span * smooth
         return torch.minimum(torch.maximum(seen, self.low), self.high)
 
-    def bounded(self, change: Tensor) -> Tensor:
-        return change.clamp(0, 1)
-
 
 class Warp(Family):
     """Bent by a smooth field of 4 × 4 shifts of at most 6 % of the side."""
@@ -114,9 +108,6 @@ class Warp(Family):
         grid = functional.affine_grid(still, [1, 1, *self.side], align_corners=False)
         where = (grid + shifts.permute(0, 2, 3, 1)).expand(len(images), -1, -1, -1)
         return functional.grid_sample(images, where, padding_mode="border", align_corners=False)
-
-    def bounded(self, change: Tensor) -> Tensor:
-        return change.clamp(0, 1)
 
 
 FAMILIES: tuple[type[Family], ...] = (Blend, Pattern, Warp)

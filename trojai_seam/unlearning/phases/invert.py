@@ -19,7 +19,7 @@ from torch.nn import functional
 from ...heartbeat import beat
 from ..context import Context, Suspicion
 from ..outcome import PhaseOutcome
-from ..perturbations import Family, Scores, families, searched
+from ..perturbations import Family, families, searched
 from ..phase_kinds import PhaseKind, PhaseSettings
 from ..settings import Share
 from ..training_mode import still
@@ -61,46 +61,77 @@ class _Candidate:
 def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
     """Look through all families and classes; the one that stands out most, if any does, becomes the suspicion."""
     start = context.accuracy()
-    model, task = context.model.eval(), context.task
-    order = torch.randperm(len(context.fit), generator=context.generator)
-    images = context.fit.rows(order, order.to(context.device))["x"]
-    few = images[: settings.examples]
-
-    def scores(seen: Tensor) -> Tensor:
-        return task.outputs(model, {"x": seen})
-
-    with torch.no_grad():
-        answers = torch.cat([scores(part) for part in torch.split(images, settings.examples)])
-    given = answers.argmax(dim=1)
-    classes = _likely(answers, settings.classes)
-    rates = [settings.step_size * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
+    search = _Search(context, settings)
     best: tuple[float, _Candidate] | None = None
-    with still(model):
-        for family in families(images):
-            starting = family.start()
-            candidates = [_Candidate(family, target, starting) for target in classes]
-            rounds = ((len(few) // 2 + 1, few, rates[:FIRST]), (len(few), images, rates[FIRST:]))
-            for number, (count, judged_on, paced) in enumerate(rounds):
-                candidates = sorted(candidates, key=lambda one: -one.log_odds)[: settings.finalists if number else None]
-                for place, one in enumerate(candidates, start=1):
-                    if context.time_is_up():
-                        return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
-                    beat(f"{settings.name}, {family.name}, class {place} of {len(candidates)}")
-                    others = few[:count][given[:count] != one.target]
-                    if len(others):
-                        one.change = searched(scores, others, family, one.target, one.change, paced)
-                    _judge(one, scores, judged_on, given[: len(judged_on)], settings.examples)
-            first, second = sorted(candidates, key=lambda one: -one.log_odds)[:2]
+    with still(context.model):
+        for family in families(search.images):
+            finalists = search.finalists(family)
+            if finalists is None:
+                return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
+            first, second = finalists[:2]
             gap = first.log_odds - second.log_odds
-            if first.reached >= settings.least_reached and gap >= settings.least_gap and (not best or gap > best[0]):
+            stands_out = first.reached >= settings.least_reached and gap >= settings.least_gap
+            if stands_out and (best is None or gap > best[0]):
                 best = gap, first
-    figures = {"suspected": 0.0}
-    if best is not None:
+    if best is None:
+        figures, status = {"suspected": 0.0}, "nothing-found"
+    else:
         gap, found = best
-        context.suspicion = Suspicion(found.family, found.target)
+        context.suspicion, status = Suspicion(found.family, found.target), f"suspects-{found.family.name}"
         figures = {"suspected": 1.0, "target": float(found.target), "reached": found.reached, "gap": gap}
-    status = "nothing-found" if best is None else f"suspects-{best[1].family.name}"
     return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=start, figures=figures)
+
+
+class _Search:
+    """For changes that lead fit images to a class, in two rounds: all classes for a few steps, then the likeliest."""
+
+    def __init__(self, context: Context, settings: InvertSettings) -> None:
+        self.context, self.settings = context, settings
+        order = torch.randperm(len(context.fit), generator=context.generator)
+        self.images = context.fit.rows(order, order.to(context.device))["x"]
+        with torch.no_grad():
+            answers = torch.cat([self.scores(part) for part in torch.split(self.images, settings.examples)])
+        self.given, self.classes = answers.argmax(dim=1), _likely(answers, settings.classes)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Of the network as it is."""
+        return self.context.task.outputs(self.context.model, {"x": images})
+
+    def finalists(self, family: Family) -> list[_Candidate] | None:
+        """The likeliest classes, most easily reached first; None if time was up before."""
+        settings = self.settings
+        rates = [settings.step_size * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
+        few, starting = len(self.images[: settings.examples]), family.start()
+        candidates = [_Candidate(family, target, starting) for target in self.classes]
+        for most, searched_on, judged_on, paced in (
+            (len(candidates), few // 2 + 1, few, rates[:FIRST]),
+            (settings.finalists, few, len(self.images), rates[FIRST:]),
+        ):
+            candidates = candidates[:most]
+            for place, one in enumerate(candidates, start=1):
+                if self.context.time_is_up():
+                    return None
+                beat(f"{settings.name}, {family.name}, class {place} of {len(candidates)}")
+                self._improve(one, min(searched_on, few), paced)
+                self._judge(one, judged_on)
+            candidates.sort(key=lambda one: -one.log_odds)
+        return candidates
+
+    def _improve(self, one: _Candidate, count: int, rates: list[float]) -> None:
+        """Search on those of the first ``count`` images that are of other classes."""
+        others = self.images[:count][self.given[:count] != one.target]
+        if len(others):
+            one.change = searched(self.scores, others, one.family, one.target, one.change, rates)
+
+    def _judge(self, one: _Candidate, count: int) -> None:
+        """How many of them the change takes to its class; half a count keeps the odds finite."""
+        others = self.images[:count][self.given[:count] != one.target]
+        hits = 0
+        with torch.no_grad():
+            for part in torch.split(others, self.settings.examples):
+                hits += int((self.scores(one.family.put(part, one.change)).argmax(dim=1) == one.target).sum())
+        one.reached = hits / max(1, len(others))
+        one.log_odds = math.log((hits + 0.5) / (len(others) - hits + 0.5))
 
 
 def _likely(answers: Tensor, most: int) -> list[int]:
@@ -108,17 +139,6 @@ def _likely(answers: Tensor, most: int) -> list[int]:
     own = functional.one_hot(answers.argmax(dim=1), answers.shape[1]).bool()
     near = answers.float().log_softmax(dim=1).masked_fill(own, 0).sum(dim=0) / (~own).sum(dim=0).clamp(min=1)
     return sorted(near.argsort(descending=True)[:most].tolist())
-
-
-def _judge(one: _Candidate, scores: Scores, images: Tensor, given: Tensor, size: int) -> None:
-    """How many images of other classes the change takes to its class; half a count keeps the odds finite."""
-    others = images[given != one.target]
-    hits = 0
-    with torch.no_grad():
-        for part in torch.split(others, size):
-            hits += int((scores(one.family.put(part, one.change)).argmax(dim=1) == one.target).sum())
-    one.reached = hits / max(1, len(others))
-    one.log_odds = math.log((hits + 0.5) / (len(others) - hits + 0.5))
 
 
 KIND = PhaseKind(InvertSettings, invert, serves=("images",))

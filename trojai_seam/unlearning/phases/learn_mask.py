@@ -20,6 +20,7 @@ from ..phase_kinds import PhaseKind
 from ..pruning import put_back
 from ..settings import Share
 from ..training import Batch
+from ..training_mode import still
 from ..training_settings import TrainingSettings
 from ..weight_masks import MaskTraining, scaling_layers
 
@@ -73,8 +74,7 @@ class MaskLearning(MaskTraining[LearnMaskSettings]):
 
 def learn_mask(context: Context, settings: LearnMaskSettings) -> PhaseOutcome:
     """Learn the masks of ``context``; the network is put back as it was."""
-    with put_back(context.model):
-        context.model.requires_grad_(False)
+    with put_back(context.model), still(context.model):
         learning = MaskLearning(context, settings)
         outcome = learning.run()
     context.masks = learning.masks.learnt()

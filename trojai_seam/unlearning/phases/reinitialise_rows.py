@@ -18,6 +18,7 @@ from ..context import Context
 from ..network_parts import class_layer
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind
+from ..pruning import put_back
 from ..training_settings import TrainingSettings
 
 
@@ -54,11 +55,10 @@ def reinitialise_rows(context: Context, settings: ReinitialiseRowsSettings) -> P
         EngineFailure: the ascent became non-finite.
     """
     layer = class_layer(context.model, context.task)
-    shipped = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
     before = layer.weight.detach().flatten(1).clone()
-    outcome = Ascending(context, settings).run()
-    moved = (layer.weight.detach().flatten(1) - before).abs().sum(dim=1).cpu()
-    context.model.load_state_dict(shipped)
+    with put_back(context.model):
+        outcome = Ascending(context, settings).run()
+        moved = (layer.weight.detach().flatten(1) - before).abs().sum(dim=1).cpu()
     rows = suspicious(moved, settings.mad_score, settings.most_rows)
     with torch.no_grad():
         for row in rows.tolist():
