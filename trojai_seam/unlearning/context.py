@@ -18,7 +18,7 @@ from .augmentation import view
 from .config import UnlearnConfig
 from .embedding_noise import noisy_embeddings
 from .outcome import EpochTrace
-from .perturbations import Family
+from .perturbations import Change, Family
 from .phase_kinds import Modality
 from .precision import StepPrecision
 from .training_settings import Views
@@ -26,10 +26,19 @@ from .training_settings import Views
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A whole-image trigger that the network seems to have: the family of changes, and the class that they lead to."""
+    """What a trigger of the network may be like.
+
+    Attributes:
+        family: of changes.
+        target: the class that they lead to.
+        weight: how much speaks for it, in proportion to the other suspicions.
+        changes: where to begin, for local families.
+    """
 
     family: Family
     target: int
+    weight: float = 1.0
+    changes: tuple[Change, ...] = ()
 
 
 Observer = Callable[[str, int, nn.Module], None]
@@ -54,7 +63,8 @@ class Context:
         precision: of training steps.
         trace: of epochs, to be added to.
         trace_every: epochs between two accuracies that are asked for the trace alone.
-        suspicion: what a phase found out about the trigger, for those that follow; ``None``: nothing.
+        suspicions: what a phase found out about the trigger, for those that follow; empty: nothing.
+        evident: whether their class stands out so far that forgetting may be left out.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
         teacher: a frozen network that a phase has made for later ones to learn from.
         masks: of BatchNorm channels, by the path of their layer, that a phase has learnt for later ones.
@@ -78,7 +88,8 @@ class Context:
         """For ``torch.random.fork_rng``."""
         self.precision = StepPrecision(config.precision, self.device)
         self.trace: list[EpochTrace] = []
-        self.suspicion: Suspicion | None = None
+        self.suspicions: tuple[Suspicion, ...] = ()
+        self.evident = False
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
         self.trace_every = trace_every

@@ -1,8 +1,9 @@
 """Universal perturbations: one change that leads all images of a batch to one class, looked for by gradients.
 
-Whole-image triggers (a blended picture, a soft additive pattern, a warp) are such changes. Something like it leads a
-network that learnt one to its class far more easily than to any other. Three families, each bounded so that classes
-without a trojan are hard to reach: :class:`Blend`, :class:`Pattern`, :class:`Warp`.
+A trigger is such a change: a picture blended in, a soft additive pattern, a warp, a patch. Something like it leads a
+network that learnt one to its class far more easily than to any other. Four families, each bounded so that classes
+without a trojan are hard to reach: :class:`Blend`, :class:`Pattern`, :class:`Warp` of the whole image, and the local
+:class:`Patch`.
 
 Universal perturbations: Moosavi-Dezfooli et al., CVPR 2017; triggers found by optimisation, class by class: Wang et
 al., "Neural Cleanse", IEEE S&P 2019.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -24,6 +25,19 @@ Scores = Callable[[Tensor], Tensor]
 
 CLEAR = 0.98
 """An image that gives the wanted class with this probability asks no more of a perturbation."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One universal perturbation: numbers within 0 and 1 that its family reads, and where it lies, if it is local.
+
+    Attributes:
+        values: ``float [1, channels, height, width]``.
+        place: row and column of the upper left corner.
+    """
+
+    values: Tensor
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,10 @@ class Family(ABC):
     strength: float = 1.0
 
     name: ClassVar[str]
+    pace: ClassVar[float] = 1.0
+    """Steps are so many times longer than those of the other families."""
+    local: ClassVar[bool] = False
+    """It lies at one place, and nothing but its content can make it weaker or stronger."""
 
     @property
     def span(self) -> Tensor:
@@ -49,16 +67,20 @@ class Family(ABC):
         return self.high - self.low
 
     @abstractmethod
-    def start(self) -> Tensor:
-        """A random perturbation, drawn from torch's global generator."""
+    def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
+        """Changes to begin with, one or up to ``most``; random numbers are of torch's global generator."""
 
     @abstractmethod
-    def put(self, images: Tensor, change: Tensor, part: float | Tensor = 1.0) -> Tensor:
+    def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
         """The images changed; ``part`` of the full strength, one number or ``[N, 1, 1, 1]``."""
 
-    def bounded(self, change: Tensor) -> Tensor:
-        """The nearest perturbation that is allowed: all numbers are within 0 and 1."""
-        return change.clamp(0, 1)
+    def widened(self, change: Change) -> Change:
+        """Another change to begin with, where ``change`` was found; only local ones have such a place."""
+        return change
+
+    def wish(self, scores: Tensor, target: int) -> Tensor:
+        """What a step of the search makes greater, one number; ``scores [N, C]`` are of changed images."""
+        return scores.float().log_softmax(dim=1)[:, target].clamp(max=CLEAR - 1).mean()
 
 
 class Blend(Family):
@@ -67,11 +89,11 @@ class Blend(Family):
     name = "blend"
     share: ClassVar[float] = 0.05
 
-    def start(self) -> Tensor:
-        return torch.rand(1, self.low.shape[1], *self.side).to(self.low.device)
+    def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
+        return [Change(torch.rand(1, self.low.shape[1], *self.side).to(self.low.device))]
 
-    def put(self, images: Tensor, change: Tensor, part: float | Tensor = 1.0) -> Tensor:
-        picture = self.low + change * self.span
+    def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
+        picture = self.low + change.values * self.span
         return images + self.strength * self.share * part * (picture - images)
 
 
@@ -81,13 +103,12 @@ class Pattern(Family):
     name = "pattern"
     share: ClassVar[float] = 0.06
 
-    def start(self) -> Tensor:
-        return (torch.rand(1, self.low.shape[1], 8, 8) / 2 + 0.25).to(self.low.device)
+    def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
+        return [Change((torch.rand(1, self.low.shape[1], 8, 8) / 2 + 0.25).to(self.low.device))]
 
-    def put(self, images: Tensor, change: Tensor, part: float | Tensor = 1.0) -> Tensor:
-        smooth = functional.interpolate(2 * change - 1, size=self.side, mode="bicubic", align_corners=False).clamp(
-            -1, 1
-        )
+    def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
+        values = 2 * change.values - 1
+        smooth = functional.interpolate(values, size=self.side, mode="bicubic", align_corners=False).clamp(-1, 1)
         seen = images + self.strength * self.share * part * self.span * smooth
         return torch.minimum(torch.maximum(seen, self.low), self.high)
 
@@ -98,11 +119,11 @@ class Warp(Family):
     name = "warp"
     share: ClassVar[float] = 0.12  # of half the side
 
-    def start(self) -> Tensor:
-        return (torch.rand(1, 2, 4, 4) / 2 + 0.25).to(self.low.device)
+    def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
+        return [Change((torch.rand(1, 2, 4, 4) / 2 + 0.25).to(self.low.device))]
 
-    def put(self, images: Tensor, change: Tensor, part: float | Tensor = 1.0) -> Tensor:
-        smooth = functional.interpolate(2 * change - 1, size=self.side, mode="bicubic", align_corners=True)
+    def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
+        smooth = functional.interpolate(2 * change.values - 1, size=self.side, mode="bicubic", align_corners=True)
         shifts = self.strength * self.share * part * smooth
         still = torch.eye(2, 3, device=images.device, dtype=images.dtype)[None]
         grid = functional.affine_grid(still, [1, 1, *self.side], align_corners=False)
@@ -110,7 +131,63 @@ class Warp(Family):
         return functional.grid_sample(images, where, padding_mode="border", align_corners=False)
 
 
-FAMILIES: tuple[type[Family], ...] = (Blend, Pattern, Warp)
+class Patch(Family):
+    """A square of any picture, an eighth of the shorter side wide, pasted at one place; always of full strength.
+
+    It is led by the score of the class itself and not by its probability: a patch that was learnt as a trigger goes far
+    beyond what the highest probability takes, and only what goes as far unlearns it.
+    """
+
+    name = "patch"
+    share: ClassVar[float] = 1 / 8
+    pace = 2.0
+    local = True
+
+    @property
+    def window(self) -> int:
+        """Pixels of its side."""
+        return min(*self.side, max(2, round(self.share * min(self.side))))
+
+    def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
+        """The mean of the images, at the places where the score of the class hangs on the pixels most, and in the same
+        way in all images; they do not overlap."""
+        seen = images.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(scores(seen).float()[:, target].sum(), seen)
+        gradient = gradient / gradient.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+        promise = (gradient.mean(dim=0) * self.span[0]).abs().sum(dim=0)
+        size = self.window
+        sums = functional.avg_pool2d(promise[None, None], size, stride=1)[0, 0]
+        found = list[Change]()
+        while len(found) < most and bool(torch.isfinite(sums).any()):
+            row, column = divmod(int(sums.argmax()), sums.shape[1])
+            inside = images[:, :, row : row + size, column : column + size].mean(dim=0, keepdim=True)
+            found.append(Change(((inside - self.low) / self.span.clamp(min=1e-12)).clamp(0, 1), (row, column)))
+            sums[max(0, row - size + 1) : row + size, max(0, column - size + 1) : column + size] = -torch.inf
+        return found
+
+    def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
+        size, (row, column) = change.values.shape[-1], change.place
+        around = (column, self.side[1] - column - size, row, self.side[0] - row - size)
+        picture = functional.pad(self.low + change.values * self.span, around)
+        inside = functional.pad(torch.ones_like(change.values[:, :1]), around)
+        return images + part * inside * (picture - images)
+
+    def wish(self, scores: Tensor, target: int) -> Tensor:
+        return scores.float()[:, target].mean()
+
+    def widened(self, change: Change) -> Change:
+        """A patch of one random colour over the place of ``change``, up to ``strength`` times as wide."""
+        most = min(self.strength, min(self.side) / self.window)
+        size = round(self.window * (1 + max(0.0, most - 1) * float(torch.rand(()))))
+        place = tuple(
+            min(max(0, at - int(torch.randint(0, size - self.window + 1, (1,)))), side - size)
+            for at, side in zip(change.place, self.side, strict=True)
+        )
+        colour = torch.rand(1, change.values.shape[1], 1, 1).to(change.values.device)
+        return Change(colour.repeat(1, 1, size, size), (place[0], place[1]))
+
+
+FAMILIES: tuple[type[Family], ...] = (Blend, Pattern, Warp, Patch)
 
 
 def families(images: Tensor, strength: float = 1.0) -> list[Family]:
@@ -119,12 +196,11 @@ def families(images: Tensor, strength: float = 1.0) -> list[Family]:
     return [family(low, high, (images.shape[2], images.shape[3]), strength) for family in FAMILIES]
 
 
-def searched(scores: Scores, images: Tensor, family: Family, target: int, change: Tensor, rates: list[float]) -> Tensor:
+def searched(scores: Scores, images: Tensor, family: Family, target: int, change: Change, rates: list[float]) -> Change:
     """``change`` after one step of signed gradient per rate, towards ``target`` for all of the images."""
     for rate in rates:
-        change = change.detach().requires_grad_(True)
-        wanted = scores(family.put(images, change)).float().log_softmax(dim=1)[:, target]
-        loss = wanted.clamp(max=CLEAR - 1).mean()
-        (gradient,) = torch.autograd.grad(loss, change)
-        change = family.bounded(change + rate * gradient.sign())
-    return change.detach()
+        values = change.values.detach().requires_grad_(True)
+        seen = family.put(images, replace(change, values=values))
+        (gradient,) = torch.autograd.grad(family.wish(scores(seen), target), values)
+        change = replace(change, values=(values + family.pace * rate * gradient.sign()).clamp(0, 1).detach())
+    return change

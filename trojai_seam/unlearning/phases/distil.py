@@ -11,7 +11,7 @@ network on clean data: Li et al., "Neural Attention Distillation", ICLR 2021.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..augmentation import blended
-from ..context import Context, evidence
+from ..context import Context, Suspicion, evidence
 from ..outcome import PhaseOutcome
-from ..perturbations import Family, searched
+from ..perturbations import Change, Family, Scores, searched
 from ..phase_kinds import PhaseKind
 from ..settings import Rate, Share
 from ..training import Batch, Training
@@ -46,16 +46,34 @@ class DistilSettings(TrainingSettings):
     blend: Share = 0.0
     """Disturbed images are blended with a random picture of up to this share."""
     perturbed: Share = 0.0
-    """Share of every batch that the learning network sees with the whole-image change that most leads it to the
-    suspected class, where a phase before (``invert``) suspects one; in place of disturbed images."""
-    reach: float = Field(default=2.0, gt=0, le=10)
-    """How far that change may go, in units of what it was found with."""
+    """Share of every batch that the learning network sees with a change that leads to the suspected class, where a
+    phase before (``invert``) suspects one; in place of disturbed images."""
+    reach: float = Field(default=3.0, gt=0, le=10)
+    """How far such a change of the whole image may go, in units of what it was found with."""
     pursuit: int = Field(default=2, ge=1, le=100)
     """Steps that it is improved by before every training step; a new one starts with six times as many."""
+    suspected_learning_rate: Rate | None = None
+    """In place of ``learning_rate`` where a class is suspected."""
 
 
 KEPT_CHANGES, RENEWED = 6, 0.1
-"""Changes towards a suspected class that are kept, and the chance that one is begun anew when it is its turn."""
+"""Changes of a family that are kept, and the chance that one is begun anew when it is its turn."""
+
+
+@dataclass
+class _Pursued:
+    """A suspicion, as far as it may go, and the changes that are kept of it."""
+
+    family: Family
+    suspicion: Suspicion
+    kept: list[Change] = field(default_factory=list)
+
+    def begin(self, scores: Scores, images: Tensor) -> Change:
+        """A new change: of a local family one colour, at one of the places where it was found."""
+        if not self.suspicion.changes:
+            return self.family.starts(scores, images, self.suspicion.target, 1)[0]
+        found = self.suspicion.changes[int(torch.randint(0, len(self.suspicion.changes), (1,)))]
+        return self.family.widened(found)
 
 
 class Distilling(Training[DistilSettings]):
@@ -63,61 +81,62 @@ class Distilling(Training[DistilSettings]):
     BatchNorm statistics stay, for re-estimating them brings trojans back."""
 
     taught: Tensor
-    family: Family | None = None
-    """Of the suspected trigger."""
 
     def __init__(self, context: Context, settings: DistilSettings) -> None:
-        share = evidence(len(context.given))
-        super().__init__(context, settings.model_copy(update={"learning_rate": share * settings.learning_rate}))
+        share, rate = evidence(len(context.given)), settings.learning_rate
+        suspicions = context.suspicions if settings.perturbed else ()
+        if suspicions and settings.suspected_learning_rate is not None:
+            rate = settings.suspected_learning_rate
+        super().__init__(context, settings.model_copy(update={"learning_rate": share * rate}))
+        self.pursued = [_Pursued(replace(one.family, strength=settings.reach), one) for one in suspicions]
+        self.weights = torch.tensor([one.weight for one in suspicions])
         self.weight = min(1.0, 1.5 * share) if settings.labels_weight is None else settings.labels_weight
 
     def mode(self) -> None:
         self.context.model.eval()
-
-    def begin(self) -> None:
-        suspicion = self.context.suspicion
-        if suspicion is not None and self.settings.perturbed:
-            self.family = replace(suspicion.family, strength=self.settings.reach)
-            self.target, self.changes = suspicion.target, list[Tensor]()
 
     def before_step(self, inputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         context, settings = self.context, self.settings
         with torch.no_grad():
             self.taught = context.task.outputs(context.shipped, inputs).float().log_softmax(dim=1)
         changed = round(settings.disturbed * len(batch.where))
-        led = 0 if self.family is None else min(changed, round(settings.perturbed * len(batch.where)))
+        led = 0 if not self.pursued else min(changed, round(settings.perturbed * len(batch.where)))
         if changed == 0:
             return inputs
         images = inputs["x"]
         parts = [images[changed:]]
         if led < changed:
             parts.insert(0, blended(context.view(images[led:changed], settings.disturbance), settings.blend))
-        if self.family is not None:
-            parts = [self._led_astray(images[:led], self.family), *parts]
+        if led:
+            parts.insert(0, self._led_astray(images[:led]))
         return {**inputs, "x": torch.cat(parts)}
 
-    def _led_astray(self, images: Tensor, family: Family) -> Tensor:
-        """The images with one of a few changes that lead to the suspected class, kept up to date with the network."""
-        context = self.context
+    def _led_astray(self, images: Tensor) -> Tensor:
+        """The images with one of a few changes that lead to the suspected class.
+
+        They are kept up to date with the network as it is now or, by chance, as shipped: the one alone would learn to
+        resist what is nearest, the other alone would not see what is left.
+        """
+        one = self.pursued[int(torch.multinomial(self.weights, 1))]
+        asked = self.context.shipped if float(torch.rand(())) < 0.5 else self.context.model
+
+        def scores(seen: Tensor) -> Tensor:
+            return self.context.task.outputs(asked, {"x": seen})
+
         which = int(torch.randint(0, KEPT_CHANGES, (1,)))
-        if fresh := which >= len(self.changes) or float(torch.rand(())) < RENEWED:
-            which = min(which, len(self.changes))
-            self.changes[which : which + 1] = [family.start()]
-        others = images[self.taught[: len(images)].argmax(dim=1) != self.target]
+        fresh = which >= len(one.kept) or float(torch.rand(())) < RENEWED
+        if fresh:
+            which = min(which, len(one.kept))
+            one.kept[which : which + 1] = [one.begin(scores, images)]
+        target = one.suspicion.target
+        others = images[self.taught[: len(images)].argmax(dim=1) != target]
         if len(others):
             steps = self.settings.pursuit * (6 if fresh else 1)
             rates = [0.1 * (1 - 0.9 * step / steps) for step in range(steps)]
-            with still(context.model):
-                self.changes[which] = searched(
-                    lambda seen: context.task.outputs(context.model, {"x": seen}),
-                    others,
-                    family,
-                    self.target,
-                    self.changes[which],
-                    rates,
-                )
+            with still(asked):
+                one.kept[which] = searched(scores, others, one.family, target, one.kept[which], rates)
         part = 0.3 + 0.7 * torch.rand(len(images), 1, 1, 1, device=images.device)
-        return family.put(images, self.changes[which], part)
+        return one.family.put(images, one.kept[which], part)
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         scores = self.context.task.outputs(self.context.model, inputs)

@@ -47,9 +47,9 @@ class RefitSettings(PhaseSettings):
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
     """Of the fit images, where these alone are fewer than ``examples``."""
-    unless_suspected: bool = False
-    """Nothing is refitted where a phase before found a whole-image trigger: such triggers use directions that clean
-    images use, too, and what is unlearned by name costs less."""
+    unless_evident: bool = False
+    """Nothing is refitted where a phase before found what the trigger is like: what is unlearned by name costs less,
+    and whole-image triggers use directions that clean images use, too."""
 
 
 NOTHING = (
@@ -74,7 +74,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     """
     model, task = context.model.eval(), context.task
     start = context.accuracy()
-    if settings.unless_suspected and context.suspicion is not None:
+    if settings.unless_evident and context.evident:
         return PhaseOutcome(settings.name, "off", start_accuracy=start, end_accuracy=start)
     layers = _layers(context)
     examples = _examples(context, settings)
