@@ -257,7 +257,7 @@ def test_other_words_are_refused(mixed, tmp_path, stack):
 class OneNode:
     """As much of Ray as the driver calls: a cluster of one processor that runs a task when its result is asked for."""
 
-    class exceptions:  # noqa: N801
+    class exceptions:
         class RayError(Exception):
             """Of a lost task."""
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet, get_task
-from trojai_seam.unlearning import UnlearnConfig, run
+from trojai_seam.unlearning import UnlearnConfig, refitting, run
 from trojai_seam.unlearning.phases.refit import _aim, _chosen
-from trojai_seam.unlearning import refitting
 from trojai_seam.unlearning.refitting import Layer, Places, Refitting, layers_of, solved
 
 
