@@ -3,8 +3,9 @@
     python benchmarks/gpu_proof.py heads|images|bert|refit|loading --work DIR [--device cuda]
     python benchmarks/gpu_proof.py prepare --work DIR     makes the sets; needs no GPU
 
-Sets that are in DIR are taken as they are: heads of round 5 (four, under 500 names), two models of round 4 at 224 pixels,
-one BERT of round 7 as wide as NIST's. They are trained too shortly to say anything of fidelity; that is not what is shown.
+Sets that are in DIR are taken as they are: heads of round 5 (four, under 500 names), two models of round 4 at 224
+pixels, one BERT of round 7 as wide as NIST's. They are trained too shortly to say anything of fidelity; that is not what
+is shown.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from trojai_seam.synthesis.options import SynthesisOptions
 HEADS, DIFFERENT = 500, 4
 ALONE = 8
 """Heads that are unlearned one by one, to compare."""
+CLOSED_FORM = ("resnet18-64", "resnet50-224", "densenet121-224")
 COLUMNS = ("seconds_load", "seconds_start", "seconds_forget", "seconds_recover", "seconds_score", "peak_memory")
 
 
@@ -98,9 +100,7 @@ def bert(work: Path, device: str) -> str:
     return table(work, device, "bert", {"float32": {"preset": "authors-trojai-text", "options": few}})
 
 
-def refit(
-    work: Path, device: str, networks: tuple[str, ...] = ("resnet18-64", "resnet50-224", "densenet121-224")
-) -> str:
+def refit(work: Path, device: str, networks: tuple[str, ...] = CLOSED_FORM) -> str:
     """Networks in closed form."""
     lines = ["| network | pixels | images | s | processor s | host MB | strength |", "|---|---|---|---|---|---|---|"]
     for name in networks:

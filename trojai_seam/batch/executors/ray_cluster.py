@@ -1,8 +1,8 @@
 """A Ray cluster: Ray places the models, and starts those of lost nodes again.
 
-A task is one model, or several small networks that are unlearned side by side. It drives one worker process of the pool,
-so limits and crashes are dealt with where they happen, and leaves the records in the run directory if the machine can
-see that, else sends them home as bytes.
+A task is one model, or several small networks that are unlearned side by side. It drives one worker process of the
+pool, so limits and crashes are dealt with where they happen, and leaves the records in the run directory if the machine
+can see that, else sends them home as bytes.
 """
 
 from __future__ import annotations
