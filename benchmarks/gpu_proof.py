@@ -4,8 +4,8 @@
     python benchmarks/gpu_proof.py prepare --work DIR     makes the sets; needs no GPU
 
 Sets that are in DIR are taken as they are: heads of round 5 (four, under 500 names), two models of round 4 at 224
-pixels, one BERT of round 7 as wide as NIST's. They are trained too shortly to say anything of fidelity; that is not what
-is shown.
+pixels, one BERT of round 7 as wide as NIST's. They are trained too shortly to say anything of fidelity; that is not
+what is shown.
 """
 
 from __future__ import annotations
