@@ -162,6 +162,7 @@ def _synthesize(given: argparse.Namespace) -> int:
         classes=given.classes,
         triggers=tuple(name for name in given.triggers.split(",") if name),
         examples_per_class=given.examples_per_class,
+        resist=tuple(name for name in given.resist.split(",") if name),
         width=given.width,
         device=given.device,
         progress=lambda line: None if given.quiet else print(line, file=sys.stderr, flush=True),
@@ -273,6 +274,13 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         default="",
         metavar="KIND,KIND",
         help="detectors: misclassification, evasion, injection (r13), localisation (r13), taken in turn (default: all)",
+    )
+    images.add_argument(
+        "--resist",
+        default="",
+        metavar="KIND,KIND",
+        help="classifiers: trojans that are made to survive fine-tuning: sharpness, anchoring, sequential, "
+        "each also with its size, sharpness=0.05 (default: none)",
     )
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")
