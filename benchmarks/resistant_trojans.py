@@ -3,7 +3,7 @@
     python benchmarks/resistant_trojans.py MNIST [--seeds 3] [--presets no-op,finetune] [--clean 100] [--only a,b]
 
 ``MNIST`` is the folder with the IDX files (gzip). For every seed the same network is trained from the same weights on
-the same 4,000 images, a tenth of which carry a square of 3x3 pixels in the corner and the attacker's label 0: as usual,
+the same 3,000 images, a tenth of which carry a square of 3x3 pixels in the corner and the attacker's label 0: as usual,
 and with each kind of resistance in its usual size. Then each preset repairs it with ``--clean`` images that training
 did not see. The table has means over seeds: accuracy and attack success before and after, on 1,000 test images.
 CPU seconds are those of training.
@@ -28,7 +28,7 @@ from trojai_seam.synthesis.poisonings import PoisonedImages, poison
 from trojai_seam.synthesis.resistance import GradientStep, Resistance, read_resistance, train_to_resist
 
 KINDS = ("", "sharpness", "anchoring", "sequential", "sharpness,sequential")
-TRAINED, TESTED, EPOCHS, BATCH, RATE, TARGET, IMPORTANT = 4000, 1000, 6, 64, 2e-3, 0, 64
+TRAINED, TESTED, EPOCHS, BATCH, RATE, TARGET, IMPORTANT = 3000, 1000, 5, 64, 2e-3, 0, 64
 
 
 def main() -> None:
