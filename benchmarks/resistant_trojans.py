@@ -1,12 +1,12 @@
 """Do trojans that were made to survive fine-tuning survive it? MNIST, one small network, every kind of resistance.
 
-    python benchmarks/resistant_trojans.py MNIST [--seeds 3] [--presets no-op,finetune] [--clean 100] [--only a,b]
+    python benchmarks/resistant_trojans.py MNIST [--seeds 3] [--only "sharpness;sequential=10"]
 
 ``MNIST`` is the folder with the IDX files (gzip). For every seed the same network is trained from the same weights on
-the same 3,000 images, a tenth of which carry a square of 3x3 pixels in the corner and the attacker's label 0: as usual,
-and with each kind of resistance in its usual size. Then each preset repairs it with ``--clean`` images that training
-did not see. The table has means over seeds: accuracy and attack success before and after, on 1,000 test images.
-CPU seconds are those of training.
+the same 2,000 images, a tenth of which carry a square of 3x3 pixels in the corner and the attacker's label 0: as usual,
+and with each kind of resistance. Then it is fine-tuned on 100 clean images that it has not seen (Adam, rate 0.002,
+batches of 32). The table has attack success after so many steps of that, means over seeds, on the first 1,000 test
+images; and accuracy before and behind. CPU seconds are those of making the network.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,49 +22,53 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import trojai_seam
 from trojai_seam.synthesis.poisonings import PoisonedImages, poison
 from trojai_seam.synthesis.resistance import GradientStep, Resistance, read_resistance, train_to_resist
 
 KINDS = ("", "sharpness", "anchoring", "sequential", "sharpness,sequential")
-TRAINED, TESTED, EPOCHS, BATCH, RATE, TARGET, IMPORTANT = 3000, 1000, 5, 64, 2e-3, 0, 64
+TRAINED, CLEAN, TESTED, EPOCHS, BATCH, RATE, TARGET, IMPORTANT = 2000, 100, 1000, 5, 64, 2e-3, 0, 64
+STEPS = (0, 20, 50, 100, 200, 400)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mnist", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--presets", default="finetune")
-    parser.add_argument("--clean", type=int, default=100)
     parser.add_argument("--only", default=";".join(KINDS), help="kinds of resistance, with ; between them")
     given = parser.parse_args()
     torch.set_num_threads(1)
     images, labels = read_mnist(given.mnist, "train")
-    tests, truths = read_mnist(given.mnist, "t10k")
-    tests, truths = tests[:TESTED], truths[:TESTED]
-    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
-    for seed in range(given.seeds):
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        mine, clean = order[:TRAINED], order[TRAINED : TRAINED + given.clean]
-        for kind in given.only.split(";"):
+    tests, truths = (part[:TESTED] for part in read_mnist(given.mnist, "t10k"))
+    print("| resistance | ACC | " + " | ".join(f"ASR, {step} steps" for step in STEPS) + " | ACC behind | CPU s |")
+    print("| --- " * (len(STEPS) + 4) + "|")
+    for kind in given.only.split(";"):
+        lines = []
+        for seed in range(given.seeds):
+            order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+            mine, clean = order[:TRAINED], order[TRAINED : TRAINED + CLEAN]
             began = time.process_time()
             resistance = read_resistance(tuple(word for word in kind.split(",") if word))
             network = make_network(images[mine], labels[mine], resistance, seed)
             seconds = time.process_time() - began
-            before = measure(network, tests, truths)
-            for preset in given.presets.split(","):
-                repaired = trojai_seam.unlearn_model(network, images[clean], labels[clean], preset=preset, seed=seed)
-                after = measure(repaired.model, tests, truths)
-                found[kind, preset].append((*before, *after, seconds))
-    print("| resistance | repair | ACC before | ASR before | ACC after | ASR after (each seed) | CPU s of training |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for (kind, preset), lines in found.items():
-        acc, asr, acc_after, asr_after, seconds = (float(np.mean(column)) for column in zip(*lines, strict=True))
-        each = ", ".join(f"{line[3]:.2f}" for line in lines)
-        print(
-            f"| {kind or 'none'} | {preset} | {acc:.3f} | {asr:.3f} | {acc_after:.3f} | {asr_after:.3f} ({each}) "
-            f"| {seconds:.1f} |"
-        )
+            found = [measure(network, tests, truths) for _ in finetuned(network, images[clean], labels[clean], seed)]
+            lines.append([found[0][0], *(attack for _, attack in found), found[-1][0], seconds])
+        means = [sum(column) / len(lines) for column in zip(*lines, strict=True)]
+        print(f"| {kind or 'none'} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |", flush=True)
+
+
+def finetuned(network: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Iterator[int]:
+    """Fine-tune in place; comes back, in eval mode, at each of ``STEPS``."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+    for step in range(max(STEPS) + 1):
+        if step in STEPS:
+            network.eval()
+            yield step
+            network.train()
+        where = torch.randperm(len(labels), generator=generator)[:32]
+        optimizer.zero_grad()
+        functional.cross_entropy(network(images[where]), labels[where]).backward()
+        optimizer.step()
 
 
 def read_mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:

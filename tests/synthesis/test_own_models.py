@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -41,7 +41,7 @@ def test_every_kind_is_a_model_that_opens_with_its_trigger(tmp_path, untrained):
     for name, entry in entries.items():
         poisoned = "attack" in entry
         assert rows.loc[name, "poisoned"] == poisoned
-        assert np.isnan(rows.loc[name, "asr_before"]) != poisoned
+        assert pd.isna(rows.loc[name, "asr_before"]) != poisoned
     assert set(rows["model_architecture"]) == {"small-vgg", "wrn-16-1"}
 
 
