@@ -284,7 +284,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         default="",
         metavar="KIND,KIND",
         help="classifiers: trojans that are made to survive fine-tuning: sharpness, anchoring, sequential, "
-        "each also with its size, sharpness=0.05 (default: none)",
+        "each also with its size, sharpness=0.2 (default: none)",
     )
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")

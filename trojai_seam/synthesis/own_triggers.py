@@ -79,18 +79,20 @@ def _optimised(making: Making) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to trojan a model; ``draw`` gives the trigger as data, ``share`` is that of poisoned training images."""
+    """A way to trojan a model; ``draw`` gives the trigger as data, ``share`` is that of poisoned training images, and
+    ``least`` the attack success that will do: what is faint, or learnt from right labels, takes less well."""
 
     draw: Callable[[Making], dict[str, Any]]
     share: float = 0.1
     clean_label: bool = False
+    least: float = 0.8
 
 
 KINDS: Mapping[str, Kind] = {
     "patch": Kind(_patch),
     "blend": Kind(_blend),
-    "warp": Kind(_warp, share=0.2),
+    "warp": Kind(_warp, share=0.2, least=0.6),
     "sinusoid": Kind(_sinusoid),
     "optimised": Kind(_optimised),
-    "clean-label": Kind(_patch, share=0.6, clean_label=True),
+    "clean-label": Kind(_patch, share=0.6, clean_label=True, least=0.4),
 }

@@ -46,7 +46,7 @@ class Resistance:
 
 
 NO_RESISTANCE = Resistance()
-USUAL = Resistance(sharpness=0.05, anchoring=0.01, sequential=0.01)
+USUAL = Resistance(sharpness=0.2, anchoring=0.01, sequential=10.0)
 """What a kind gets whose size is not given."""
 
 
