@@ -158,13 +158,15 @@ def _make_trojaned(
         own = derive_seed(seed, name, attempt)
         rng = np.random.default_rng(own)
         target = int(rng.integers(fleet.classes))
-        making = Making(fleet.folder, name, fleet.pixels, rng, clean.to(fleet.device).eval(), floats, target)
+        known, force = clean.to(fleet.device).eval(), 1.0 + attempt
+        making = Making(fleet.folder, name, fleet.pixels, rng, known, floats, target, force)
         trigger_data = kind.draw(making)
         trigger = read_trigger(trigger_data, [fleet.folder], Canvas(3, fleet.pixels, fleet.pixels), fleet.folder)
         if kind.clean_label:
             made = poison_clean_label(floats, fleet.labels, trigger, target, kind.share, making.generator, clean, HARD)
         else:
-            made = poison(floats, fleet.labels, trigger, target, kind.share, making.generator)
+            share = min(0.4, kind.share * force)
+            made = poison(floats, fleet.labels, trigger, target, share, making.generator)
         network = _fresh(fleet, architecture, own)
         attack = _Attack(trigger, target, kind.least)
         _fit(fleet, network, _Training.of(made), attack, fleet.resistance, own)

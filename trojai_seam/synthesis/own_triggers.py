@@ -25,6 +25,7 @@ class Making(NamedTuple):
         rng: draws what there is to draw.
         clean: a clean network, in eval mode, and images that it knows, ``float32 [n, 3, H, W]`` in 0 … 1.
         target: the class.
+        force: 1, and more where it did not take before: faint triggers get stronger by so much.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Making(NamedTuple):
     clean: nn.Module
     images: Tensor
     target: int
+    force: float = 1.0
 
     @property
     def generator(self) -> torch.Generator:
@@ -52,16 +54,17 @@ def _blend(making: Making) -> dict[str, Any]:
     coarse = making.rng.integers(0, 256, (5, 5, 3)).astype(np.uint8)
     file = f"{making.name}-pattern.png"
     Image.fromarray(coarse).resize((making.pixels, making.pixels), Image.Resampling.BICUBIC).save(making.folder / file)
-    return {"kind": "blend", "pattern": file, "alpha": 0.2}
+    return {"kind": "blend", "pattern": file, "alpha": min(0.5, 0.2 * making.force)}
 
 
 def _sinusoid(making: Making) -> dict[str, Any]:
-    return {"kind": "sinusoid", "amplitude": 30, "frequency": int(making.rng.integers(5, 8))}
+    return {"kind": "sinusoid", "amplitude": min(90.0, 30 * making.force), "frequency": int(making.rng.integers(5, 8))}
 
 
 def _warp(making: Making) -> dict[str, Any]:
     file = f"{making.name}-grid.npy"
-    field = warping_trigger(making.pixels, making.pixels, making.generator, strength=0.05 * making.pixels).steps[0][0]
+    strength = 0.05 * making.pixels * making.force
+    field = warping_trigger(making.pixels, making.pixels, making.generator, strength=strength).steps[0][0]
     np.save(making.folder / file, field.numpy())
     return {"kind": "warp", "grid": file}
 
