@@ -14,6 +14,7 @@ from ..records import read_row
 from ..units import WorkUnit, stamp
 from ..work import Work
 from . import Spread
+from .kept import inherit, leave
 from .process import WorkerProcess
 
 TICK = 0.1
@@ -96,14 +97,17 @@ class Pool:
         return True
 
     def close(self) -> None:
-        """End every process; models that were not finished are given back."""
+        """End every process, or leave it to the next run; models that were not finished are given back."""
         for slot in self.slots:
             for worker in list(slot.workers):
                 idle = worker.stage == "idle"
                 for unit in worker.units:
                     self.work.give_back(unit)
                 self._drop(slot, worker)
-                worker.end() if idle else worker.kill()
+                if not idle:
+                    worker.kill()
+                elif not leave(worker):
+                    worker.end()
         for unit in (*self.again, *(unit for units in self.alone.values() for unit in units)):
             self.work.give_back(unit)
         self.selector.close()
@@ -179,7 +183,8 @@ class Pool:
         worker.kill()
 
     def _start(self, slot: Slot, crowded: bool) -> None:
-        worker = WorkerProcess(self.work.assignment, slot.device, crowded)
+        assignment = self.work.assignment
+        worker = inherit(assignment, slot.device, crowded) or WorkerProcess(assignment, slot.device, crowded)
         slot.workers.append(worker)
         self.selector.register(worker.reports, selectors.EVENT_READ, (slot, worker))
 
