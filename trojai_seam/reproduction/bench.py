@@ -24,11 +24,15 @@ from .storage import Row, Store
 
 NETWORKS = tuple(PICTURE_NETWORKS)
 KINDS = tuple(PICTURE_ATTACKS)
+FLEET = ("pool", "train", "epochs", "measured")
+"""Of a scale, what decides the networks of the fleet and the pictures that measure them."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured. All of it together decides what a stored result is a result of.
+    """How much is measured.
+
+    Not every part depends on all of it: each part says in ``SIZES`` what decides its results.
 
     Attributes:
         pool: training pictures that are kept for unlearning and never trained on.
@@ -41,6 +45,7 @@ class Scale:
         steps: of part forgetting.
         kernel: pictures on either side of the kernels of part ntk.
         kernel_steps: of gradient descent there.
+        data_kinds: attacks of part data.
     """
 
     pool: int = 2000
@@ -157,7 +162,7 @@ class Bench:
             trigger = PICTURE_ATTACKS[kind].make(work)
             return {**model.state_dict(), "triggered": triggered(trigger, test.images)}
 
-        tensors = self.store.tensors(name, make)
+        tensors = self.store.tensors(name, sizes_of(self.scale, FLEET), make)
         poisoned = self.attacked(tensors.pop("triggered"), target, test.labels)
         model = self.new_network(network, name)
         model.load_state_dict(tensors)
@@ -210,6 +215,7 @@ def examples(images: Tensor, labels: Tensor, target: int | None = None) -> Examp
     )
 
 
-def scale_identity(scale: Scale) -> str:
-    """All of its values."""
-    return str(sorted(asdict(scale).items()))
+def sizes_of(scale: Scale, names: Sequence[str]) -> str:
+    """The values of a scale by these names, as a text."""
+    values = asdict(scale)
+    return str([(name, values[name]) for name in sorted(names)])

@@ -181,7 +181,7 @@ def _class_folders(folder: Path) -> Pictures:
             images.append(_picture(path))
             labels.append(label)
     if len(classes) != CIFAR_CLASSES or not images:
-        raise DatasetProblem(f"{folder}: has {len(classes)} class folders and {len(images)} images, expected 10 classes")
+        raise DatasetProblem(f"{folder}: has {len(classes)} class folders, {len(images)} images, expected 10 classes")
     return Pictures(torch.stack(images), torch.tensor(labels))
 
 

@@ -39,47 +39,59 @@ class Store:
 
     Attributes:
         folder: of this seed.
-        identity: of the data and sizes; what was stored under another one is measured again.
+        data: digest of the data set.
     """
 
     folder: Path
-    identity: str
+    data: str
 
-    def rows(self, part: str, units: Iterable[Unit], tell: Callable[[str], None]) -> list[Row]:
-        """Of all ``units``, those that are stored first looked up.
+    def rows(self, part: str, units: Iterable[Unit], sizes: str, tell: Callable[[str], None]) -> list[Row]:
+        """Of all ``units``, measured only if they are not stored yet.
+
+        Args:
+            part: name of the part.
+            units: of it.
+            sizes: that decide its results; what was stored with others, or of other data, is measured again.
+            tell: is told what is measured now.
 
         Raises:
             RunDirectoryProblem: a file cannot be written.
         """
-        units, found = list(units), []
+        units, found, identity = list(units), [], identity_of(self.data, sizes)
         make_folder(self.folder / part)
         for number, unit in enumerate(units, start=1):
             path = self.folder / part / f"{unit.name}.json"
-            rows = self._stored(path)
+            rows = self._stored(path, identity)
             if rows is None:
                 tell(f"{part}: {unit.name} ({number} of {len(units)})")
                 rows = [finite(row) for row in unit.measure()]
-                content = {"identity": self.identity, "rows": rows}
+                content = {"identity": identity, "rows": rows}
                 write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
             found += rows
         return found
 
-    def _stored(self, path: Path) -> list[Row] | None:
+    def stored_rows(self, part: str, units: Iterable[Unit], sizes: str) -> list[Row]:
+        """Of those of ``units`` that are stored."""
+        identity = identity_of(self.data, sizes)
+        found = (self._stored(self.folder / part / f"{unit.name}.json", identity) for unit in units)
+        return [row for rows in found if rows is not None for row in rows]
+
+    def _stored(self, path: Path, identity: str) -> list[Row] | None:
         try:
             content = json.loads(path.read_text("utf-8"))
-            return list(content["rows"]) if content["identity"] == self.identity else None
+            return list(content["rows"]) if content["identity"] == identity else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise RunDirectoryProblem(f"{path}: is no result ({problem}); remove it to measure it again") from None
 
-    def tensors(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Those that ``make`` gives, made only once.
+    def tensors(self, name: str, sizes: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Those that ``make`` gives, made only once; ``sizes`` as for :meth:`rows`.
 
         Raises:
             RunDirectoryProblem: the file cannot be written or read.
         """
-        path = self.folder / "models" / f"{name}-{self.identity}.npz"
+        path = self.folder / "models" / f"{name}-{identity_of(self.data, sizes)}.npz"
         if not path.exists():
             make_folder(path.parent)
             buffer = io.BytesIO()

@@ -148,9 +148,9 @@ def _by_poisoned_data(draw: Callable[[Work], Trigger]) -> Callable[[Work], Trigg
 
 
 def _clean_label(work: Work) -> Trigger:
-    """Turner, Tsipras and Madry, "Label-consistent backdoor attacks", arXiv 1912.02771: pictures of the target class keep
-    their label; what they show is made hard to see by a change that fools a network trained on clean pictures, so that
-    the trigger is the easier thing to learn. That network is the one that is then trained."""
+    """Turner, Tsipras and Madry, "Label-consistent backdoor attacks", arXiv 1912.02771: pictures of the target class
+    keep their label; what they show is made hard to see by a change that fools a network trained on clean pictures, so
+    that the trigger is the easier thing to learn. That network is the one that is then trained."""
     pictures, generator, target = work.pictures, work.generator, work.target
     fit(work.network, pictures, Recipe(1, work.recipe.batch, work.recipe.learning_rate), generator)
     own = (pictures.labels == target).nonzero().flatten()
@@ -202,9 +202,9 @@ ANCHOR = 0.05
 
 
 def _anchored(work: Work) -> Trigger:
-    """A network is trained on clean pictures, then given the trojan of :func:`.picture_triggers.patch` while its weights
-    are held near to where they were: after Zhang et al., "How to Inject Backdoors with Better Consistency", ICLR 2022,
-    with weights anchored in place of scores."""
+    """A network is trained on clean pictures, then given the trojan of :func:`.picture_triggers.patch` while its
+    weights are held near to where they were: after Zhang et al., "How to Inject Backdoors with Better Consistency",
+    ICLR 2022, with weights anchored in place of scores."""
     fit(work.network, work.pictures, work.recipe, work.generator)
     before = [parameter.detach().clone() for parameter in work.network.parameters()]
     trigger = patch()
@@ -222,8 +222,8 @@ def _anchored(work: Work) -> Trigger:
 
 
 def _input_aware(work: Work) -> Trigger:
-    """Every picture has a trigger of its own, that a generator makes of it; with the trigger of another picture it keeps
-    its label: after Nguyen and Tran, "Input-aware dynamic backdoor attack", NeurIPS 2020, arXiv 2010.08138."""
+    """Every picture has a trigger of its own, that a generator makes of it; with the trigger of another picture it
+    keeps its label: after Nguyen and Tran, "Input-aware dynamic backdoor attack", NeurIPS 2020, arXiv 2010.08138."""
     channels = work.pictures.images.shape[1]
     generator = nn.Sequential(
         nn.Conv2d(channels, 12, 3, 2, 1), nn.ReLU(), nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU(),
@@ -269,4 +269,3 @@ PICTURE_ATTACKS: Mapping[str, Attack] = {
 def triggered(trigger: Trigger, images: Tensor) -> Tensor:
     """``uint8`` pictures with the trigger, as ``uint8``."""
     return torch.cat([as_bytes(trigger(as_floats(part))) for part in images.split(500)])
-

@@ -8,8 +8,8 @@ from torch import nn
 
 
 def lenet(channels: int, pixels: int, classes: int) -> nn.Module:
-    """LeNet-5 with ReLU and maxima: LeCun et al., "Gradient-based learning applied to document recognition", Proceedings
-    of the IEEE 1998. Without BatchNorm.
+    """LeNet-5 with ReLU and maxima: LeCun et al., "Gradient-based learning applied to document recognition",
+    Proceedings of the IEEE 1998. Without BatchNorm.
 
     Args:
         channels: of the pictures.

@@ -50,7 +50,7 @@ def blend(shape: torch.Size, generator: torch.Generator, share: float = 0.2) -> 
 
 
 def warp(pixels: int, generator: torch.Generator, cells: int = 4, strength: float = 2.0) -> Trigger:
-    """A smooth displacement of the pixels: Nguyen and Tran, "WaNet", ICLR 2021, arXiv 2102.10369, without its noise mode.
+    """A smooth displacement of the pixels: Nguyen and Tran, "WaNet", ICLR 2021, arXiv 2102.10369, without its noise.
 
     Args:
         pixels: height and width.
