@@ -13,7 +13,7 @@ from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of
 
 SIZES = FLEET
-SEAM = ("authors-cifar", "images-refit")
+SEAM = ("authors-trojai", "images-refit")
 OTHERS = ("fine-pruning", "nad", "i-bau", "ft-sam")
 PRESETS = (*SEAM, *OTHERS)
 

@@ -22,8 +22,6 @@ from ..unlearning.batches import classes_in_turn
 from .datasets import ImageData
 from .storage import Row, Store
 
-NETWORKS = tuple(PICTURE_NETWORKS)
-KINDS = tuple(PICTURE_ATTACKS)
 FLEET = ("pool", "train", "epochs", "measured")
 """Of a scale, what decides the networks of the fleet and the pictures that measure them."""
 
@@ -45,19 +43,23 @@ class Scale:
         steps: of part forgetting.
         kernel: pictures on either side of the kernels of part ntk.
         kernel_steps: of gradient descent there.
-        data_kinds: attacks of part data.
+        networks: of the fleet, and of part speed.
+        kinds: attacks of the fleet.
+        data_kinds: of these, the attacks of part data.
     """
 
     pool: int = 2000
-    train: int = 12_000
+    train: int = 8000
     epochs: int = 2
     full_epochs: int = 2
     measured: int = 1000
     repeats: int = 5
     sizes: tuple[int, ...] = (2, 5, 10, 20, 0, 200, 1000)
-    steps: int = 100
+    steps: int = 50
     kernel: int = 40
-    kernel_steps: int = 100
+    kernel_steps: int = 50
+    networks: tuple[str, ...] = tuple(PICTURE_NETWORKS)
+    kinds: tuple[str, ...] = tuple(PICTURE_ATTACKS)
     data_kinds: tuple[str, ...] = ("patch", "warp", "optimised-trigger")
 
 
@@ -168,9 +170,9 @@ class Bench:
         model.load_state_dict(tensors)
         return Subject(name, network, kind, model.eval(), poisoned)
 
-    def fleet(self, kinds: Sequence[str] = KINDS) -> list[tuple[str, str]]:
-        """Networks and kinds of attack of all subjects."""
-        return [(network, kind) for kind in kinds for network in NETWORKS]
+    def fleet(self, kinds: Sequence[str] | None = None) -> list[tuple[str, str]]:
+        """Networks and kinds of attack of all subjects, or of those with ``kinds``."""
+        return [(network, kind) for kind in kinds or self.scale.kinds for network in self.scale.networks]
 
     def ask(self, model: nn.Module, poisoned: ExampleSet) -> Figures:
         """Accuracy and attack success."""

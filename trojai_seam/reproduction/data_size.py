@@ -13,7 +13,7 @@ from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of
 
 SIZES = (*FLEET, "sizes", "data_kinds")
-PRESETS = ("authors-cifar", "images-refit")
+PRESETS = ("authors-trojai", "images-refit")
 
 
 def sizes(bench: Bench) -> list[int]:

@@ -36,7 +36,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
 """What a step of training leads towards; all else is that of preset authors-trojai's forgetting, without its stop
 rule."""
 BATCH, RATE, DECAY = 32, 5e-4, 5e-4
-AT = (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100)
+AT = (1, 2, 4, 8, 16, 32)
 """Steps after which the network is asked, beside the last."""
 GRID = 21
 """Points of the common range of distances at which attack success is compared."""

@@ -11,13 +11,13 @@ from torch import nn
 from ..synthesis.picture_attacks import Recipe, fit, poisoned, triggered
 from ..synthesis.picture_triggers import patch
 from ..unlearning import resolve
-from .bench import NETWORKS, Bench, Subject
+from .bench import Bench, Subject
 from .charts import points_with_means
 from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of, ratio_of
 
 SIZES = ("pool", "full_epochs", "measured", "repeats")
-PRESETS = ("authors-cifar", "images-refit")
+PRESETS = ("authors-cifar", "authors-trojai", "images-refit")
 WATCHES = 8
 """Times per epoch that accuracy is asked for, outside the clock: when did training have what unlearning keeps?"""
 KIND = "patch"
@@ -26,7 +26,7 @@ KIND = "patch"
 def units(bench: Bench) -> Iterator[Unit]:
     """One per network and repeat."""
     for number in range(bench.scale.repeats):
-        for network in NETWORKS:
+        for network in bench.scale.networks:
             yield Unit(f"{network}-{number}", lambda network=network, number=number: _measure(bench, network, number))  # type: ignore[misc]
 
 

@@ -45,7 +45,7 @@ class Recipe:
     """
 
     epochs: int = 2
-    batch: int = 64
+    batch: int = 128
     learning_rate: float = 4e-3
     share: float = 0.1
 
