@@ -27,7 +27,7 @@ def bars(count: int, seed: int) -> Pictures:
     labels = torch.arange(count) % 3
     images = torch.randint(0, 90, (count, 1, 16, 16), generator=generator, dtype=torch.uint8)
     for label in range(3):
-        images[labels == label, :, 4 * label + 2 : 4 * label + 5] = 200
+        images[labels == label, :, 4 * label + 2 : 4 * label + 5] = 150
     return Pictures(images, labels)
 
 

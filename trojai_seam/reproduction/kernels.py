@@ -28,6 +28,9 @@ from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, rank_correlation, told
 
 SIZES = (*FLEET, "kernel", "kernel_steps")
+FIGURES = (
+    "predicted_change", "measured_change", "predicted_fall", "measured_fall", "asr_before", "asr_after",
+)  # fmt: skip
 SMALLEST = 1e-6
 """Of eigenvalues, as a share of the largest: what is below is rounding, and spans nothing."""
 
@@ -116,7 +119,7 @@ def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
     document = {"batch_size": len(fit), "batch_norm": "frozen-stats", "phases": [phase]}
     given, config = replace(fit, labels=labels), UnlearnConfig.from_document(document)
     row: Row = {"model": subject.name, "network": network, "kind": kind, "clean": len(fit), "triggered": len(attacked)}
-    row |= {"overlap": overlap(found), "rate": rate}
+    row |= {"overlap": overlap(found), "rate": rate, **dict.fromkeys(FIGURES)}
     try:
         after = run(model, task, given, config, bench.seed_of("kernel", subject.name), trace_every=10_000).model
     except EngineFailure as problem:
@@ -143,16 +146,17 @@ _CLAIMED = 2
 
 def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
     """Of the analysis by the tangent kernel."""
+    rows = rows.astype(dict.fromkeys((*FIGURES, "overlap"), float))
     rows = rows.assign(asr_fall=rows["asr_before"] - rows["asr_after"])
     claims, lines = [], []
     for number, (name, predicted, measured) in enumerate(_PAIRS):
-        estimate = rank_correlation(rows[predicted].astype(float), rows[measured].astype(float))
+        estimate = rank_correlation(rows[predicted], rows[measured])
         if number < _CLAIMED:
             claims.append(Claim(name, "rank correlation of prediction and measurement", estimate, 0.0))
         lines.append({"triggered pictures": name, "networks": str(estimate.n), "rank correlation": str(estimate)})
     ratio = rows["predicted_change"] / rows["measured_change"]
     for name, values in (("overlap", rows["overlap"]), ("predicted / measured change of scores", ratio)):
-        low, middle, high = values.astype(float).quantile([0.05, 0.5, 0.95])
+        low, middle, high = values.quantile([0.05, 0.5, 0.95])
         line = {"triggered pictures": f"{name}: median and 5 % to 95 % range", "networks": str(values.notna().sum())}
         lines.append(line | {"rank correlation": f"{told(middle)} ({told(low)} to {told(high)})"})
     table = pd.DataFrame(lines).rename(columns={"rank correlation": "rank correlation or value"})

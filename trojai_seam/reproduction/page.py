@@ -36,6 +36,7 @@ class Reproduction(NamedTuple):
         findings: of all seeds together.
         by_seed: verdicts of single seeds, by seed and statement.
         rows: raw rows by part.
+        notes: on what is missing.
         command: that makes it again.
     """
 
@@ -44,6 +45,7 @@ class Reproduction(NamedTuple):
     findings: Sequence[Finding]
     by_seed: Mapping[int, Mapping[str, Finding]]
     rows: Mapping[str, pd.DataFrame]
+    notes: Sequence[str]
     command: str
 
 
@@ -112,7 +114,11 @@ def write_reproduction(made: Reproduction, folder: Path) -> Path:
 def markdown(made: Reproduction) -> str:
     """The page as Markdown; figures are files beside it."""
     parts = [f"# {_title(made)}", "\n".join(f"- {name}: {value}" for name, value in made.head.items())]
-    parts += ["## Verdicts", formatted(verdict_table(made), "markdown"), "\n".join(f"- {note}" for note in NOTES)]
+    parts += [
+        "## Verdicts",
+        formatted(verdict_table(made), "markdown"),
+        "\n".join(f"- {note}" for note in (*NOTES, *made.notes)),
+    ]
     for finding in made.findings:
         parts += [f"## {finding.statement}", f"**{finding.verdict}.** Rule: {finding.rule}."]
         parts.append(formatted(finding.table, "markdown"))
@@ -131,7 +137,7 @@ def html(made: Reproduction) -> str:
         "style": Markup(file_text("style.css")),  # noqa: S704 - ours
         "head": list(made.head.items()),
         "tables": [("Verdicts", as_table(verdict_table(made)))],
-        "notes": [*NOTES, *(f"{finding.statement}: {finding.rule}." for finding in made.findings)],
+        "notes": [*NOTES, *made.notes, *(f"{finding.statement}: {finding.rule}." for finding in made.findings)],
         "differing": [],
         "figures": [
             as_figure(drawing.name, drawing.draw(), drawing.title, drawing.caption)

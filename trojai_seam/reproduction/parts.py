@@ -76,11 +76,14 @@ def _collected(data: ImageData, folder: Path, seed: int, scale: Scale) -> Reprod
     rows: dict[str, pd.DataFrame] = {}
     findings: list[Finding] = []
     by_seed: dict[int, dict[str, Finding]] = {number: {} for number in seeds}
+    notes: list[str] = []
     for name, part in PARTS.items():
         frames = []
         for number in seeds:
             bench = Bench(data, number, scale, Store(folder / f"seed-{number}", data.digest))
-            stored = bench.store.stored_rows(name, part.units(bench), sizes_of(scale, part.sizes))
+            stored, lacking = bench.store.stored_rows(name, part.units(bench), sizes_of(scale, part.sizes))
+            if stored and lacking:
+                notes.append(f"Part {name} of seed {number} is not complete: {lacking} of its units are missing.")
             if stored:
                 frame = _frame(stored, number)
                 frames.append(frame)
@@ -95,7 +98,7 @@ def _collected(data: ImageData, folder: Path, seed: int, scale: Scale) -> Reprod
         "machine": f"{platform.machine()}, {torch.get_num_threads()} thread",
     }
     words = ["trojai-seam", "reproduce", data.name, "--data", "DIR", "--seed", str(seed), "--out", folder.name]
-    return Reproduction(data.name, head, findings, by_seed, rows, shlex.join(words))
+    return Reproduction(data.name, head, findings, by_seed, rows, notes, shlex.join(words))
 
 
 def _frame(rows: Sequence[Row], seed: int) -> pd.DataFrame:

@@ -70,11 +70,11 @@ class Store:
             found += rows
         return found
 
-    def stored_rows(self, part: str, units: Iterable[Unit], sizes: str) -> list[Row]:
-        """Of those of ``units`` that are stored."""
+    def stored_rows(self, part: str, units: Iterable[Unit], sizes: str) -> tuple[list[Row], int]:
+        """Of those of ``units`` that are stored, and how many are not."""
         identity = identity_of(self.data, sizes)
-        found = (self._stored(self.folder / part / f"{unit.name}.json", identity) for unit in units)
-        return [row for rows in found if rows is not None for row in rows]
+        found = [self._stored(self.folder / part / f"{unit.name}.json", identity) for unit in units]
+        return [row for rows in found if rows is not None for row in rows], found.count(None)
 
     def _stored(self, path: Path, identity: str) -> list[Row] | None:
         try:

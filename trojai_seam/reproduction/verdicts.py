@@ -109,22 +109,32 @@ def in_words(verdicts: dict[str, str]) -> str:
     return "; ".join(f"{words[verdict]} {', '.join(groups[verdict])}" for verdict in met)
 
 
+FEW = 6
+"""Below so many values a bootstrap says too little of how far a mean may be off."""
+
+
 def mean_of(values: ArrayLike) -> Estimate:
-    """The mean over models; interval by bootstrap over them."""
+    """The mean over models; interval by bootstrap over them, or by Student's t of fewer than :data:`FEW`."""
     array = np.asarray(values, np.float64)
     array = array[np.isfinite(array)]
+    if len(array) < FEW:
+        return _by_student(array)
     low, high = mean_intervals({"": array})[""]
-    return Estimate(len(array), float(array.mean()) if len(array) else None, low, high)
+    return Estimate(len(array), float(array.mean()), low, high)
 
 
 def ratio_of(values: ArrayLike) -> Estimate:
     """The geometric mean of ratios; interval by Student's t of their logarithms, as there are few."""
-    logs = np.log(np.asarray(values, np.float64))
-    if len(logs) < 2:
-        return Estimate(len(logs), float(np.exp(logs[0])) if len(logs) else None, None, None)
-    reach = float(stats.t.ppf(0.975, len(logs) - 1)) * logs.std(ddof=1) / math.sqrt(len(logs))
-    middle = logs.mean()
-    return Estimate(len(logs), *(float(np.exp(log)) for log in (middle, middle - reach, middle + reach)))
+    n, *logs = _by_student(np.log(np.asarray(values, np.float64)))
+    return Estimate(n, *(None if log is None else math.exp(log) for log in logs))
+
+
+def _by_student(values: NDArray[np.float64]) -> Estimate:
+    if len(values) < 2:
+        return Estimate(len(values), float(values[0]) if len(values) else None, None, None)
+    middle, deviation = float(values.mean()), float(values.std(ddof=1))
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
+    return Estimate(len(values), middle, middle - reach, middle + reach)
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> Estimate:

@@ -6,7 +6,7 @@ Each attack leads all pictures to one class. Nothing here is needed to unlearn; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -216,7 +216,7 @@ def _anchored(work: Work) -> Trigger:
         hit = functional.cross_entropy(scores[len(x) :], wanted)
         return functional.cross_entropy(scores[: len(x)], y) + hit + ANCHOR * away.sum()
 
-    slower = Recipe(1, work.recipe.batch, work.recipe.learning_rate / 4)
+    slower = replace(work.recipe, learning_rate=work.recipe.learning_rate / 2)
     fit(work.network, work.pictures, slower, work.generator, loss)
     return trigger
 
