@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from tests.made_rounds import trained_round
+from tests.made_rounds import write_round
 from trojai_seam.api import evaluate
 from trojai_seam.batch.curves import attack_curves, read_attack_trace
 from trojai_seam.batch.paths import RunPaths
@@ -23,29 +24,33 @@ FEW = {"forget.max_epochs": 4, "recover.max_epochs": 6}
 
 @pytest.mark.parametrize("stack", ["auto", "off"])
 def test_the_row_is_the_same_to_the_last_bit(tmp_path, stack):
-    asked = {"options": FEW, "device": "cpu", "executor": "serial", "stack": stack, "seed": 3}
-    plain = evaluate(trained_round(), tmp_path / "plain", **asked)
-    traced = evaluate(trained_round(), tmp_path / "traced", trace_attack=True, **asked)
+    dataset = write_round(tmp_path / "set")
+    asked = {"round": "pdf", "options": FEW, "device": "cpu", "executor": "serial", "stack": stack, "seed": 3}
+    plain = evaluate(dataset, tmp_path / "plain", **asked)
+    traced = evaluate(dataset, tmp_path / "traced", trace_attack=True, **asked)
+    assert traced["status"].tolist() == ["done", "done"]
     same = [column.name for column in COLUMNS if not column.timing and column.name != "peak_memory"]
     pd.testing.assert_frame_equal(plain[same], traced[same], check_exact=True)
     assert (traced["stacked"] == (stack == "auto")).all()
     paths = RunPaths(tmp_path / "traced")
-    for row in traced.to_dict("records"):
-        points = read_attack_trace(paths.record(row["model_id"]))
-        assert bool(points) == row["poisoned"]
-        if points:
-            assert [point.phase for point in points] == ["shipped"] + ["forget"] * 4 + ["recover"] * 6
-            assert (points[0].acc, points[0].asr) == (row["acc_before"], row["asr_before"])
-            assert (points[-1].acc, points[-1].asr) == (row["acc_after"], row["asr_after"])
-            assert points[4].asr == row["asr_forgotten"]
-            curves = attack_curves(points)["asr"]
-            assert len(curves["forget"]) == 5
-            assert curves["recover"][0] == points[4].asr
+    clean, poisoned = traced.to_dict("records")
+    assert read_attack_trace(paths.record(clean["model_id"])) == []
+    points = read_attack_trace(paths.record(poisoned["model_id"]))
+    with h5py.File(paths.record(poisoned["model_id"])) as record:
+        assert record.attrs["oracle_traced"]
+        trace = record["folds/0/trace"]
+        epochs = list(zip(trace["phase"].asstr()[:], trace["epoch"][()], strict=True))
+    assert [(point.phase, point.epoch) for point in points] == [("shipped", -1), *epochs]
+    assert (points[0].acc, points[0].asr) == (poisoned["acc_before"], poisoned["asr_before"])
+    assert (points[-1].acc, points[-1].asr) == (poisoned["acc_after"], poisoned["asr_after"])
+    forgotten = [point for point in points if point.phase == "forget"][-1]
+    curves = attack_curves(points)["asr"]
+    assert curves["recover"][0] == curves["forget"][-1] == forgotten.asr
     lines = pd.read_csv(paths.attack_trace)
     assert list(lines.columns) == ["model_id", "fold", "phase", "epoch", "oracle_acc", "oracle_asr"]
-    assert len(lines) == 11 * int(traced["poisoned"].sum())
+    assert len(lines) == len(points)
     assert not RunPaths(tmp_path / "plain").attack_trace.exists()
-    assert "oracle" in write_report(tmp_path / "traced").read_text()
+    assert "Attack success along the way (oracle)" in write_report(tmp_path / "traced").read_text()
     assert load_run(tmp_path / "traced").traced_phases == ("forget", "recover")
     assert load_run(tmp_path / "plain").traced_phases == ()
 
