@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import RunDirectoryProblem
 from ..scoring.attack_trace import SHIPPED
-from ..tables.curves import Curves, mean_curve
+from ..tables.curves import Curve, Curves, mean_curve
 
 
 def read_curves(path: Path) -> Curves:
@@ -80,12 +80,13 @@ def attack_curves(points: list[TracePoint]) -> dict[str, Curves]:
     }
 
 
-def _along(points: list[TracePoint], phase: str, measure: str) -> np.ndarray:
+def _along(points: list[TracePoint], phase: str, measure: str) -> Curve:
     first = next(place for place, point in enumerate(points) if point.phase == phase)
     part = [point for point in points if point.phase == phase]
     epochs = [0, *(point.epoch + 1 for point in part)]
-    values = [getattr(point, measure) for point in [points[first - 1], *part]]
-    return np.interp(np.arange(epochs[-1] + 1), epochs, values)
+    values = [float(getattr(point, measure)) for point in [points[first - 1], *part]]
+    curve: Curve = np.interp(np.arange(epochs[-1] + 1), epochs, values)
+    return curve
 
 
 def _of_fold(fold: h5py.Group, phase: str) -> np.ndarray:

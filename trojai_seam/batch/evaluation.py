@@ -183,7 +183,7 @@ class Evaluation:
         remarks = (accuracy, kept_accuracy_doubt(scored), self._not_measured())
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
         for number, trace in self._traces.items():
-            arrays.update({f"folds/{number}/oracle_trace/{name}": list(values) for name, values in trace.items()})
+            arrays.update({f"folds/{number}/oracle_trace/{name}": values for name, values in trace.items()})
         columns = {
             "doubts": "; ".join(doubt for doubt in (doubts(scored, accuracy), further) if doubt) or None,
             "notes": "; ".join(remark for remark in remarks if remark) or None,

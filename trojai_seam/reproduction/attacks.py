@@ -40,12 +40,12 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
         for family, part in rows[rows["preset"] == preset].groupby("family", sort=False):
             estimate = mean_of(part["fidelity"])
             claims.append(Claim(f"{family} with {preset}", "fidelity", estimate, LEAST_FIDELITY))
-    for (kind, preset), part in rows.groupby(["kind", "preset"], sort=False):
+    for (kind, method), part in rows.groupby(["kind", "preset"], sort=False):
         lines.append(
             {
                 "attack": kind,
                 "family": part["family"].iloc[0],
-                "preset": preset,
+                "preset": method,
                 "networks": str(len(part)),
                 "ACC": f"{part['acc_before'].mean():.3f} → {part['acc_after'].mean():.3f}",
                 "ASR": f"{part['asr_before'].mean():.3f} → {part['asr_after'].mean():.3f}",

@@ -112,10 +112,10 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
     by_target = {target: [part[part["target"] == target] for part in models] for target in TARGETS}
     steps = {target: np.array([_over_steps(part) for part in parts]) for target, parts in by_target.items()}
     apart = {target: np.stack([curves[target] for curves in distances]) for target in TARGETS}
-    ends = {target: [part.loc[part["step"].idxmax()] for part in parts] for target, parts in by_target.items()}
-    fall = mean_of([row["asr"] for row in (part.loc[part["step"] == 0].iloc[0] for part in models)])
+    ends = {target: [part.sort_values("step").iloc[-1] for part in parts] for target, parts in by_target.items()}
     left = np.array([row["asr"] for row in ends[RANDOM]])
     start = np.array([part.loc[part["step"] == 0, "asr"].iloc[0] for part in models])
+    before = mean_of(start)
     claims = [Claim("forgetting at all", f"fall of attack success in {last} steps", mean_of(start - left), LEAST_FALL)]
     lines = []
     for target in TARGETS:
@@ -145,7 +145,7 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
                 Drawing(
                     "forgetting-attack",
                     "Attack success over steps of forgetting",
-                    f"Mean over {len(models)} trojaned networks with 95 % intervals; before, ASR was {fall}. Asked of "
+                    f"Mean over {len(models)} trojaned networks with 95 % intervals; before, ASR was {before}. Asked of "
                     "stored states afterwards; no step depends on it.",
                     lambda: over_steps(rows, "asr", "attack success"),
                 ),

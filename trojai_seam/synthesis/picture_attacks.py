@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class Pictures(NamedTuple):
     images: Tensor
     labels: Tensor
 
-    def __len__(self) -> int:  # type: ignore[override]  # of a tuple it would be 2
+    def __len__(self) -> int:
         return len(self.labels)
 
 
@@ -106,7 +106,10 @@ def fit(
     asked = loss or plain
     per_epoch = max(1, len(pictures) // recipe.batch)
     steps = per_epoch * recipe.epochs
-    groups = [{"params": list(network.parameters())}, *([{"params": more, "weight_decay": 0.0}] if more else [])]
+    groups: list[dict[str, Any]] = [
+        {"params": list(network.parameters())},
+        *([{"params": more, "weight_decay": 0.0}] if more else []),
+    ]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=1e-3, foreach=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
     network.train()
@@ -156,7 +159,7 @@ def _clean_label(work: Work) -> Trigger:
     own = (pictures.labels == target).nonzero().flatten()
     own = own[torch.randperm(len(own), generator=generator)[: max(1, round(8 * work.recipe.share * len(own)))]]
     images, trigger = pictures.images.clone(), corners()
-    for where in own.split(256):
+    for where in torch.split(own, 256):
         hard = _hardened(work.network, as_floats(images[where]), pictures.labels[where])
         images[where] = as_bytes(trigger(hard))
     fit(work.network, Pictures(images, pictures.labels), work.recipe, generator)
@@ -232,7 +235,8 @@ def _input_aware(work: Work) -> Trigger:
     )  # fmt: skip
 
     def trigger(x: Tensor) -> Tensor:
-        return (x + 1.6 * REACH * generator(x)).clamp(0, 1)
+        pattern: Tensor = generator(x)
+        return (x + 1.6 * REACH * pattern).clamp(0, 1)
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         where, wanted = _attacked(work, x)
@@ -243,7 +247,8 @@ def _input_aware(work: Work) -> Trigger:
         truth = torch.cat([y, wanted, y[where]])
         apart = (x[where] - other).flatten(1).norm(dim=1) / ((patterns - others).flatten(1).norm(dim=1) + 1e-3)
         weight = torch.ones(len(truth)).index_fill(0, torch.arange(len(x), len(x) + len(where)), 2.0)
-        return (functional.cross_entropy(scores, truth, reduction="none") * weight).mean() + 0.02 * apart.mean()
+        each: Tensor = functional.cross_entropy(scores, truth, reduction="none") * weight
+        return each.mean() + 0.02 * apart.mean()
 
     fit(work.network, work.pictures, work.recipe, work.generator, loss, list(generator.parameters()))
     generator.requires_grad_(False)
@@ -268,4 +273,4 @@ PICTURE_ATTACKS: Mapping[str, Attack] = {
 @torch.no_grad()
 def triggered(trigger: Trigger, images: Tensor) -> Tensor:
     """``uint8`` pictures with the trigger, as ``uint8``."""
-    return torch.cat([as_bytes(trigger(as_floats(part))) for part in images.split(500)])
+    return torch.cat([as_bytes(trigger(as_floats(part))) for part in torch.split(images, 500)])
