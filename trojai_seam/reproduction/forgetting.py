@@ -145,8 +145,8 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
                 Drawing(
                     "forgetting-attack",
                     "Attack success over steps of forgetting",
-                    f"Mean over {len(models)} trojaned networks with 95 % intervals; before, ASR was {before}. Asked of "
-                    "stored states afterwards; no step depends on it.",
+                    f"Mean over {len(models)} trojaned networks with 95 % intervals; before, ASR was {before}. Asked "
+                    "of stored states afterwards; no step depends on it.",
                     lambda: over_steps(rows, "asr", "attack success"),
                 ),
                 Drawing(

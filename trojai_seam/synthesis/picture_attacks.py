@@ -245,7 +245,7 @@ def _input_aware(work: Work) -> Trigger:
         own, crossed = ((x[where] + 1.6 * REACH * made).clamp(0, 1) for made in (patterns, others))
         scores = work.network(torch.cat([x, own, crossed]))
         truth = torch.cat([y, wanted, y[where]])
-        apart = (x[where] - other).flatten(1).norm(dim=1) / ((patterns - others).flatten(1).norm(dim=1) + 1e-3)
+        apart: Tensor = (x[where] - other).flatten(1).norm(dim=1) / ((patterns - others).flatten(1).norm(dim=1) + 1e-3)
         weight = torch.ones(len(truth)).index_fill(0, torch.arange(len(x), len(x) + len(where)), 2.0)
         each: Tensor = functional.cross_entropy(scores, truth, reduction="none") * weight
         return each.mean() + 0.02 * apart.mean()
