@@ -48,6 +48,7 @@ def data():
     return ImageData("mnist", pictures(300, 0), pictures(90, 1), 6000)
 
 
+@pytest.mark.slow  # on a busy core
 def test_all_parts_from_data_to_page(data, quick, tmp_path):
     told: list[str] = []
     made = parts.reproduce(data, tmp_path, list(parts.PARTS), 0, told.append, TINY)
