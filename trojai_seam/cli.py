@@ -31,10 +31,11 @@ from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, shown
 from .heartbeat import no_silence
 from .listing_commands import add_listing_commands
 from .model_commands import add_model_commands
+from .reproduction_commands import add_reproduction_command
 from .result_commands import add_result_commands
 from .study_commands import add_study_command, evaluate_each
 
-CONTINUED = ("demo", "evaluate", "evaluate-model", "study")
+CONTINUED = ("demo", "evaluate", "evaluate-model", "reproduce", "study")
 CONFIGURED = ("evaluate", "study")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -222,6 +223,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, timeout (of --time-limit), or all")
 
     add_study_command(add)
+    add_reproduction_command(add)
 
     unlearn = add("unlearn", _unlearn, "unlearn one model on all its clean examples and save it")
     unlearn.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an id-XXXXXXXX folder")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _BATCH_ONLY = (
     "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "stack", "time_limit", "memory_limit",
-    "max_failures", "fit_per_class", "fit_total", "retune", "trigger_variants",
+    "max_failures", "fit_per_class", "fit_total", "retune", "trigger_variants", "trace_attack",
     "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
 )  # fmt: skip
 
@@ -230,6 +230,11 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
         "--trigger-variants",
         action="store_true",
         help="attack success with the trigger moved, scaled and fainter, where it is data of the round",
+    )
+    measures.add_argument(
+        "--trace-attack",
+        action="store_true",
+        help="attack success and accuracy after every epoch, asked of stored states once a run has ended: an oracle",
     )
 
 

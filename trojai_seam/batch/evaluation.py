@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from ..scoring import (
     predict,
     predict_attacks,
 )
+from ..scoring.attack_trace import StoredStates, Trace, traced
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
@@ -98,6 +101,8 @@ class Evaluation:
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
         self._no_retuning: str | None = None
+        self._states: dict[int, tuple[StoredStates, tempfile.TemporaryDirectory[str]]] = {}
+        self._traces: dict[int, Trace] = {}
         self._scoring = time.perf_counter() - began
 
     @property
@@ -117,14 +122,29 @@ class Evaluation:
             TrojaiSeamError: whatever a phase says of the model.
         """
         one, subject, unlearning = self.runs[number], self.subject, self.unlearning
-        oracle = None
+        oracle, states = None, self.stored_states(number)
         if self.watched and unlearning.phases:
             oracle = OracleWatcher(subject.task, one.fit, subject.poisoned, unlearning.phases[-1].name)
+
+        def watch(phase: str, epoch: int, model: nn.Module) -> None:
+            for observer in (oracle, states):
+                if observer is not None:
+                    observer(phase, epoch, model)
+
+        observer = None if oracle is None and states is None else watch
         self.take(
-            number, run(subject.model, subject.task, one.fit, unlearning, one.seed, oracle, self._between(number))
+            number, run(subject.model, subject.task, one.fit, unlearning, one.seed, observer, self._between(number))
         )
         if oracle is not None:
             self._oracle.update(oracle.columns(self._clean_before.right.share))
+
+    def stored_states(self, number: int) -> StoredStates | None:
+        """Where run ``number`` stores the states that its attack trace is made of, if one is asked for."""
+        if not self.plan.trace_attack or self.subject.poisoned is None:
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="trojai-seam-states-")
+        self._states[number] = StoredStates(Path(folder.name)), folder
+        return self._states[number][0]
 
     def _between(self, number: int) -> Between:
         """Ask the network once forgetting is over, for figures that nothing depends on."""
@@ -146,6 +166,7 @@ class Evaluation:
             split, clean, poisoned, unseen, forgotten, self._retuned(number, outcome.model, unseen), variants
         )
         self._outcomes[number] = outcome
+        self._trace(number, unseen)
         self._scoring += time.perf_counter() - began
 
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -161,6 +182,8 @@ class Evaluation:
         further = model_doubts(subject, self._clean_before, self._poisoned_before)
         remarks = (accuracy, kept_accuracy_doubt(scored), self._not_measured())
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
+        for number, trace in self._traces.items():
+            arrays.update({f"folds/{number}/oracle_trace/{name}": values for name, values in trace.items()})
         columns = {
             "doubts": "; ".join(doubt for doubt in (doubts(scored, accuracy), further) if doubt) or None,
             "notes": "; ".join(remark for remark in remarks if remark) or None,
@@ -170,6 +193,8 @@ class Evaluation:
             **_phase_columns(outcomes),
         }
         columns.update(self._as_the_harness(folds, is_clean))
+        if self._traces:
+            columns["oracle_traced"] = True
         return {**columns, "seconds_score": self._scoring + time.perf_counter() - began}, arrays
 
     def _as_the_harness(self, folds: list[FoldPredictions], is_clean: bool) -> Mapping[str, float | None]:
@@ -233,6 +258,20 @@ class Evaluation:
             return None
         clean, attacks = self._ask(network)
         return None if attacks is None else Retuned(clean, attacks, used)
+
+    def _trace(self, number: int, unseen: tuple[int, ...] | None) -> None:
+        """Ask the stored states of a run, now that it is over and measured."""
+        states, folder = self._states.pop(number, (None, None))
+        subject, poisoned = self.subject, self.subject.poisoned
+        if states is None or folder is None or poisoned is None:
+            return
+        split = self.runs[number].split
+        beat(f"asking {len(states.states)} stored states")
+        clean = subject.clean.subset(split.held_out or split.fit)
+        attacked = poisoned if unseen is None else poisoned.subset(unseen)
+        with folder:
+            asked = min(BATCH, 32 * self.unlearning.batch_size)
+            self._traces[number] = traced(states, subject.model, subject.task, clean, attacked, asked)
 
     def _not_measured(self) -> str | None:
         """What was asked for beside the usual figures, and cannot be had of this model."""

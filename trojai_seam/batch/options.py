@@ -33,6 +33,7 @@ class Options:
         fit_total: likewise of all classes together.
         retune: also measure what a little training with poisoned examples brings back: ``retuned_asr``.
         trigger_variants: also measure with the trigger moved, scaled and fainter, where it is data of the round.
+        trace_attack: also measure attack success after every epoch, of states that were stored: an oracle.
         seed: of the run.
         device: ``auto`` (every GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:N,M,…``.
         executor: a name in ``batch.executors``; ``auto`` is ``pool`` where there is more than one worker, device or a
@@ -69,6 +70,7 @@ class Options:
     fit_total: int | None = None
     retune: bool = False
     trigger_variants: bool = False
+    trace_attack: bool = False
     seed: int = 0
     device: str = "auto"
     executor: str = "auto"

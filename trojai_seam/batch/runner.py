@@ -124,6 +124,7 @@ def evaluate_models(
         fit_total=options.fit_total,
         retune=options.retune,
         trigger_variants=options.trigger_variants,
+        trace_attack=options.trace_attack,
         changed_options=options.options,
     )
     wanted = select(directories, round_config, options)

@@ -50,7 +50,8 @@ class Part:
     def member(self) -> Member:
         """As the stack wants it."""
         subject = self.evaluation.subject
-        return Member(subject.model, subject.task, self.run.fit, self.run.seed)
+        states = self.evaluation.stored_states(self.number)
+        return Member(subject.model, subject.task, self.run.fit, self.run.seed, states)
 
 
 def stacks_of(parts: Sequence[Part]) -> Iterator[tuple[list[Part], bool]]:

@@ -23,7 +23,7 @@ from ..tasks.classification import Classification
 from .batches import epoch_batches
 from .chains import Chain, chain_of
 from .config import UnlearnConfig
-from .context import modality_of
+from .context import Observer, modality_of
 from .idle_weights import decay, idle_weights
 from .monitor import PhaseMonitor
 from .optimization import learning_rate_of, most_steps, nonfinite
@@ -47,6 +47,7 @@ class Member:
     task: Task
     fit: ExampleSet
     seed: int
+    observer: Observer | None = None
 
 
 def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConfig) -> Hashable | None:
@@ -215,6 +216,7 @@ class _Together:
                     self.failures[number] = EngineFailure(monitors[number].lost(epoch))
                 else:
                     self.trace[number].append(EpochTrace(phase.name, epoch, len(parts), loss, accuracy, share))
+                    self._watched(phase.name, epoch, rows, row, number)
                     status = monitors[number].status(epoch, accuracy, last)
                     if status is None:
                         continue
@@ -247,6 +249,22 @@ class _Together:
         for layer, weights in zip(self.home, rows.weights, strict=True):
             for tensor, weight in zip(layer, weights, strict=True):
                 tensor[number] = weight.detach()[row]
+
+    def _watched(self, phase: str, epoch: int, rows: Rows, row: int, number: int) -> None:
+        """Let the observer of a member see its network as it stands."""
+        observer = self.members[number].observer
+        if observer is not None:
+            weights = [[weight.detach()[row].clone() for weight in layer] for layer in rows.weights]
+            with torch.random.fork_rng(devices=[self.x.device] if self.x.device.type == "cuda" else []):
+                observer(phase, epoch, self._network(number, weights).eval())
+
+    def _network(self, number: int, weights: list[list[Tensor]]) -> nn.Module:
+        """A copy of a member's network with these weights."""
+        model = copy.deepcopy(self.members[number].model)
+        for layer, own, link in zip(self.layers, weights, chain_of(model) or (), strict=True):
+            if link.module is not None:
+                layer.unpack(own, link.module)
+        return model
 
     def _fixed_labels(self, number: int, phase: TrainSettings) -> Tensor | None:
         """See the engine: labels of all fit examples, or ``None`` if every epoch draws new ones."""
@@ -311,10 +329,7 @@ class _Together:
 
     def _outcome(self, number: int, whole: bool) -> Outcome | EngineFailure:
         member = self.members[number]
-        model = copy.deepcopy(member.model)
-        for layer, weights, link in zip(self.layers, self.home, chain_of(model) or (), strict=True):
-            if link.module is not None:
-                layer.unpack([tensor[number] for tensor in weights], link.module)
+        model = self._network(number, [[tensor[number] for tensor in weights] for weights in self.home])
         if whole:
             steps = [phase.steps for phase in self.phases[number] if phase.steps]
             taken = [(*planned, n) for planned, n in zip(self.taken, steps, strict=True)]
