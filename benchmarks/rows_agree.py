@@ -26,19 +26,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-CAPS = {"forget.max_epochs": "3", "recover.max_epochs": "3"}
-FEW = {**CAPS, "forget.draws_per_epoch": "32", "recover.draws_per_epoch": "32"}
-BOXES = {**CAPS, "forget.draws_per_epoch": "8", "recover.draws_per_epoch": "8"}
+CAPS = {"max_epochs": "3"}
+FEW = {**CAPS, "examples_per_epoch": "32"}
+BOXES = {**CAPS, "examples_per_epoch": "8"}
 FEATURES = ("default", "finetune", "authors-trojai", "authors-cifar", "backdoor-toolbox", "no-op")
 IMAGES = ("images", "images-finetune", "images-one-example", "authors-trojai", "backdoor-toolbox", "no-op")
+PUBLISHED = (
+    *("anp", "awm", "clp", "fine-pruning", "fst", "ft-sam", "i-bau", "images-meft", "images-refit"),
+    *("nad", "nft", "rnp", "sau", "super-fine-tuning", "ulrl"),
+)
 OF_PHASE = {phase: re.compile(rf"^@{phase}_|/phases/{phase}/") for phase in ("forget", "recover")}
 UNCOMPARED = ("fingerprint", "changed_options", "log_tail")
-
-
-def options_for(preset: str, options: dict[str, str]) -> dict[str, str]:
-    """Without those of phases that the preset does not have."""
-    gone = ("forget.", "recover.") if preset == "no-op" else ("forget.",) if preset.endswith("finetune") else ("-",)
-    return {name: value for name, value in options.items() if not name.startswith(gone)}
 
 
 @dataclass
@@ -62,18 +60,20 @@ SETS = {
             ("same-labels", "default", {"forget.fresh_labels": "false", **CAPS}, {"limit": 3}),
             ("kfold", "default", CAPS, {"protocol": "kfold", "limit": 3}),
             ("paper", "default", CAPS, {"protocol": "paper", "limit": 2}),
-            ("clipped", "default", {"forget.longest_gradient": "0.5", **CAPS}, {"limit": 2}),
+            ("clipped", "default", {"forget.max_grad_norm": "0.5", **CAPS}, {"limit": 2}),
             ("adamw-head", "default", {"recover.optimizer": "adamw", "trainable": "head", **CAPS}, {"limit": 2}),
+            ("meft", "meft", CAPS, {"limit": 2}),
         ],
     ),
     "r4": Set(
         "r4",
         2,
         [
-            *[(name, name, options_for(name, FEW), {}) for name in IMAGES],
+            *[(name, name, FEW, {}) for name in IMAGES],
+            *[(name, name, FEW, {"limit": 1}) for name in PUBLISHED],
             ("by-size", None, FEW, {"limit": 1}),
             ("bf16", "images", {"precision": "bf16", **FEW}, {"limit": 1}),
-            ("frozen", "images", {"batch_norm": "frozen-stats", "feature_noise": "0.1", **FEW}, {"limit": 1}),
+            ("frozen", "images", {"batch_norm": "frozen-stats", "views.noise": "0.1", **FEW}, {"limit": 1}),
         ],
         ["--image-size", "32", "--classes", "5", "--epochs", "2", "--examples-per-class", "4"],
     ),
@@ -83,18 +83,36 @@ SETS = {
         [
             ("stacked", None, CAPS, {}),
             ("alone", None, CAPS, {"stack": "off"}),
-            ("text-finetune", "text-finetune", options_for("text-finetune", CAPS), {"limit": 2}),
+            ("text-finetune", "text-finetune", CAPS, {"limit": 2}),
         ],
         ["--epochs", "2"],
     ),
-    "r7": Set("r7", 2, [("text", None, CAPS, {})], ["--epochs", "1", "--width", "32"]),
+    "r7": Set(
+        "r7",
+        2,
+        [
+            ("text", None, CAPS, {}),
+            *[(name, name, FEW, {"limit": 1}) for name in ("text-finetune", "text-meft", "authors-trojai-text")],
+        ],
+        ["--epochs", "1", "--width", "32"],
+    ),
+    "r8": Set(
+        "r8",
+        2,
+        [
+            ("by-size", None, FEW, {}),
+            *[(name, name, FEW, {"limit": 1}) for name in ("text", "text-spans", "text-soft-tokens")],
+        ],
+        ["--epochs", "1", "--width", "32", "--examples-per-class", "6"],
+    ),
     "r9": Set("r9", 3, [("by-task", None, CAPS, {}), ("text", "text", FEW, {"limit": 1})]),
     "r13": Set(
         "r13",
         2,
         [
             ("detection", None, BOXES, {}),
-            ("finetune", "detection-finetune", options_for("detection-finetune", BOXES), {}),
+            ("finetune", "detection-finetune", BOXES, {}),
+            *[(name, name, BOXES, {"limit": 1}) for name in ("detection-refit", "detection-reinitialise")],
         ],
     ),
 }
@@ -196,6 +214,7 @@ def evaluate_sets(names: list[str], work: Path, examples: Path | None) -> None:
     for name in names:
         if name in SETS:
             for run_name, preset, options, more in SETS[name].runs:
+                options = had(preset, options)
                 chosen = Options(round=SETS[name].round, preset=preset, options=options, device="cpu", **more)
                 run(work.parent / "datasets" / name, work / f"{name}-{run_name}", chosen)
         elif examples is not None:
@@ -204,6 +223,16 @@ def evaluate_sets(names: list[str], work: Path, examples: Path | None) -> None:
                     round="cyber-pdf-dec2022", seed=seed, device="cpu", stack="off" if seed > 7 else "auto"
                 )
                 run(examples / "cyber-pdf-dec2022", work / f"real-seed-{seed}", chosen)
+
+
+def had(preset: str | None, options: dict[str, str]) -> dict[str, str]:
+    """Those that the whole or a phase of the preset has; those that a round chooses for a model have all."""
+    from trojai_seam.unlearning.preset_files import get_preset
+
+    if preset is None:
+        return options
+    known = [f".{name}" for name in get_preset(preset).settings.options]
+    return {name: value for name, value in options.items() if any(one.endswith(f".{name}") for one in known)}
 
 
 def compare(old: Path, new: Path, names: list[str]) -> int:

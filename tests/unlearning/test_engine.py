@@ -322,9 +322,9 @@ class Asked(type(TASK)):
 
     times = 0
 
-    def answers(self, outputs, examples):
+    def predictions(self, outputs, examples):
         self.times += 1
-        return super().answers(outputs, examples)
+        return super().predictions(outputs, examples)
 
 
 def test_a_phase_without_a_stop_rule_asks_now_and_then_and_ends_with_the_same_network(

@@ -24,4 +24,4 @@ class OnRandomLabels(Training[TrainSettings]):
 
     def _drawn(self, order: Tensor) -> Tensor:
         context = self.context
-        return context.task.random_labels(context.key, order, self.settings.label_sampling, context.generator)
+        return context.task.random_labels(context.ground_truth, order, self.settings.label_sampling, context.generator)

@@ -202,7 +202,7 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         settings, context = self.settings, self.context
         wishes = {"away": False, "towards": True, "both": number % 2 == 1}[settings.objective]
         turn = number // 2 if settings.objective == "both" else number
-        wish = draw_wish(turn, context.task, context.key, context.generator) if wishes else None
+        wish = draw_wish(turn, context.task, context.ground_truth, context.generator) if wishes else None
         # Not in step with the wishes, of which spans have two: each of them comes in all lengths.
         return WouldBeTrigger(self._of_words(settings.lengths[number // 2 % len(settings.lengths)]), wish)
 

@@ -93,7 +93,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
             raise EngineFailure(NOTHING)
         if not bool(task.finite(outputs[: len(examples)]).all()):
             raise EngineFailure("the network has non-finite scores before unlearning")
-        before, now = (task.answers(part, examples) for part in outputs.chunk(2))
+        before, now = (task.predictions(part, examples) for part in outputs.chunk(2))
         return _kept(task, before, now, examples)
 
     if settings.strength is not None:
@@ -118,11 +118,11 @@ def _kept(task: Task, before: Tensor, now: Tensor, examples: ExampleSet) -> floa
     """The share of answers that are the same; boxes never are, so of detectors the share of their accuracy."""
     if not task.places:
         return float((before == now).float().mean())
-    key = examples.key()
-    had = task.fit_accuracy(before.cpu(), key)
+    truth = examples.ground_truth()
+    had = task.fit_accuracy(before.cpu(), truth)
     if had == 0:
         raise EngineFailure("the network finds no object in the fit examples, so that nothing says what to keep")
-    return task.fit_accuracy(now.cpu(), key) / had
+    return task.fit_accuracy(now.cpu(), truth) / had
 
 
 def _aim(guess: float) -> float:

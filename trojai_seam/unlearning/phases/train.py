@@ -59,7 +59,7 @@ def _few(context: Context, count: int) -> list[int]:
 
     from ..batches import classes_in_turn
 
-    labels = context.key.labels
+    labels = context.ground_truth.labels
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(context.seed))
     some = order[classes_in_turn(labels[order], count)] if labels.ndim == 1 else order[:count]
     return sorted(some.tolist())

@@ -52,7 +52,7 @@ class UniversalAdversarial(Training[UniversalAdversarialSettings]):
         context = self.context
         self.span = span(context.fit.inputs["x"])
         first = torch.arange(min(len(context.fit), context.config.batch_size))
-        self.anchor = self._inputs(first), context.key.labels[first].to(context.device)
+        self.anchor = self._inputs(first), context.ground_truth.labels[first].to(context.device)
 
     def mode(self) -> None:
         context, settings = self.context, self.settings
