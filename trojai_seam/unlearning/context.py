@@ -160,7 +160,7 @@ class Context:
 
     def accuracy(self) -> float:
         """Fit accuracy of the network as it is, which is in eval mode afterwards; what it is says ``Task``."""
-        return self.task.fit_accuracy(self.predictions()().cpu(), self.ground_truth)
+        return self.task.fit_accuracy(self.predictions().cpu(), self.ground_truth)
 
     def watch(self, phase: str, epoch: int) -> None:
         """Let the observer see the network, which must be in eval mode."""

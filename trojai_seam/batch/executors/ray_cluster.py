@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from ..records import read_row
 from ..units import Assignment, WorkUnit, stamp
 from ..work import Work
 from . import Spread
-from .pool import Pool
+from .kinds import ExecutorKind
+from .pool import Limits, Pool, Workers
 
 LOST_NODES = 5
 """How often Ray starts a model again whose node or worker was lost."""
@@ -41,8 +42,23 @@ TICK = 0.5
 _kept: dict[str, Pool] = {}
 
 
-def run(work: Work, spread: Spread) -> None:
-    """See :class:`trojai_seam.batch.executors.Executor`.
+class RaySettings(Limits):
+    """Which cluster, and how much of it."""
+
+    ray_address: str | None = None
+    """Of the cluster (``auto``: the one of this machine); unset: one is started on this machine."""
+    workers: Workers | None = None
+    """Models at the same time over the whole cluster; unset: as many as it has room for."""
+    workers_per_gpu: Workers | None = None
+    """Models that share a GPU; unset: one."""
+
+    def per_device(self, devices: int) -> int:
+        """See :class:`ExecutorSettings`."""
+        return self.workers_per_gpu or 1
+
+
+def run(work: Work, spread: Spread, settings: RaySettings) -> None:
+    """See :class:`trojai_seam.batch.executors.kinds.ExecutorKind`.
 
     Raises:
         UsageProblem: Ray is not installed, or there is no cluster at the address.
@@ -52,15 +68,15 @@ def run(work: Work, spread: Spread) -> None:
         import ray
     except ImportError:
         raise UsageProblem("--executor ray needs Ray: pip install 'trojai-seam[ray]'") from None
-    with _cluster(ray, spread):
+    with _cluster(ray, settings):
         running: dict[Any, WorkUnit] = {}
         try:
             while not work.closed or running:
-                for slot in range(len(running), _room(ray, work, spread)):
+                for slot in range(len(running), _room(ray, work, spread, settings)):
                     unit = work.take(f"ray #{slot + 1}")
                     if unit is None:
                         break
-                    running[_submit(ray, work, spread, unit)] = unit
+                    running[_submit(ray, work, spread, settings, unit)] = unit
                 if not running:  # others are at work on what is left
                     time.sleep(TICK)
                     continue
@@ -76,25 +92,25 @@ def run(work: Work, spread: Spread) -> None:
 
 
 @contextmanager
-def _cluster(ray: Any, spread: Spread) -> Iterator[None]:
+def _cluster(ray: Any, settings: RaySettings) -> Iterator[None]:
     """Connected; a cluster that the caller had already connected to stays so."""
     if ray.is_initialized():
         yield
         return
-    _knock(spread.ray_address)
+    _knock(settings.ray_address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
-            address=spread.ray_address or "local",
-            num_cpus=None if spread.ray_address else spread.at_once,
-            include_dashboard=None if spread.ray_address else False,
+            address=settings.ray_address or "local",
+            num_cpus=None if settings.ray_address else settings.workers,
+            include_dashboard=None if settings.ray_address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
-        raise UsageProblem(f"--ray-address {shown(spread.ray_address)}: no Ray cluster: {problem}") from None
+        raise UsageProblem(f"--ray-address {shown(settings.ray_address)}: no Ray cluster: {problem}") from None
     with suppress(ValueError):  # not the main thread: there are no handlers to bring back
         for number, function in handler.items():
             signal.signal(number, function)  # Ray's own would end the process without its tables
@@ -120,23 +136,23 @@ def _resources(work: Work, spread: Spread) -> dict[str, float]:
     return {"CPU": work.assignment.plan.threads, **({"GPU": 1 / spread.workers} if on_gpu else {})}
 
 
-def _room(ray: Any, work: Work, spread: Spread) -> int:
+def _room(ray: Any, work: Work, spread: Spread, settings: RaySettings) -> int:
     """Models that the cluster, as it is at this moment, can run at the same time."""
     there = ray.cluster_resources()
     room = min(int(there.get(name, 0) / amount + 1e-6) for name, amount in _resources(work, spread).items())
     if not room and not work.closed:
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in _resources(work, spread).items())
         raise WorkerProblem(f"the Ray cluster has no room for one model, which needs {wanted}")
-    return room if spread.at_once is None else min(room, spread.at_once)
+    return room if settings.workers is None else min(room, settings.workers)
 
 
-def _submit(ray: Any, work: Work, spread: Spread, unit: WorkUnit) -> Any:
+def _submit(ray: Any, work: Work, spread: Spread, settings: RaySettings, unit: WorkUnit) -> Any:
     wanted = _resources(work, spread)
     task = ray.remote(evaluate_remotely).options(
         num_cpus=wanted["CPU"], num_gpus=wanted.get("GPU", 0), max_retries=LOST_NODES, name=unit.directory.model_id
     )
-    here = replace(spread, devices=spread.devices[:1], workers=1, prefetch=0, at_once=None, ray_address=None)
-    return task.remote(work.assignment.to_json(), unit.to_json(), json.dumps(asdict(here)))
+    here = {"device": spread.devices[0], "limits": {name: getattr(settings, name) for name in Limits.model_fields}}
+    return task.remote(work.assignment.to_json(), unit.to_json(), json.dumps(here))
 
 
 def _bring_home(ray: Any, work: Work, task: Any, unit: WorkUnit) -> None:
@@ -155,7 +171,7 @@ def _bring_home(ray: Any, work: Work, task: Any, unit: WorkUnit) -> None:
     work.finish(unit, read_row(unit.record))
 
 
-def evaluate_remotely(assignment_text: str, unit_text: str, spread_text: str) -> tuple[str, bytes]:
+def evaluate_remotely(assignment_text: str, unit_text: str, here_text: str) -> tuple[str, bytes]:
     """The task: evaluate one model on whatever machine this is.
 
     Returns:
@@ -169,7 +185,7 @@ def evaluate_remotely(assignment_text: str, unit_text: str, spread_text: str) ->
         unit = WorkUnit.from_json(unit_text, assignment)
         unit = replace(unit, seen=stamp(unit.record))
         work = Work(assignment, [unit], NoClaims(), NoProgress())
-        pool = _pool(work, spread_text)
+        pool = _pool(work, here_text)
         while pool.step():
             pass
         if assignment.staging is None:
@@ -193,12 +209,12 @@ class NoClaims:
         """Nothing to do."""
 
 
-def _pool(work: Work, spread_text: str) -> Pool:
-    key = work.assignment.to_json() + spread_text
+def _pool(work: Work, here_text: str) -> Pool:
+    key = work.assignment.to_json() + here_text
     if list(_kept) != [key]:
         _close_kept()
-        spread = json.loads(spread_text)
-        _kept[key] = Pool(work, Spread(**{**spread, "devices": tuple(spread["devices"])}))
+        here = json.loads(here_text)
+        _kept[key] = Pool(work, Spread((here["device"],)), Limits.model_validate(here["limits"]))
     pool = _kept[key]
     pool.work = work
     return pool
@@ -226,3 +242,6 @@ def _sees(assignment: Assignment) -> bool:
     except (OSError, ValueError):
         return False
     return bool(there == json.loads(json.dumps(assignment.plan.document()))) and assignment.paths.records.is_dir()
+
+
+KIND = ExecutorKind(RaySettings, run)
