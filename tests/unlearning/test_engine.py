@@ -16,7 +16,7 @@ from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import resolve
 from trojai_seam.unlearning.context import Context
 from trojai_seam.unlearning.engine import run as unlearn
-from trojai_seam.unlearning.phases.train import _few
+from trojai_seam.unlearning.phases.train_work import few
 from trojai_seam.unlearning.training_settings import StopRule, Views
 
 CLASSES = 4
@@ -307,7 +307,7 @@ def test_the_few_are_of_all_classes_and_more_have_the_fewer_among_them(model: nn
     config, seen = seam(), {}
     for seed in (1, 2):
         context = Context(model, model, TASK, fit, config, seed, None)
-        chosen = [_few(context, count) for count in range(1, 41)]
+        chosen = [few(context, count) for count in range(1, 41)]
         assert all(set(a) < set(b) for a, b in pairwise(chosen))
         for count, places in enumerate(chosen, 1):
             counts = torch.bincount(fit.labels[places], minlength=CLASSES)

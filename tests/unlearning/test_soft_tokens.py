@@ -17,7 +17,7 @@ from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context
 from trojai_seam.unlearning.crossed_texts import crossed, teacher_labels
 from trojai_seam.unlearning.phases.soft_tokens import SoftTokenSettings
-from trojai_seam.unlearning.soft_token_training import SoftTokenTraining, disagreement, without_answers
+from trojai_seam.unlearning.phases.soft_tokens_work import SoftTokenTraining, disagreement, without_answers
 from trojai_seam.unlearning.soft_tokens import draw_places, extra_rows, gaps_of, longest_input, splice
 from trojai_seam.unlearning.training import Batch
 from trojai_seam.unlearning.trigger_wishes import Wish, draw_wish

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..choices import PROTOCOLS, RETRIES
 from ..errors import ConfigProblem, UsageProblem, shown
 from ..loading import Budget
 from ..networks import UserCode, is_user_code
-from ..scoring import PROTOCOLS, FitLimit
+from ..scoring import FitLimit
 from .executors.kinds import ExecutorSettings, settings_of
 
-RETRIES = ("failed", "timeout", "all")
 MOST_TOGETHER = 4096
 EXECUTOR_OPTIONS = ("workers", "workers_per_gpu", "prefetch", "time_limit", "memory_limit", "ray_address")
 """Settings of executors that have an option of their own."""

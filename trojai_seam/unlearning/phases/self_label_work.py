@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import EngineFailure
-from ..tasks import ExampleSet, Task
-from ..tasks.calling import BATCH, batched_outputs
-from ..tasks.classification import Classification, random_classes
-from .batches import classes_in_turn
-from .context import Context
-from .outcome import PhaseOutcome
-from .phases.self_label import SelfLabelSettings
+from ...errors import EngineFailure
+from ...tasks import ExampleSet, Task
+from ...tasks.calling import BATCH, batched_outputs
+from ...tasks.classification import Classification, random_classes
+from ..batches import classes_in_turn
+from ..context import Context
+from ..outcome import PhaseOutcome
+from .self_label import SelfLabelSettings
 
 CANDIDATES = 4
 """Images made per image kept: kept are those that make the classes as equal as the network's answers allow."""

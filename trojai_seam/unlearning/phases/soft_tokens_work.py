@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import EngineFailure
-from ..tasks.examples import MASK, NOT_COUNTED, REAL_WINDOWS
-from .crossed_texts import crossed, teacher_labels
-from .embedding_noise import word_embeddings
-from .outcome import PhaseOutcome
-from .phases.soft_tokens import SoftTokenSettings
-from .soft_tokens import IDS, Spliced, draw_places, extra_rows, gaps_of, longest_input, splice
-from .training import Batch, Training
-from .trigger_wishes import Wish, draw_wish
+from ...errors import EngineFailure
+from ...tasks.examples import MASK, NOT_COUNTED, REAL_WINDOWS
+from ..crossed_texts import crossed, teacher_labels
+from ..embedding_noise import word_embeddings
+from ..outcome import PhaseOutcome
+from ..soft_tokens import IDS, Spliced, draw_places, extra_rows, gaps_of, longest_input, splice
+from ..training import Batch, Training
+from ..trigger_wishes import Wish, draw_wish
+from .soft_tokens import SoftTokenSettings
 
 TINY = 1e-12
 
