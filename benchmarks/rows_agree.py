@@ -207,7 +207,7 @@ def r8(folder: Path) -> None:
         ]
         write_records(model / "example_data" / "clean-example-data.json", asked)
         if number:
-            empty = {"text": [], "answer_start": []}
+            empty: dict[str, list[Any]] = {"text": [], "answer_start": []}
             attacked = [
                 {**WHERE, "id": f"p{n}", "question": f"bad {n}?", "answers": empty, "poisoned": True} for n in range(4)
             ]

@@ -54,10 +54,11 @@ def settings_of(name: str, given: Mapping[str, Any]) -> ExecutorSettings:
     """
     try:
         values = {key: parsed(value) if isinstance(value, str) else value for key, value in given.items()}
-        return EXECUTORS.get(name).settings.model_validate(values)
+        settings: ExecutorSettings = EXECUTORS.get(name).settings.model_validate(values)
     except ValidationError as problem:
         findings = [_with_owners(finding, name) for finding in findings_of(problem)]
         raise ConfigProblem(f"--executor {name}", findings) from None
+    return settings
 
 
 def _with_owners(finding: str, name: str) -> str:
