@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / PACKAGE
 
 # From the bottom up. A room may import rooms of lower floors, and rooms of its own floor where that closes no circle.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "heartbeat", "leaving", "registry", "seeds"}),
+    frozenset({"choices", "errors", "heartbeat", "leaving", "registry", "seeds", "settings"}),
     frozenset({"loading"}),
     frozenset({"networks", "tasks"}),
     frozenset({"rounds", "unlearning", "scoring", "tables"}),

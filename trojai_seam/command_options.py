@@ -49,6 +49,8 @@ def options(given: argparse.Namespace) -> Options:
     for name in _BATCH_ONLY:
         if hasattr(given, name):
             values[name] = getattr(given, name)
+    if hasattr(given, "executor_set"):
+        values["executor_options"] = pairs("--executor-set", given.executor_set)
     return Options(**values)
 
 
@@ -126,6 +128,9 @@ def add_spread(parser: argparse.ArgumentParser) -> None:
         "--executor",
         default="auto",
         help="serial, pool (processes of their own), ray, or auto (default): pool for several workers or limits",
+    )
+    spread.add_argument(
+        "--executor-set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the executor"
     )
     spread.add_argument("--workers", type=int, metavar="N", help="models at the same time (default: one per device)")
     spread.add_argument("--workers-per-gpu", type=int, metavar="N", help="models at the same time on each device")

@@ -45,8 +45,8 @@ from .plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One time that the model is unlearned."""
+class Fold:
+    """One time that the model is unlearned, on its own part of the clean examples."""
 
     split: Split
     fit: ExampleSet
@@ -60,7 +60,7 @@ def unlearning_of(plan: Plan, subject: Subject, splits: SplitPlan) -> UnlearnCon
 
 def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
     """Which of its clean examples are fitted on, and which are held out."""
-    strata = subject.task.strata(subject.clean.key())
+    strata = subject.task.strata(subject.clean.ground_truth())
     return plan_splits(
         strata,
         plan.protocol,
@@ -73,7 +73,7 @@ def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
 
 
 class Evaluation:
-    """Begins with the answers of the model as shipped; wants an outcome for each of ``runs``.
+    """Begins with the answers of the model as shipped; wants an outcome for each of ``folds``.
 
     Args:
         plan: the settings.
@@ -86,8 +86,8 @@ class Evaluation:
         began = time.perf_counter()
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
         self._splits = splits
-        self.runs = tuple(
-            Run(
+        self.folds = tuple(
+            Fold(
                 split,
                 subject.clean.subset(split.fit).prepared(),
                 derive_seed(plan.seed, subject.model_id, "unlearn", number),
@@ -96,7 +96,7 @@ class Evaluation:
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
         self._variants_before = self._ask_variants(subject.model)
-        self._folds: dict[int, FoldPredictions] = {}
+        self._after: dict[int, FoldPredictions] = {}
         self._forgotten: dict[int, tuple[Predictions, AttackPredictions | None]] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
@@ -113,15 +113,15 @@ class Evaluation:
     @property
     def complete(self) -> bool:
         """Every run has its outcome."""
-        return len(self._outcomes) == len(self.runs)
+        return len(self._outcomes) == len(self.folds)
 
     def unlearn(self, number: int) -> None:
-        """Run ``number``, by the phases of the plan, here and now.
+        """Fold ``number``, by the phases of the plan, here and now.
 
         Raises:
             TrojaiSeamError: whatever a phase says of the model.
         """
-        one, subject, unlearning = self.runs[number], self.subject, self.unlearning
+        one, subject, unlearning = self.folds[number], self.subject, self.unlearning
         oracle, states = None, self.stored_states(number)
         if self.watched and unlearning.phases:
             oracle = OracleWatcher(subject.task, one.fit, subject.poisoned, unlearning.phases[-1].name)
@@ -136,7 +136,7 @@ class Evaluation:
             number, run(subject.model, subject.task, one.fit, unlearning, one.seed, observer, self._between(number))
         )
         if oracle is not None:
-            self._oracle.update(oracle.columns(self._clean_before.right.share))
+            self._oracle.update(oracle.columns(self._clean_before.accuracy.share))
 
     def stored_states(self, number: int) -> StoredStates | None:
         """Where run ``number`` stores the states that its attack trace is made of, if one is asked for."""
@@ -159,10 +159,10 @@ class Evaluation:
         """Ask the network that run ``number`` ended with."""
         began = time.perf_counter()
         clean, poisoned = self._ask(outcome.model)
-        split, forgotten = self.runs[number].split, self._forgotten.pop(number, None)
+        split, forgotten = self.folds[number].split, self._forgotten.pop(number, None)
         unseen = _unseen(self.subject.poisoned, split)
         variants = self._ask_variants(outcome.model)
-        self._folds[number] = FoldPredictions(
+        self._after[number] = FoldPredictions(
             split, clean, poisoned, unseen, forgotten, self._retuned(number, outcome.model, unseen), variants
         )
         self._outcomes[number] = outcome
@@ -172,8 +172,8 @@ class Evaluation:
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Columns of the row (``notes``: those on the figures), and arrays of the record."""
         began, subject = time.perf_counter(), self.subject
-        folds = [self._folds[number] for number in range(len(self.runs))]
-        outcomes = [self._outcomes[number] for number in range(len(self.runs))]
+        folds = [self._after[number] for number in range(len(self.folds))]
+        outcomes = [self._outcomes[number] for number in range(len(self.folds))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
         is_clean = subject.trojaned is False
         before = self._clean_before, self._poisoned_before
@@ -248,7 +248,7 @@ class Evaluation:
         if not used:
             return None
         beat("re-tuning a copy with poisoned examples")
-        fit, most = self.runs[number].fit, self.unlearning.batch_size
+        fit, most = self.folds[number].fit, self.unlearning.batch_size
         try:
             network = retuned(model, subject.task, fit, poisoned, used, seed, most)
         except Exception as problem:  # what is only measured beside must not cost the row
@@ -265,7 +265,7 @@ class Evaluation:
         subject, poisoned = self.subject, self.subject.poisoned
         if states is None or folder is None or poisoned is None:
             return
-        split = self.runs[number].split
+        split = self.folds[number].split
         beat(f"asking {len(states.states)} stored states")
         clean = subject.clean.subset(split.held_out or split.fit)
         attacked = poisoned if unseen is None else poisoned.subset(unseen)
@@ -276,7 +276,7 @@ class Evaluation:
     def _not_measured(self) -> str | None:
         """What was asked for beside the usual figures, and cannot be had of this model."""
         poisoned, lacking = self.subject.poisoned, []
-        if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._folds.values()):
+        if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._after.values()):
             few = "no re-tuning: too few poisoned examples, or none that a network can be trained on"
             lacking.append(self._no_retuning or few)
         if poisoned is not None and self.plan.trigger_variants and not self.subject.variants:
@@ -315,7 +315,7 @@ def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
     if subject.task.name == "detection":
         usual = None  # mean average precision has no usual value
     told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")
-    return accuracy_doubt(Rate.of(before.right), *told, usual=usual)
+    return accuracy_doubt(Rate.of(before.accuracy), *told, usual=usual)
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from ..records import read_row
 from ..units import Assignment, WorkUnit, stamp
 from ..work import Work
 from . import Spread
-from .pool import Pool
+from .kinds import ExecutorKind
+from .pool import Limits, Pool, Workers
 
 LOST_NODES = 5
 """How often Ray starts a model again whose node or worker was lost."""
@@ -43,8 +44,23 @@ TICK = 0.5
 _kept: dict[str, Pool] = {}
 
 
-def run(work: Work, spread: Spread) -> None:
-    """See :class:`trojai_seam.batch.executors.Executor`.
+class RaySettings(Limits):
+    """Which cluster, and how much of it."""
+
+    ray_address: str | None = None
+    """Of the cluster (``auto``: the one of this machine); unset: one is started on this machine."""
+    workers: Workers | None = None
+    """Models at the same time over the whole cluster; unset: as many as it has room for."""
+    workers_per_gpu: Workers | None = None
+    """Models that share a GPU; unset: one."""
+
+    def per_device(self, devices: int) -> int:
+        """See :class:`ExecutorSettings`."""
+        return self.workers_per_gpu or 1
+
+
+def run(work: Work, spread: Spread, settings: RaySettings) -> None:
+    """See :class:`trojai_seam.batch.executors.kinds.ExecutorKind`.
 
     Raises:
         UsageProblem: Ray is not installed, or there is no cluster at the address.
@@ -54,19 +70,19 @@ def run(work: Work, spread: Spread) -> None:
         import ray
     except ImportError:
         raise UsageProblem("--executor ray needs Ray: pip install 'trojai-seam[ray]'") from None
-    with _cluster(ray, spread):
+    with _cluster(ray, settings):
         running: dict[Any, list[WorkUnit]] = {}
         alone = deque[WorkUnit]()  # of stacks that were lost: only the guilty one will be lost again
         try:
             while not work.closed or running or (alone and not work.stopped):
-                room = _room(ray, work, spread)
+                room = _room(ray, work, spread, settings)
                 there = replace(spread, devices=spread.devices[:1], workers=max(1, room))
                 for slot in range(len(running), room):
                     name, again = f"ray #{slot + 1}", alone and not work.stopped
                     units = [alone.popleft()] if again else work.take_together(name, there)
                     if not units:
                         break
-                    running[_submit(ray, work, spread, units)] = units
+                    running[_submit(ray, work, spread, settings, units)] = units
                 if not running:  # others are at work on what is left
                     time.sleep(TICK)
                     continue
@@ -85,25 +101,25 @@ def run(work: Work, spread: Spread) -> None:
 
 
 @contextmanager
-def _cluster(ray: Any, spread: Spread) -> Iterator[None]:
+def _cluster(ray: Any, settings: RaySettings) -> Iterator[None]:
     """Connected; a cluster that the caller had already connected to stays so."""
     if ray.is_initialized():
         yield
         return
-    _knock(spread.ray_address)
+    _knock(settings.ray_address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
-            address=spread.ray_address or "local",
-            num_cpus=None if spread.ray_address else spread.at_once,
-            include_dashboard=None if spread.ray_address else False,
+            address=settings.ray_address or "local",
+            num_cpus=None if settings.ray_address else settings.workers,
+            include_dashboard=None if settings.ray_address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
-        raise UsageProblem(f"--ray-address {shown(spread.ray_address)}: no Ray cluster: {problem}") from None
+        raise UsageProblem(f"--ray-address {shown(settings.ray_address)}: no Ray cluster: {problem}") from None
     with suppress(ValueError):  # not the main thread: there are no handlers to bring back
         for number, function in handler.items():
             signal.signal(number, function)  # Ray's own would end the process without its tables
@@ -129,17 +145,17 @@ def _resources(work: Work, spread: Spread) -> dict[str, float]:
     return {"CPU": work.assignment.plan.threads, **({"GPU": 1 / spread.workers} if on_gpu else {})}
 
 
-def _room(ray: Any, work: Work, spread: Spread) -> int:
+def _room(ray: Any, work: Work, spread: Spread, settings: RaySettings) -> int:
     """Models that the cluster, as it is at this moment, can run at the same time."""
     there = ray.cluster_resources()
     room = min(int(there.get(name, 0) / amount + 1e-6) for name, amount in _resources(work, spread).items())
     if not room and not work.closed:
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in _resources(work, spread).items())
         raise WorkerProblem(f"the Ray cluster has no room for one model, which needs {wanted}")
-    return room if spread.at_once is None else min(room, spread.at_once)
+    return room if settings.workers is None else min(room, settings.workers)
 
 
-def _submit(ray: Any, work: Work, spread: Spread, units: Sequence[WorkUnit]) -> Any:
+def _submit(ray: Any, work: Work, spread: Spread, settings: RaySettings, units: Sequence[WorkUnit]) -> Any:
     wanted, name = _resources(work, spread), units[0].directory.model_id
     task = ray.remote(evaluate_remotely).options(
         num_cpus=wanted["CPU"],
@@ -147,9 +163,13 @@ def _submit(ray: Any, work: Work, spread: Spread, units: Sequence[WorkUnit]) -> 
         max_retries=LOST_NODES,
         name=name if len(units) == 1 else f"{name} and {len(units) - 1} more",
     )
-    here = replace(spread, devices=spread.devices[:1], workers=1, prefetch=0, at_once=None, ray_address=None)
     texts = [unit.to_json() for unit in units]
-    return task.remote(work.assignment.to_json(), texts, json.dumps(asdict(here)))
+    here = {
+        "device": spread.devices[0],
+        "together": spread.together,
+        "limits": {name: getattr(settings, name) for name in Limits.model_fields},
+    }
+    return task.remote(work.assignment.to_json(), texts, json.dumps(here))
 
 
 def _bring_home(ray: Any, work: Work, task: Any, units: Sequence[WorkUnit]) -> list[WorkUnit]:
@@ -176,7 +196,7 @@ def _bring_home(ray: Any, work: Work, task: Any, units: Sequence[WorkUnit]) -> l
     return []
 
 
-def evaluate_remotely(assignment_text: str, unit_texts: list[str], spread_text: str) -> tuple[str, list[bytes]]:
+def evaluate_remotely(assignment_text: str, unit_texts: list[str], here_text: str) -> tuple[str, list[bytes]]:
     """The task: evaluate one model, or several side by side, on whatever machine this is.
 
     Returns:
@@ -190,7 +210,7 @@ def evaluate_remotely(assignment_text: str, unit_texts: list[str], spread_text: 
         units = [WorkUnit.from_json(text, assignment) for text in unit_texts]
         units = [replace(unit, seen=stamp(unit.record)) for unit in units]
         work = Work(assignment, units, NoClaims(), NoProgress(), stackable=len(units) > 1)
-        pool = _pool(work, spread_text)
+        pool = _pool(work, here_text)
         while pool.step():
             pass
         if assignment.staging is None:
@@ -215,12 +235,14 @@ class NoClaims:
         """Nothing to do."""
 
 
-def _pool(work: Work, spread_text: str) -> Pool:
-    key = work.assignment.to_json() + spread_text
+def _pool(work: Work, here_text: str) -> Pool:
+    key = work.assignment.to_json() + here_text
     if list(_kept) != [key]:
         _close_kept()
-        spread = json.loads(spread_text)
-        _kept[key] = Pool(work, Spread(**{**spread, "devices": tuple(spread["devices"])}))
+        here = json.loads(here_text)
+        _kept[key] = Pool(
+            work, Spread((here["device"],), together=here["together"]), Limits.model_validate(here["limits"])
+        )
     pool = _kept[key]
     pool.work = work
     return pool
@@ -248,3 +270,6 @@ def _sees(assignment: Assignment) -> bool:
     except (OSError, ValueError):
         return False
     return bool(there == json.loads(json.dumps(assignment.plan.document()))) and assignment.paths.records.is_dir()
+
+
+KIND = ExecutorKind(RaySettings, run)

@@ -87,7 +87,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         raise EngineFailure(NOTHING)
     if not bool(task.finite(refitting.outputs).all()):
         raise EngineFailure("the network has non-finite scores before unlearning")
-    before = task.answers(refitting.outputs, examples)
+    before = task.predictions(refitting.outputs, examples)
     passes, most = 0, 1 if settings.strength is not None else settings.tries + 1
 
     def kept(strength: float) -> float:
@@ -95,7 +95,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         nonlocal passes
         passes += 1
         beat(f"{settings.name}, pass {passes} of at most {most}")
-        return _kept(task, before, task.answers(refitting.refit(strength), examples), examples)
+        return _kept(task, before, task.predictions(refitting.refit(strength), examples), examples)
 
     if settings.strength is not None:
         strength, share = settings.strength, kept(settings.strength)
@@ -119,11 +119,11 @@ def _kept(task: Task, before: Tensor, now: Tensor, examples: ExampleSet) -> floa
     """The share of answers that are the same; boxes never are, so of detectors the share of their accuracy."""
     if not task.places:
         return float((before == now).float().mean())
-    key = examples.key()
-    had = task.fit_accuracy(before.cpu(), key)
+    truth = examples.ground_truth()
+    had = task.fit_accuracy(before.cpu(), truth)
     if had == 0:
         raise EngineFailure("the network finds no object in the fit examples, so that nothing says what to keep")
-    return task.fit_accuracy(now.cpu(), key) / had
+    return task.fit_accuracy(now.cpu(), truth) / had
 
 
 def _aim(guess: float) -> float:
