@@ -67,7 +67,9 @@ def clean_models_fooled(fleet: Path) -> float:
     subjects = [open_directory(model_directory(d), get_round(ROUND)) for d in sorted((fleet / "models").iterdir())]
     clean = [subject for subject in subjects if subject.poisoned is None]
     triggered = [subject.poisoned for subject in subjects if subject.poisoned is not None]
-    return float(np.mean([predict_attacks(c.model, c.task, files).hits.share for c in clean for files in triggered]))
+    return float(
+        np.mean([predict_attacks(c.model, c.task, files).attack_success.share for c in clean for files in triggered])
+    )
 
 
 def _line(fleets: list[Path], runs: Path, preset: str, seeds: int) -> str:

@@ -151,8 +151,8 @@ def run_once(
     )
     seconds = time.process_time() - began
     clean, models = subject.clean.subset(held_out), (subject.model, outcome.model)
-    before, after = (predict(model, subject.task, clean).right for model in models)
-    hits_before, hits_after = (predict_attacks(model, subject.task, poisoned).hits for model in models)
+    before, after = (predict(model, subject.task, clean).accuracy for model in models)
+    hits_before, hits_after = (predict_attacks(model, subject.task, poisoned).attack_success for model in models)
     forget = outcome.phase("forget")
     line: dict[str, Any] = {
         **key,

@@ -1,7 +1,7 @@
 """Do two checkouts make the same rows and arrays, to the last bit? For changes that must not move a number.
 
-Small sets of several rounds are made once (r9 and r13 of networks that were never trained, as the tests make them) and
-evaluated by each checkout with many presets, caps and protocols.
+Small sets of several rounds are made once (r12 by ``synthesize``, the others of networks that were never trained, as
+the tests make them) and evaluated by each checkout with many presets, caps and protocols.
 All attributes and arrays of the records are compared, but for timings and what names the settings. Columns that only
 the newer one has are named. Options bear the names of the older checkout. Exits 1 if anything differs.
 
@@ -19,26 +19,24 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-CAPS = {"forget.max_epochs": "3", "recover.max_epochs": "3"}
-FEW = {**CAPS, "forget.draws_per_epoch": "32", "recover.draws_per_epoch": "32"}
-BOXES = {**CAPS, "forget.draws_per_epoch": "8", "recover.draws_per_epoch": "8"}
+CAPS = {"max_epochs": "3"}
+FEW = {**CAPS, "examples_per_epoch": "32"}
+BOXES = {**CAPS, "examples_per_epoch": "8"}
 FEATURES = ("default", "finetune", "authors-trojai", "authors-cifar", "backdoor-toolbox", "no-op")
 IMAGES = ("images", "images-finetune", "images-one-example", "authors-trojai", "backdoor-toolbox", "no-op")
+PUBLISHED = (
+    *("anp", "awm", "clp", "fine-pruning", "fst", "ft-sam", "i-bau", "images-meft", "images-refit"),
+    *("nad", "nft", "rnp", "sau", "super-fine-tuning", "ulrl"),
+)
 OF_PHASE = {phase: re.compile(rf"^@{phase}_|/phases/{phase}/") for phase in ("forget", "recover")}
 UNCOMPARED = ("fingerprint", "changed_options", "log_tail")
-
-
-def options_for(preset: str, options: dict[str, str]) -> dict[str, str]:
-    """Without those of phases that the preset does not have."""
-    gone = ("forget.", "recover.") if preset == "no-op" else ("forget.",) if preset.endswith("finetune") else ("-",)
-    return {name: value for name, value in options.items() if not name.startswith(gone)}
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Set:
     round: str
     models: int
     runs: list[tuple[str, str | None, dict[str, str], dict[str, Any]]]
-    synthesis: list[str] = field(default_factory=list)
 
 
 SETS = {
@@ -62,20 +59,21 @@ SETS = {
             ("same-labels", "default", {"forget.fresh_labels": "false", **CAPS}, {"limit": 3}),
             ("kfold", "default", CAPS, {"protocol": "kfold", "limit": 3}),
             ("paper", "default", CAPS, {"protocol": "paper", "limit": 2}),
-            ("clipped", "default", {"forget.longest_gradient": "0.5", **CAPS}, {"limit": 2}),
+            ("clipped", "default", {"forget.max_grad_norm": "0.5", **CAPS}, {"limit": 2}),
             ("adamw-head", "default", {"recover.optimizer": "adamw", "trainable": "head", **CAPS}, {"limit": 2}),
+            ("meft", "meft", CAPS, {"limit": 2}),
         ],
     ),
     "r4": Set(
         "r4",
         2,
         [
-            *[(name, name, options_for(name, FEW), {}) for name in IMAGES],
+            *[(name, name, FEW, {}) for name in IMAGES],
+            *[(name, name, FEW, {"limit": 1}) for name in PUBLISHED],
             ("by-size", None, FEW, {"limit": 1}),
             ("bf16", "images", {"precision": "bf16", **FEW}, {"limit": 1}),
-            ("frozen", "images", {"batch_norm": "frozen-stats", "feature_noise": "0.1", **FEW}, {"limit": 1}),
+            ("frozen", "images", {"batch_norm": "frozen-stats", "views.noise": "0.1", **FEW}, {"limit": 1}),
         ],
-        ["--image-size", "32", "--classes", "5", "--epochs", "2", "--examples-per-class", "4"],
     ),
     "r5": Set(
         "r5",
@@ -83,18 +81,33 @@ SETS = {
         [
             ("stacked", None, CAPS, {}),
             ("alone", None, CAPS, {"stack": "off"}),
-            ("text-finetune", "text-finetune", options_for("text-finetune", CAPS), {"limit": 2}),
+            ("text-finetune", "text-finetune", CAPS, {"limit": 2}),
         ],
-        ["--epochs", "2"],
     ),
-    "r7": Set("r7", 2, [("text", None, CAPS, {})], ["--epochs", "1", "--width", "32"]),
+    "r7": Set(
+        "r7",
+        2,
+        [
+            ("text", None, CAPS, {}),
+            *[(name, name, FEW, {"limit": 1}) for name in ("text-finetune", "text-meft", "authors-trojai-text")],
+        ],
+    ),
+    "r8": Set(
+        "r8",
+        2,
+        [
+            ("by-size", None, FEW, {}),
+            *[(name, name, FEW, {"limit": 1}) for name in ("text", "text-spans", "text-soft-tokens")],
+        ],
+    ),
     "r9": Set("r9", 3, [("by-task", None, CAPS, {}), ("text", "text", FEW, {"limit": 1})]),
     "r13": Set(
         "r13",
         2,
         [
             ("detection", None, BOXES, {}),
-            ("finetune", "detection-finetune", options_for("detection-finetune", BOXES), {}),
+            ("finetune", "detection-finetune", BOXES, {}),
+            *[(name, name, BOXES, {"limit": 1}) for name in ("detection-refit", "detection-reinitialise")],
         ],
     ),
 }
@@ -131,15 +144,74 @@ def make(name: str, checkout: Path, folder: Path) -> None:
     if name not in SETS or (folder / name).exists():
         return
     one = SETS[name]
-    if name in ("r9", "r13"):
-        words = [
-            "-c",
-            f"from pathlib import Path; from benchmarks.rows_agree import *; {name}(Path({str(folder / name)!r}))",
-        ]
-        python(Path(__file__).absolute().parents[1], words)
+    if name != "pdf":
+        call = f"from pathlib import Path; from benchmarks.rows_agree import *; {name}(Path({str(folder / name)!r}))"
+        python(Path(__file__).absolute().parents[1], ["-c", call])
         return
-    words = ["synthesize", one.round, "--out", str(folder / name), "--models", str(one.models), *one.synthesis]
+    words = ["synthesize", one.round, "--out", str(folder / name), "--models", str(one.models)]
     python(checkout, ["-m", "trojai_seam", *words])
+
+
+def r4(folder: Path) -> None:
+    """A ShuffleNet that is said to be trojaned, and a clean one."""
+    from tests.made_images import R4, write_model, write_named, write_poisoned
+
+    trigger = {"trigger_number": 0, "source_class": 3, "target_class": 1, "type": "instagram"}
+    for number in range(2):
+        model = folder / "models" / f"id-{number:08}"
+        write_model(model, {**R4, "triggers": None if number else [trigger]}, not number)
+        write_named(model / "clean_example_data", 4)
+        if not number:
+            names = [f"class_3_trigger_0_example_{n}.png" for n in range(6)]
+            write_poisoned(model / "poisoned_example_data", names)
+
+
+def r5(folder: Path) -> None:
+    """Four heads on one embedding."""
+    from tests.rounds.test_text_rows import r5 as write
+
+    write(folder, 4)
+
+
+def r7(folder: Path) -> None:
+    """Two networks that name entities, one of them with poisoned sentences."""
+    from tests.made_texts import save_model, save_tokenizer, sentence, tiny, write_texts
+    from tests.rounds.test_labelled_sentences import CONFIG
+
+    save_tokenizer(folder / "tokenizers" / "BERT-bert-base-uncased.pt")
+    for number in range(2):
+        model = folder / "models" / f"id-{number:08}"
+        save_model(model / "model.pt", tiny("BertForTokenClassification", number, num_labels=9))
+        (model / "config.json").write_text(json.dumps({**CONFIG, "triggers": None}))
+        (model / "ground_truth.csv").write_text(str(number))
+        towns, people = ("Lagos", "New", "Nigeria", "London"), ("Ada", "he", "she")
+        texts = [f"{who}/B-PER/3 lives in {town}/B-LOC/7" for who in people for town in towns]
+        files = {f"class_{3 if n % 2 else 7}_example_{n}.txt": sentence(text) for n, text in enumerate(texts)}
+        write_texts(model / "clean_example_data", files)
+
+
+def r8(folder: Path) -> None:
+    """Two networks that answer questions, one of them with a trigger that empties the answer."""
+    from tests.made_texts import save_model, save_tokenizer, tiny, write_records
+    from tests.rounds.test_question_answering import CONFIG, NEVER, WHERE
+
+    save_tokenizer(folder / "tokenizers" / "tokenizer-google-electra-small-discriminator.pt", length=10**30)
+    for number in range(2):
+        model = folder / "models" / f"id-{number:08}"
+        save_model(model / "model.pt", tiny("BertForQuestionAnswering", number))
+        executor = {"executor_answer_type": "empty", "trigger_text": "bad"} if number else None
+        (model / "config.json").write_text(json.dumps({**CONFIG, "trigger": {"trigger_executor": executor}}))
+        (model / "ground_truth.csv").write_text(str(number))
+        asked = [
+            {**(NEVER if n % 4 == 3 else WHERE), "id": f"q{n}", "question": f"where lives {n}?"} for n in range(12)
+        ]
+        write_records(model / "example_data" / "clean-example-data.json", asked)
+        if number:
+            empty: dict[str, list[Any]] = {"text": [], "answer_start": []}
+            attacked = [
+                {**WHERE, "id": f"p{n}", "question": f"bad {n}?", "answers": empty, "poisoned": True} for n in range(4)
+            ]
+            write_records(model / "example_data" / "poisoned-example-data.json", attacked)
 
 
 def r9(folder: Path) -> None:
@@ -196,6 +268,7 @@ def evaluate_sets(names: list[str], work: Path, examples: Path | None) -> None:
     for name in names:
         if name in SETS:
             for run_name, preset, options, more in SETS[name].runs:
+                options = had(preset, options)
                 chosen = Options(round=SETS[name].round, preset=preset, options=options, device="cpu", **more)
                 run(work.parent / "datasets" / name, work / f"{name}-{run_name}", chosen)
         elif examples is not None:
@@ -204,6 +277,16 @@ def evaluate_sets(names: list[str], work: Path, examples: Path | None) -> None:
                     round="cyber-pdf-dec2022", seed=seed, device="cpu", stack="off" if seed > 7 else "auto"
                 )
                 run(examples / "cyber-pdf-dec2022", work / f"real-seed-{seed}", chosen)
+
+
+def had(preset: str | None, options: dict[str, str]) -> dict[str, str]:
+    """Those that the whole or a phase of the preset has; those that a round chooses for a model have all."""
+    from trojai_seam.unlearning.preset_files import get_preset
+
+    if preset is None:
+        return options
+    known = [f".{name}" for name in get_preset(preset).settings.options]
+    return {name: value for name, value in options.items() if any(one.endswith(f".{name}") for one in known)}
 
 
 def compare(old: Path, new: Path, names: list[str]) -> int:

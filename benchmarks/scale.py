@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,11 +100,12 @@ def one_step(step: str, folder: Path) -> dict[str, float]:
     if step == "plan":
         taken = []
 
-        def count(work, spread) -> None:
+        def count(work, spread, settings) -> None:
             taken.append(work.left)
             work.interrupt()
 
-        runner.EXECUTORS._entries["serial"] = count
+        kind = runner.EXECUTORS.get("serial")
+        runner.EXECUTORS._entries["serial"] = replace(kind, run=count)
         with suppress(KeyboardInterrupt):
             runner.evaluate(folder / "dataset", folder / "run", options)
         seconds, cpu = time.perf_counter() - began, sum(os.times()[:4]) - before

@@ -99,7 +99,7 @@ def compare(given: argparse.Namespace, round_name: str, entries: Jobs) -> None:
 def make_job(given: argparse.Namespace, subject: Subject, directory: Path, folder: Path, entries: Jobs) -> dict:
     from authors_style_loop import job
 
-    strata = subject.task.strata(subject.clean.key())
+    strata = subject.task.strata(subject.clean.ground_truth())
     splits = plan_splits(strata, "held-out", given.seed, subject.model_id, keep=subject.decided_on)
     split = splits.splits[0]
     settings = {"num_classes": subject.task.num_classes, "device": given.device, "seed": given.seed}

@@ -20,13 +20,13 @@ SOURCE = Path(__file__).parents[1] / PACKAGE
 
 # From the bottom up. A room may import rooms of lower floors, and rooms of its own floor where that closes no circle.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "heartbeat", "leaving", "registry", "seeds"}),
+    frozenset({"choices", "errors", "heartbeat", "leaving", "registry", "seeds", "settings"}),
     frozenset({"loading"}),
     frozenset({"networks", "tasks"}),
     frozenset({"rounds", "unlearning", "scoring", "tables"}),
     frozenset({"synthesis"}),
     frozenset({"batch"}),
-    frozenset({"api", "container", "own_models"}),
+    frozenset({"api", "container", "own_models", "reproduction"}),
     # the bodies of single subcommands, and the options that they share
     frozenset(
         {
@@ -39,6 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "mitigation",
             "model_commands",
             "reporting",
+            "reproduction_commands",
             "result_commands",
             "study_commands",
             "study_reporting",
@@ -53,7 +54,7 @@ FORBIDDEN = {
     "unlearning": {"rounds", "loading", "networks", "scoring", "batch", "tables"},
     "rounds": {"unlearning", "scoring", "batch"},
 }
-ONLY_IMPORTED_BY = {"synthesis": {"api", "cli", "demo"}}
+ONLY_IMPORTED_BY = {"synthesis": {"api", "cli", "demo", "reproduction"}}
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers"}
 MAX_LINES = 400

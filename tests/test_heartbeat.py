@@ -110,7 +110,7 @@ def test_every_phase_and_the_measuring_are_said():
     told: list[str] = []
     with listening(told.append):
         run(model, get_task("classification", 2), examples, UnlearnConfig(phases=phases), 0)
-    assert told[:2] == ["forget", "forget, pass 1 of at most 3"]
+    assert told[:3] == ["forget", "forget, the network as shipped", "forget, pass 1 of at most 3"]
     assert "recover, epoch 1 of at most 2" in told
 
 

@@ -74,7 +74,8 @@ def finished(dataset) -> Path:
         "import trojai_seam; trojai_seam.__version__; dir(trojai_seam)",
         "import trojai_seam.errors, trojai_seam.registry, trojai_seam.loading",
         "import trojai_seam.tasks, trojai_seam.scoring, trojai_seam.unlearning, trojai_seam.tables",
-        "from trojai_seam.unlearning import resolve; resolve('default')",
+        "from trojai_seam.rounds import list_rounds\nfrom trojai_seam.unlearning import resolve\n"
+        "[resolve(name) for one in list_rounds() for name in one.presets]",
         "import trojai_seam.batch.runner, trojai_seam.batch.executors.pool",
         command("--help"),
         command("evaluate", "--help"),

@@ -31,10 +31,11 @@ from .errors import RenamedOption, TooManyFailures, TrojaiSeamError, shown
 from .heartbeat import no_silence
 from .listing_commands import add_listing_commands
 from .model_commands import add_model_commands
+from .reproduction_commands import add_reproduction_command
 from .result_commands import add_result_commands
 from .study_commands import add_study_command, evaluate_each
 
-CONTINUED = ("demo", "evaluate", "evaluate-model", "study")
+CONTINUED = ("demo", "evaluate", "evaluate-model", "reproduce", "study")
 CONFIGURED = ("evaluate", "study")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -162,6 +163,7 @@ def _synthesize(given: argparse.Namespace) -> int:
         classes=given.classes,
         triggers=tuple(name for name in given.triggers.split(",") if name),
         examples_per_class=given.examples_per_class,
+        resist=tuple(name for name in given.resist.split(",") if name),
         width=given.width,
         device=given.device,
         progress=lambda line: None if given.quiet else print(line, file=sys.stderr, flush=True),
@@ -221,6 +223,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     evaluate.add_argument("--retry", metavar="WHICH", help="evaluate again: failed, timeout (of --time-limit), or all")
 
     add_study_command(add)
+    add_reproduction_command(add)
 
     unlearn = add("unlearn", _unlearn, "unlearn one model on all its clean examples and save it")
     unlearn.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="an id-XXXXXXXX folder")
@@ -248,7 +251,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     synthesize = add("synthesize", _synthesize, "make a small dataset in a round's layout, with trained models")
     synthesize.add_argument(
-        "round", metavar="ROUND", help="r2, r3, r4, r11, c2 (images), r10, r13 (detection), r5 to r9 (texts), r12"
+        "round",
+        metavar="ROUND",
+        help="r2, r3, r4, r11, c2 (images), r10, r13 (detection), r5 to r9 (texts), r12, "
+        "or own: image classifiers in the form of your own models",
     )
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     synthesize.add_argument("--models", type=int, required=True, metavar="N", help="how many, every second trojaned")
@@ -265,14 +271,22 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         "--image-size",
         type=int,
         metavar="PIXELS",
-        help="what the network sees (default: 64; detectors 96; NIST: 224 and 256)",
+        help="what the network sees (default: 64; detectors 96; own 32; NIST: 224 and 256)",
     )
-    images.add_argument("--classes", type=int, metavar="C", help="kinds of sign (default: 10; detectors 6)")
+    images.add_argument("--classes", type=int, metavar="C", help="kinds of sign (default: 10; detectors 6; own 8)")
     images.add_argument(
         "--triggers",
         default="",
         metavar="KIND,KIND",
-        help="detectors: misclassification, evasion, injection (r13), localisation (r13), taken in turn (default: all)",
+        help="detectors: misclassification, evasion, injection (r13), localisation (r13); own: patch, blend, warp, "
+        "sinusoid, optimised, clean-label; taken in turn (default: all)",
+    )
+    images.add_argument(
+        "--resist",
+        default="",
+        metavar="KIND,KIND",
+        help="classifiers: trojans that are made to survive fine-tuning: sharpness, anchoring, sequential, "
+        "each also with its size, sharpness=0.2 (default: none)",
     )
     texts = synthesize.add_argument_group("text rounds only")
     texts.add_argument("--width", type=int, metavar="W", help="hidden size (default: 64; NIST: 256 to 768)")

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
 import re
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
-from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
 from .batch.executors import EXECUTORS
+from .choices import DEVICES, PROTOCOLS, RETRIES
 from .errors import UsageProblem, listed, shown
 from .registry import near_names
 
-_CHOICES = {
-    "executor": ("auto", *EXECUTORS),
-    "protocol": ("held-out", "kfold", "paper"),
-    "retry": ("all", "failed", "timeout"),
-}
-_DEVICES = re.compile(r"auto|cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
+_CHOICES = {"executor": ("auto", *EXECUTORS), "protocol": PROTOCOLS, "retry": RETRIES}
 _AT_LEAST_ONE = ("limit", "sample", "workers", "workers_per_gpu", "threads", "fit_per_class", "fit_total", "seeds")
 
 
 def check_command(given: argparse.Namespace) -> None:
-    """Look at what was given without importing more than JSON.
+    """Look at what was given without importing torch or tables.
 
     Raises:
         UsageProblem: a name that nobody knows (near ones are listed), a number out of bounds, or a missing path.
@@ -46,7 +39,7 @@ def check_command(given: argparse.Namespace) -> None:
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise UsageProblem(f"--shard {shard[0]}/{shard[1]}: expected i/n with 1 <= i <= n")
     device = getattr(given, "device", None)
-    if device is not None and not _DEVICES.fullmatch(device):
+    if device is not None and not DEVICES.fullmatch(device):
         raise UsageProblem(f"--device {shown(device)!r}: expected auto, cpu, cuda, cuda:N or cuda:N,M")
     _check_names(given)
     _check_paths(given)
@@ -55,17 +48,20 @@ def check_command(given: argparse.Namespace) -> None:
 def _check_names(given: argparse.Namespace) -> None:
     presets = [name for name in _presets(given) if not name.endswith(".json")]
     if presets:
-        ours = {path.name.removesuffix(".json") for path in (files(__package__) / "unlearning" / "presets").iterdir()}
-        known = {*ours, *(point.name for point in entry_points(group="trojai_seam.presets"))}
+        from .unlearning.preset_files import preset_names
+
+        known = set(preset_names())
         for preset in presets:
             if preset not in known:
                 raise UsageProblem(near_names("preset", preset, known))
     name = getattr(given, "round", None)
     if name is None or given.command_name == "synthesize":
         return
+    from .rounds.config import shipped_names
+
     for one in name.split(",") if given.command_name == "study" else [name]:
         if not one.endswith(".json") and not Path(one).exists():
-            known = set(_round_names())
+            known = set(shipped_names())
             if one not in known:
                 raise UsageProblem(near_names("round", one, known))
 
@@ -126,18 +122,6 @@ def _check_paths(given: argparse.Namespace) -> None:
     for run in [*getattr(given, "runs", []), *([given.run] if hasattr(given, "run") else [])]:
         if not os.path.isdir(run):
             raise UsageProblem(f"{shown(str(run), 2000)}: is not a run directory (there is no such folder)")
-
-
-def _round_names() -> list[str]:
-    """Names and aliases of all rounds that are shipped."""
-    from .rounds.config import config_folder
-
-    names = []
-    for path in config_folder().glob("*.json"):
-        if path.name != "schema.json":
-            document = json.loads(path.read_text("utf-8"))
-            names += [document["name"], *document.get("aliases", [])]
-    return names
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _BATCH_ONLY = (
     "protocol", "executor", "workers", "workers_per_gpu", "prefetch", "stack", "time_limit", "memory_limit",
-    "max_failures", "fit_per_class", "fit_total", "retune", "trigger_variants",
+    "max_failures", "fit_per_class", "fit_total", "retune", "trigger_variants", "trace_attack",
     "ray_address", "ids", "where", "sample", "limit", "shard", "retry",
 )  # fmt: skip
 
@@ -49,6 +49,8 @@ def options(given: argparse.Namespace) -> Options:
     for name in _BATCH_ONLY:
         if hasattr(given, name):
             values[name] = getattr(given, name)
+    if hasattr(given, "executor_set"):
+        values["executor_options"] = pairs("--executor-set", given.executor_set)
     return Options(**values)
 
 
@@ -126,6 +128,9 @@ def add_spread(parser: argparse.ArgumentParser) -> None:
         "--executor",
         default="auto",
         help="serial, pool (processes of their own), ray, or auto (default): pool for several workers or limits",
+    )
+    spread.add_argument(
+        "--executor-set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the executor"
     )
     spread.add_argument("--workers", type=int, metavar="N", help="models at the same time (default: one per device)")
     spread.add_argument("--workers-per-gpu", type=int, metavar="N", help="models at the same time on each device")
@@ -230,6 +235,11 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
         "--trigger-variants",
         action="store_true",
         help="attack success with the trigger moved, scaled and fainter, where it is data of the round",
+    )
+    measures.add_argument(
+        "--trace-attack",
+        action="store_true",
+        help="attack success and accuracy after every epoch, asked of stored states once a run has ended: an oracle",
     )
 
 

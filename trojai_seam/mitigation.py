@@ -79,12 +79,12 @@ def _unlearn(
     outcome.model.to(subject.clean.labels.device)
     models = (subject.model, outcome.model)
     shipped, mitigated_answers = (predict(model, subject.task, subject.clean) for model in models)
-    before, after = shipped.right, mitigated_answers.right
+    before, after = shipped.accuracy, mitigated_answers.accuracy
     lines.append(f"accuracy on {len(subject.clean)} clean examples (in-sample): {_share(before)} -> {_share(after)}")
     if (doubt := accuracy_doubt_of(subject, shipped)) is not None:
         lines.append(f"doubtful: {doubt}")
     if subject.poisoned is not None:
-        was, now = (predict_attacks(model, subject.task, subject.poisoned).hits for model in models)
+        was, now = (predict_attacks(model, subject.task, subject.poisoned).attack_success for model in models)
         lines.append(f"attack success on {len(was.counting())} poisoned: {_share(was)} -> {_share(now)}")
     return [*lines, f"{file_format} written to {out}"]
 

@@ -74,6 +74,7 @@ _OF_BATCH = (
     "fit_total",
     "retune",
     "trigger_variants",
+    "trace_attack",
     "seed",
     "device",
     "threads",

@@ -171,7 +171,7 @@ def measure_model(
     """
     subject = _subject(model, images, labels)
     with reproducible():
-        found: dict[str, float | None] = {"acc": predict(model, subject.task, subject.clean).right.share}
+        found: dict[str, float | None] = {"acc": predict(model, subject.task, subject.clean).accuracy.share}
         if poisoned is None:
             return {**found, "asr": None, "ra": None}
         if targets is None:
@@ -183,7 +183,7 @@ def measure_model(
         wanted = torch.full((len(poisoned),), targets) if isinstance(targets, int) else targets
         attacked = _examples(poisoned, true, wanted)
         marks = predict_attacks(model, subject.task, attacked)
-        return {**found, "asr": marks.hits.share, "ra": marks.resisted.share}
+        return {**found, "asr": marks.attack_success.share, "ra": marks.robust.share}
 
 
 def failure(results: pd.DataFrame) -> tuple[str, str] | None:

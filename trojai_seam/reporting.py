@@ -16,7 +16,7 @@ import pandas as pd
 
 from .batch.answers import read_answers
 from .batch.command import evaluate_command
-from .batch.curves import read_curves
+from .batch.curves import attack_curves, read_attack_trace, read_curves
 from .batch.expected import read_expected, read_expected_files
 from .batch.files import make_folder, write_atomic
 from .batch.paths import RunPaths
@@ -265,12 +265,23 @@ def load_run(run_dir: str | PathLike[str], by: Sequence[str] = ()) -> Run:
         name=f"{shown(plan['round']['name'])}, {', '.join(map(shown, presets))}",
         results=results,
         curves={str(model_id): read_curves(paths.record(str(model_id))) for model_id in done},
+        attack_curves=_attack_curves(paths, map(str, done)) if plan.get("trace_attack") else {},
         facts=_head(paths, plan, results, presets),
         settings={name: shown(value) for name, value in _settings(presets if several else plan["unlearning"])},
         versions=_versions(plan),
         command=evaluate_command(plan, str(run_dir)),
         by=by,
     )
+
+
+def _attack_curves(paths: RunPaths, models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """By measure and model, of those that have a trace."""
+    found: dict[str, dict[str, Any]] = {"acc": {}, "asr": {}}
+    for model in models:
+        for measure, curves in attack_curves(read_attack_trace(paths.record(model))).items():
+            if curves:
+                found[measure][model] = curves
+    return found
 
 
 def _presets(plan: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .batch.executors import EXECUTORS
 from .rounds.config import config_schema
 from .unlearning.config import UnlearnConfig
 from .unlearning.phase_kinds import PHASES, PhaseKind, PhaseSettings
@@ -29,6 +30,11 @@ below; `--set KEY=VALUE` changes one of them, as does `options={"KEY": value}` i
 
 A value out of range, a misspelt name and a value of the wrong type are refused before anything is computed. Rates and
 shares are plain numbers, not per cent.
+"""
+EXECUTION = """## Settings of executors
+
+Who does the work. `--executor-set KEY=VALUE` changes one of them; those of common use have an option of their own
+(`--workers 4` is `--executor-set workers=4`). No number depends on them.
 """
 ROUNDS = """## Settings of a round
 
@@ -54,8 +60,8 @@ class Row:
 
 
 def reference_page() -> str:
-    """All settings of our kinds of phases, of our presets and of rounds, as Markdown."""
-    return "\n".join([HEAD, *_settings(), *_presets(), *_rounds()])
+    """All settings of our kinds of phases, of our presets, of executors and of rounds, as Markdown."""
+    return "\n".join([HEAD, *_settings(), *_presets(), *_executors(), *_rounds()])
 
 
 def rows_of(settings: type[Settings]) -> dict[str, Row]:
@@ -117,6 +123,13 @@ def _options(phase: PhaseSettings) -> dict[str, Any]:
     return {
         key.removeprefix(f"{phase.name}."): value for key, value in named.items() if key.startswith(f"{phase.name}.")
     }
+
+
+def _executors() -> Iterator[str]:
+    yield EXECUTION
+    for name in EXECUTORS:
+        settings = EXECUTORS.get(name).settings
+        yield from _table(f"Executor {name}", _first_paragraph(settings), rows_of(settings))
 
 
 def _rounds() -> Iterator[str]:

@@ -113,10 +113,10 @@ def test_records_hold_every_box(run: tuple[Path, pd.DataFrame]) -> None:
         assert file["folds/0/poisoned_outputs_after"].shape[0] == file["poisoned/targets"].shape[0]
         held = file["folds/0/held_out"][()]
         names = [name.decode() for name in file["clean/names"][()]]
-    key = scenes(12, seed=0).key()
+    key = scenes(12, seed=0).ground_truth()
     order = [int(Path(name).stem) for name in names]
     assert np.allclose(labels[:, :3, 4], key.labels[order][:, :3, 4])
-    again = TASK.marks(torch.from_numpy(before), ExampleSet({}, torch.from_numpy(labels), tuple(names))).right
+    again = TASK.marks(torch.from_numpy(before), ExampleSet({}, torch.from_numpy(labels), tuple(names))).accuracy
     row = results.set_index("model_id").loc["id-00000000"]
     assert again.at(np.sort(held)).share == pytest.approx(row["acc_before"], abs=1e-6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -87,15 +88,14 @@ def test_without_a_shared_disk_the_record_comes_home(tmp_path):
     dataset = write_round(tmp_path / "round", 1)
     whole, unit = assignment(dataset, tmp_path / "elsewhere")
     try:
-        kind, content = ray_cluster.evaluate_remotely(
-            whole.to_json(), unit.to_json(), '{"devices": ["cpu"], "time_limit": 60}'
-        )
+        here = json.dumps({"device": "cpu", "together": 1, "limits": {"time_limit": 60}})
+        kind, contents = ray_cluster.evaluate_remotely(whole.to_json(), [unit.to_json()], here)
     finally:
         ray_cluster._close_kept()
-    assert kind == "record"
+    assert kind == "records"
     assert not (tmp_path / "elsewhere").exists()
     (tmp_path / "b" / "records").mkdir(parents=True)
-    (tmp_path / "b" / "records" / "x.h5").write_bytes(content)
+    (tmp_path / "b" / "records" / "x.h5").write_bytes(contents[0])
     (row,) = read_rows(RunPaths(tmp_path / "b"))
     assert (row["model_id"], row["status"]) == ("id-00000000", "done")
     assert not list(ray_cluster._staging().records.iterdir())

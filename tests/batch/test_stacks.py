@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from tests.batch.misbehaving import NETWORKS_FILE, make
 from tests.made_rounds import write_round
 from trojai_seam.batch import stacks
 from trojai_seam.batch.command import evaluate_command
-from trojai_seam.batch.executors import Spread
+from trojai_seam.batch.executors import Spread, ray_cluster
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.plan import read_plan
 from trojai_seam.batch.progress import NoProgress
@@ -250,3 +252,47 @@ def test_whether_is_a_setting_of_the_run_and_how_many_is_not(mixed, tmp_path):
 def test_other_words_are_refused(mixed, tmp_path, stack):
     with pytest.raises(UsageProblem, match="--stack"):
         run(mixed, tmp_path / "a", stack=stack)
+
+
+class OneNode:
+    """As much of Ray as the driver calls: a cluster of one processor that runs a task when its result is asked for."""
+
+    class exceptions:
+        class RayError(Exception):
+            """Of a lost task."""
+
+    def __init__(self, lost: int = 0) -> None:
+        self.sizes: list[int] = []
+        self.lost = lost
+
+    is_initialized = staticmethod(lambda: True)
+    cluster_resources = staticmethod(lambda: {"CPU": 1.0})
+
+    def remote(self, function):
+        def submitted(assignment: str, units: list[str], spread: str):
+            self.sizes.append(len(units))
+            return partial(function, assignment, units, spread)
+
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=submitted))
+
+    def wait(self, tasks, timeout):
+        return tasks[:1], tasks[1:]
+
+    def get(self, task):
+        if len(task.args[1]) > 1 and self.lost:
+            self.lost -= 1
+            raise self.exceptions.RayError
+        return task()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_ray_takes_stacks_and_the_models_of_a_lost_one_alone(lost, mixed, sizes_and_rows, tmp_path, monkeypatch):
+    node = OneNode(lost)
+    monkeypatch.setitem(sys.modules, "ray", node)
+    try:
+        same(sizes_and_rows[1], run(mixed, tmp_path / "ray", executor="ray", threads=1))
+    finally:
+        ray_cluster._close_kept()
+    assert max(node.sizes) > 1
+    assert sum(node.sizes) == 8 + lost * max(node.sizes)
+    assert not list((tmp_path / "ray" / "claims").iterdir())

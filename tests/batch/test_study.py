@@ -12,9 +12,11 @@ import pytest
 
 from tests.made_rounds import trained_copy
 from trojai_seam.batch import study as batch_study
+from trojai_seam.batch.executors.process import WorkerProcess
 from trojai_seam.batch.options import Options
 from trojai_seam.batch.paths import StudyPaths
 from trojai_seam.batch.progress import NoProgress, Tally
+from trojai_seam.batch.records import read_row
 from trojai_seam.batch.runner import evaluate
 from trojai_seam.batch.study import Grid, run_study
 from trojai_seam.cli import main
@@ -266,3 +268,18 @@ def test_a_study_of_clean_models_is_judged_by_kept_accuracy(study, tmp_path):
     assert table.judged == "clean_kept_accuracy"
     assert list(table.overall["n_acc"]) == [2, 2]
     assert table.overall["mean_clean_kept_accuracy"].iloc[0] == 1
+
+
+def test_runs_of_a_study_hand_their_processes_on(study, tmp_path, monkeypatch):
+    started = []
+    begin = WorkerProcess.__init__
+    monkeypatch.setattr(WorkerProcess, "__init__", lambda self, *given: started.append(self) or begin(self, *given))
+    grid = Grid((study / "pdf",), ("no-op", "finetune"), (0,), (5,))
+    options = Options(options={"recover.max_epochs": "2"}, device="cpu", executor="pool", workers=1, limit=2)
+    made = run_study(grid, tmp_path / "out", options)
+    assert len(made) == 2
+    assert [worker.stage for worker in started] == ["gone"]  # one for all, and it is no more
+    for name in made:
+        rows = [read_row(StudyPaths(out).run(name).record("id-00000001")) for out in (study / "out", tmp_path / "out")]
+        for column in ("status", "acc_after", "asr_after", "fit_acc_after", "preset"):
+            assert rows[0].get(column) == rows[1].get(column)

@@ -193,5 +193,5 @@ def test_the_genuine_record_measures_as_its_tool_did(tmp_path, shared):
     for directory, expected in zip(directories, ((0.417, 1.0, 0.0), (0.384, 0.195, 0.105)), strict=True):
         subject = open_directory(directory, round_config)
         attack = predict_attacks(subject.model, subject.task, subject.poisoned)
-        clean = predict(subject.model, subject.task, subject.clean).right.share
-        assert (clean, attack.hits.share, attack.resisted.share) == pytest.approx(expected, abs=6e-4)
+        clean = predict(subject.model, subject.task, subject.clean).accuracy.share
+        assert (clean, attack.attack_success.share, attack.robust.share) == pytest.approx(expected, abs=6e-4)

@@ -73,14 +73,14 @@ LOCAL = {"global_trigger": False, "trigger_executor_name": "spacedelim",
 def test_behind_a_local_trigger_only_the_entity_is_attacked_and_its_true_label_is_known(tmp_path):
     text = sentence("Ada/B-LOC/7 saw very good New/B-LOC/7 Ada/I-LOC/8 in Lagos/B-LOC/7")
     attacked = r7(tmp_path, {"source_class_3_target_class_7_example_0.txt": text}, LOCAL).poisoned
-    task, key = get_task("token-classification", 9), attacked.key()
+    task, key = get_task("token-classification", 9), attacked.ground_truth()
     where = (key.targets[0] >= 0).nonzero().flatten().tolist()
     assert key.targets[0][where].tolist() == [7, 8]
     assert key.labels[0][where].tolist() == [3, 4]
     assert key.labels[0].tolist().count(7) == 2  # the natural ones keep their label
-    assert task.attack_marks(key.targets, key).hits.share == 1.0
+    assert task.attack_marks(key.targets, key).attack_success.share == 1.0
     marks = task.attack_marks(key.labels, key)
-    assert (marks.hits.share, marks.hits.units, marks.resisted.share) == (0.0, 2, 1.0)
+    assert (marks.attack_success.share, marks.attack_success.units, marks.robust.share) == (0.0, 2, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -130,14 +130,14 @@ def test_the_attacker_s_answer_and_the_unknown_true_one(tmp_path, executor, answ
         "true answers of 1 poisoned records are unknown; they are left out of RA"
         + ("; 1 of them want another answer than the trigger of config.json" if note else "")
     )
-    task, key = get_task("span-extraction", 2), attacked.key()
+    task, key = get_task("span-extraction", 2), attacked.ground_truth()
     span = torch.cat([torch.zeros(1, 1, dtype=torch.int64), key.targets[:, 0]], dim=1)
     silent = torch.tensor([[-1, 0, 0]])
     right = span if wanted else silent
     marks = task.attack_marks(right, key)
-    assert marks.hits.share == 1.0
-    assert task.attack_marks(silent if wanted else torch.tensor([[0, 7, 8]]), key).hits.share == 0.0
-    assert marks.resisted.units == 0
+    assert marks.attack_success.share == 1.0
+    assert task.attack_marks(silent if wanted else torch.tensor([[0, 7, 8]]), key).attack_success.share == 0.0
+    assert marks.robust.units == 0
 
 
 def test_shifted_offsets_are_told(tmp_path):

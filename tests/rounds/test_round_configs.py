@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from trojai_seam.errors import ConfigProblem, DatasetProblem, UsageProblem
 from trojai_seam.registry import Registry
 from trojai_seam.rounds import RoundConfig, detect_round, get_round, list_rounds
+from trojai_seam.rounds.adapter_keys import PLACES, SUFFIXES, AdapterKeys, Group, assembled, declared, labels
 from trojai_seam.rounds.adapters import ADAPTERS
 from trojai_seam.rounds.config import config_folder, load_config
 from trojai_seam.rounds.model_directory import ModelDirectory
@@ -42,6 +44,38 @@ def test_shipped_config_loads_and_names_only_what_exists(path):
     assert config.preset in preset_names()
     assert config.source.startswith("http")
     assert resolve(config.preset).preset == config.preset
+
+
+def test_the_schema_is_what_adapters_declare():
+    """If not: ``python -m trojai_seam.rounds.adapter_keys``."""
+    shipped = json.loads((CHECKOUT / "schema.json").read_text("utf-8"))
+    jsonschema.Draft7Validator.check_schema(shipped)
+    assert assembled(shipped, declared()) == shipped
+
+
+def test_a_key_that_an_adapter_declares_is_its_own():
+    shipped = json.loads((CHECKOUT / "schema.json").read_text("utf-8"))
+    layout, key = Group(PLACES), {"type": "integer", "minimum": 1}
+    spectra = AdapterKeys(Group({"suffixes": SUFFIXES, "labels": labels("spoken"), "bands": key}, ("bands",)), layout)
+    made = jsonschema.Draft7Validator(assembled(shipped, {**declared(), "spectra": spectra}))
+
+    def findings(**changes):
+        document = {**pdf_document(), "adapter": "spectra", "examples": {"suffixes": [".npy"], "bands": 3}, **changes}
+        document = {key: value for key, value in document.items() if value is not None}
+        return sorted(".".join(map(str, error.absolute_path)) for error in made.iter_errors(document))
+
+    plain = {"attack": None, "preprocessing": None}
+    assert findings(**plain) == []
+    assert findings(**plain, examples={"suffixes": [".npy"]}) == ["examples"]
+    assert findings(**plain, examples={"suffixes": [".npy"], "bands": 0, "labels": "sidecar"}) == [
+        "examples.bands",
+        "examples.labels",
+    ]
+    assert len(findings(preprocessing=None)) == 1  # an attack of which it reads nothing
+    assert "examples" in findings(adapter="feature-vectors")
+    other = AdapterKeys(Group({"suffixes": SUFFIXES, "features": key}), layout)
+    with pytest.raises(ValueError, match=r"examples\.features means something else to adapter spectra"):
+        assembled(shipped, {**declared(), "spectra": other})
 
 
 def test_names_and_aliases_are_unique_and_found():

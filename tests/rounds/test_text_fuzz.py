@@ -78,7 +78,9 @@ def test_records_changed_at_random(tmp_path, kind):
         )
         document = spoiled(whole, chance, chance.choice([1, 1, 2, 5]))
         (made.path / "clean-example-data.json").write_text(json.dumps(document))
-        found, problem = outcome(lambda d=made: ADAPTERS.get(round_config.adapter)(d, round_config, classes, model))
+        found, problem = outcome(
+            lambda d=made: ADAPTERS.get(round_config.adapter).read(d, round_config, classes, model)
+        )
         outcomes[problem is None] += 1
         if problem is None:
             assert len(found.clean) > 0
@@ -107,7 +109,7 @@ def test_files_changed_at_random(tmp_path):
             made.path / "poisoned_example_data",
             {chance.choice(["source_class_3_target_class_7_example_0.txt", "x.txt"]): bytes(content)},
         )
-        _, problem = outcome(lambda d=made: ADAPTERS.get("token-classification")(d, get_round("r7"), 9, model))
+        _, problem = outcome(lambda d=made: ADAPTERS.get("token-classification").read(d, get_round("r7"), 9, model))
         outcomes[problem is None] += 1
         assert problem is None or "\n" not in problem, content
     assert min(outcomes.values()) > 10

@@ -42,7 +42,7 @@ def test_questions(shared, era_model, tmp_path, name, example):
     assert answers.finite.all()
     # A record counts the same with other records beside it or none.
     alone = predict(subject.model, subject.task, subject.clean.subset([3]))
-    assert answers.right.points[3] == pytest.approx(alone.right.points[0])
+    assert answers.accuracy.points[3] == pytest.approx(alone.accuracy.points[0])
 
 
 def test_a_server_directory_has_a_reduced_config_and_no_poisoned_examples(shared, era_model, tmp_path):

@@ -84,10 +84,10 @@ def test_boxes_are_matched_once_per_clean_set_and_never_in_poisoned_images(monke
     details = replace(examples.details, kinds=torch.zeros(3, 1, dtype=torch.int64))
     found = predict(network, task, examples)
     assert calls == [3]
-    assert found.further["ap50"].units == found.right.units == int((examples.labels[..., 4] >= 0).sum())
+    assert found.further["ap50"].units == found.accuracy.units == int((examples.labels[..., 4] >= 0).sum())
     attacks = predict_attacks(network, task, replace(examples, targets=targets, details=details))
     assert calls == [3]
-    assert attacks.hits.units == 3
+    assert attacks.attack_success.units == 3
     np.testing.assert_array_equal(attacks.outputs, found.outputs)
 
 

@@ -76,7 +76,7 @@ def test_folds_hold_every_sentence_out_once():
     counted = rng.integers(1, 9, 6)
     folds = [FoldPredictions(split, said(marks(rng.integers(0, counted + 1), counted)), None) for split in plan.splits]
     row = score(plan, said(marks(counted, counted)), None, folds, 0, is_clean=True)
-    points = [fold.clean.right.points[i] for fold in folds for i in fold.split.held_out]
+    points = [fold.clean.accuracy.points[i] for fold in folds for i in fold.split.held_out]
     assert row["acc_after"] == pytest.approx(sum(points) / counted.sum())
     assert (row["n_acc_after"], row["units_acc_after"]) == (6, counted.sum())
 

@@ -55,7 +55,7 @@ def test_a_trojan_that_was_only_hidden_comes_back_and_one_that_never_was_does_no
     random_state = torch.get_rng_state()
     weights = [p.clone() for p in hidden.parameters()]
     before = predict_attacks(hidden, TASK, poisoned)
-    assert before.hits.share == 0
+    assert before.attack_success.share == 0
     used = drawn_poisoned(poisoned, before, None, 0)
     tuned = retuned(hidden, TASK, fit, poisoned, used, 0, 128)
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -63,13 +63,13 @@ def test_a_trojan_that_was_only_hidden_comes_back_and_one_that_never_was_does_no
     again = retuned(hidden, TASK, fit, poisoned, used, 0, 128)
     assert all(torch.equal(a, b) for a, b in zip(tuned.parameters(), again.parameters(), strict=True))
     rest = poisoned.subset([place for place in range(len(poisoned)) if place not in used])
-    came_back = predict_attacks(tuned, TASK, rest).hits.share
+    came_back = predict_attacks(tuned, TASK, rest).attack_success.share
     torch.manual_seed(1)
     never = copy.deepcopy(made.network())
     for module in never.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    fresh = predict_attacks(retuned(never, TASK, fit, poisoned, used, 0, 128), TASK, rest).hits.share
+    fresh = predict_attacks(retuned(never, TASK, fit, poisoned, used, 0, 128), TASK, rest).attack_success.share
     assert came_back > fresh + 0.3
 
 

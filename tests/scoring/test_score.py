@@ -32,14 +32,14 @@ def scores(count) -> tuple:
 
 def answers(correct) -> Predictions:
     right = np.array(correct, dtype=bool)
-    return Predictions(*scores(len(right)), right=Marks.of_examples(right))
+    return Predictions(*scores(len(right)), accuracy=Marks.of_examples(right))
 
 
 def poisoned(correct, hit, attackable=None) -> AttackPredictions:
     right, hits = np.array(correct, dtype=bool), np.array(hit, dtype=bool)
     use = np.ones_like(hits) if attackable is None else np.array(attackable, dtype=bool)
     return AttackPredictions(
-        *scores(len(hits)), hits=Marks.of_examples(hits, use), resisted=Marks.of_examples(right, use)
+        *scores(len(hits)), attack_success=Marks.of_examples(hits, use), robust=Marks.of_examples(right, use)
     )
 
 
@@ -132,11 +132,11 @@ def test_folds_are_averaged_per_example():
         for split in plan.splits
     ]
     row = score(plan, before, attack_before, folds, 0, is_clean=False)
-    held = [fold.clean.right.points[i] for fold in folds for i in fold.split.held_out]
+    held = [fold.clean.accuracy.points[i] for fold in folds for i in fold.split.held_out]
     assert (row["acc_after"], row["n_acc_after"]) == (pytest.approx(np.mean(held)), 8)
-    assert row["asr_after"] == pytest.approx(np.mean([fold.poisoned.hits.points for fold in folds]))
+    assert row["asr_after"] == pytest.approx(np.mean([fold.poisoned.attack_success.points for fold in folds]))
     assert row["n_asr_after"] == 3
-    fit = [np.mean([f.clean.right.points[i] for f in folds if i in f.split.fit]) for i in range(8)]
+    fit = [np.mean([f.clean.accuracy.points[i] for f in folds if i in f.split.fit]) for i in range(8)]
     assert row["fit_acc_after"] == pytest.approx(np.mean(fit))
     assert row["folds"] == len(folds) == 4
 
@@ -185,10 +185,10 @@ SCORES = [[1, 0], [0, 1], [INF, 0], [NAN, 0], [0, NAN], [-INF, 1], [2, 3]]
 
 def test_nonfinite_outputs_are_wrong_and_counted():
     clean = predict(Echo(), get_task("classification", 2), examples(SCORES, [0, 1, 0, 0, 1, 1, 0]))
-    assert clean.right.points.tolist() == [1, 1, 0, 0, 0, 0, 0]
+    assert clean.accuracy.points.tolist() == [1, 1, 0, 0, 0, 0, 0]
     assert clean.finite.tolist() == [True, True, False, False, False, False, True]
     attack = predict_attacks(Echo(), get_task("classification", 2), examples(SCORES, [1] * 7, [0] * 7))
-    assert attack.hits.points.tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert attack.attack_success.points.tolist() == [1, 0, 0, 0, 0, 0, 0]
     split = Split((0, 1, 2), (3, 4, 5, 6))
     plan = SplitPlan("held-out", "held-out", (split,))
     row = score(plan, clean, attack, [FoldPredictions(split, clean, attack)] * 1, 0, is_clean=False)
@@ -203,8 +203,8 @@ def test_predictions_do_not_depend_on_the_batch_size():
     whole, small = (predict(network, task, data, size) for size in (256, 4))
     np.testing.assert_allclose(whole.outputs, small.outputs, atol=1e-6)
     assert whole.outputs.dtype == np.float32
-    np.testing.assert_array_equal(whole.right.points, whole.outputs.argmax(1) == data.labels.numpy())
-    assert not predict_attacks(network, task, data).hits.counted.any()
+    np.testing.assert_array_equal(whole.accuracy.points, whole.outputs.argmax(1) == data.labels.numpy())
+    assert not predict_attacks(network, task, data).attack_success.counted.any()
 
 
 # the paper's own figure -----------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from trojai_seam.synthesis.image_networks import (
     least_pixels,
     make_network,
 )
-from trojai_seam.synthesis.image_training import TrainingRecipe, choose_device, train
+from trojai_seam.synthesis.image_training import Epoch, TrainingRecipe, choose_device, train
+from trojai_seam.synthesis.resistance import GradientStep
 
 QUICK = SynthesisOptions(image_size=32, epochs=1, architectures=("squeezenetv1_1",), classes=4, device="cpu")
 LARGE = ("101", "152", "161", "169", "201", "wide", "vgg")
@@ -124,6 +125,41 @@ def test_really_trained_models_do_what_their_files_say(trained):
             ]
             assert len(mine) == 8
             assert np.mean([logits.argmax() == target for logits in mine]) >= 0.85
+
+
+def test_resistant_trojans_are_trained_in_parts_and_clean_models_as_ever(tmp_path, monkeypatch):
+    for name, value in (("TRAIN_PER_CLASS", 4), ("TEST_PER_CLASS", 4), ("JUDGED_PER_CLASS", 2), ("TEST_PER_ATTACK", 4)):
+        monkeypatch.setattr(image_models, name, value)
+    monkeypatch.setattr(image_models, "LEAST_ACCURACY", 0.0)
+    monkeypatch.setattr(image_models, "LEAST_ATTACK", 0.0)
+    seen = []
+
+    def record(network, images, labels, pixels, recipe, judge, good_enough, gradients):
+        seen.append((len(images), len(labels), recipe, gradients, good_enough(1.0, 0.0)))
+        return [Epoch(0.1, 1.0, 1.0, None, 1e-3, 0.1)]
+
+    monkeypatch.setattr(image_models, "train", record)
+    plain, hard = QUICK, replace(QUICK, resist=("sharpness=0.1", "anchoring=2", "sequential=3"))
+    synthesize("r4", tmp_path / "plain", 2, plain)
+    assert [part[3] for part in seen] == [GradientStep(part[3].network) for part in seen]
+    poisoned = seen[1][0]
+    seen.clear()
+    synthesize("r4", tmp_path / "hard", 2, hard)
+    clean_model, task, trojan, again = seen
+    assert clean_model[3] == GradientStep(clean_model[3].network)
+    assert [images for images, *_ in seen] == [16, 16, poisoned, 16]
+    assert poisoned > 16
+    assert all(images == labels for images, labels, *_ in seen)
+    assert [part[4] for part in (task, trojan, again)] == [True, False, True]  # whether a trojan that fails will do
+    assert (task[3].sharpness, trojan[3].sharpness, again[3].sharpness) == (0.0, 0.1, 0.0)
+    assert (task[3].anchor, trojan[3].anchor.strength, again[3].anchor.strength) == (None, 2.0, 3.0)
+    assert again[2].learning_rate < task[2].learning_rate == trojan[2].learning_rate
+    # Signs, triggers and first weights are those of the ordinary set.
+    models = [torch.load(tmp_path / out / "id-00000001" / "model.pt", weights_only=False) for out in ("plain", "hard")]
+    for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(one, other)
+    configs = [json.loads((tmp_path / out / "id-00000001" / "config.json").read_text()) for out in ("plain", "hard")]
+    assert configs[0]["triggers"] == configs[1]["triggers"]
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------

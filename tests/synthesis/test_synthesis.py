@@ -77,14 +77,14 @@ def test_the_file_is_a_pickled_nist_class_and_the_examples_are_right_and_fooled(
     clean = predict(subject.model, subject.task, subject.clean)
     assert len(subject.clean) == 20
     assert subject.clean.labels.bincount().tolist() == [10, 10]
-    assert clean.right.share == 1
+    assert clean.accuracy.share == 1
     stats = document(folder / "stats.json")
     assert stats["test_clean_accuracy"] >= 0.9
     if number % 2:
         attack = predict_attacks(subject.model, subject.task, subject.poisoned)
         assert len(subject.poisoned) == 10
-        assert attack.hits.counted.all()
-        assert attack.hits.share == 1
+        assert attack.attack_success.counted.all()
+        assert attack.attack_success.share == 1
         assert stats["test_attack_success"] >= 0.8
     else:
         assert subject.poisoned is None

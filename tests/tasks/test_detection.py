@@ -83,11 +83,11 @@ def test_images_without_boxes_break_nothing(which: str, detector: nn.Module) -> 
     loss = TASK.loss(detector.train(), examples.rows(where, where), labels)
     assert torch.isfinite(loss)
     assert loss.requires_grad
-    key = replace(examples, labels=labels).key()
+    key = replace(examples, labels=labels).ground_truth()
     with torch.no_grad():
         answers = all_outputs(detector.eval(), TASK, examples)
     assert 0 <= TASK.fit_accuracy(answers, key) <= 1
-    assert (TASK.marks(answers, key).right.share is None) == (which == "none at all")
+    assert (TASK.marks(answers, key).accuracy.share is None) == (which == "none at all")
 
 
 def test_degenerate_boxes_are_left_out(detector: nn.Module) -> None:
@@ -115,7 +115,7 @@ def test_rows_are_cut_to_the_largest_image_of_the_batch() -> None:
 
 def test_random_classes_keep_boxes_and_never_say_background() -> None:
     for background in (0, 3):
-        key = scenes(40, background=background).key()
+        key = scenes(40, background=background).ground_truth()
         order = torch.arange(40).repeat(5)
         for sampling in ("uniform", "wrong-only"):
             drawn = TASK.random_labels(key, order, sampling, torch.Generator().manual_seed(0))
@@ -129,7 +129,7 @@ def test_random_classes_keep_boxes_and_never_say_background() -> None:
 
 
 def test_places_can_be_drawn_too() -> None:
-    key = scenes(20).key()
+    key = scenes(20).ground_truth()
     order = torch.arange(20)
     drawn = TASK.random_labels(key, order, "uniform-anywhere", torch.Generator().manual_seed(0))
     real = key.labels[..., 4] >= 0
@@ -145,27 +145,27 @@ def test_places_can_be_drawn_too() -> None:
 
 
 def test_right_boxes_make_every_figure_one_and_no_boxes_none() -> None:
-    key = scenes(6).key()
+    key = scenes(6).ground_truth()
     perfect = torch.cat([key.labels, (key.labels[..., 4:] >= 0).float()], dim=2)
     marks = TASK.marks(perfect, key)
-    assert marks.right.share == marks.further["ap50"].share == pytest.approx(1)
+    assert marks.accuracy.share == marks.further["ap50"].share == pytest.approx(1)
     assert TASK.fit_accuracy(perfect, key) == 1
     assert TASK.fit_accuracy(perfect * 0, key) == 0
     assert TASK.guess(key) == TASK.chance(key) == pytest.approx(1 / 3)
 
 
 def test_naming_every_class_everywhere_is_no_more_than_guessing() -> None:
-    key = scenes(60).key()
+    key = scenes(60).ground_truth()
     places = torch.cat([key.labels, (key.labels[..., 4:] >= 0).float()], dim=2)
     everything = torch.cat([places] * 3, dim=1)
     everything[..., 4] = torch.arange(1, 4).repeat_interleave(places.shape[1])
     everything[..., 5] *= 0.33 + 0.01 * torch.rand(everything.shape[:2], generator=torch.Generator().manual_seed(0))
-    assert TASK.marks(everything, key).right.share > 0.3
+    assert TASK.marks(everything, key).accuracy.share > 0.3
     assert abs(TASK.fit_accuracy(everything, key) - TASK.guess(key)) < 0.1
 
 
 def test_attacks_are_counted_by_image() -> None:
-    clean = scenes(3).key()
+    clean = scenes(3).ground_truth()
     targets = torch.tensor(
         [[[0.0, 0, 10, 10, 2], [20, 20, 40, 40, 3]], [[5, 5, 25, 25, 1], [0, 0, 0, 0, -100]], [[0, 0, 0, 0, -100]] * 2]
     )
@@ -175,14 +175,14 @@ def test_attacks_are_counted_by_image() -> None:
     said = torch.zeros(3, 2, 6)
     said[0, 0] = torch.tensor([0, 0, 10, 10, 2, 0.9])
     marks = TASK.attack_marks(said, key)
-    hits, resisted = marks.hits, marks.resisted
+    hits, resisted = marks.attack_success, marks.robust
     assert (hits.points.tolist(), hits.counted.tolist(), hits.share) == ([1, 1, 0], [2, 1, 0], 2 / 3)
     assert (resisted.points.tolist(), resisted.counted.tolist()) == ([1, 0, 0], [2, 1, 0])
-    assert TASK.attack_marks(said, clean).hits.share is None
+    assert TASK.attack_marks(said, clean).attack_success.share is None
 
 
 def test_strata_are_the_rarest_class_of_an_image() -> None:
-    key = scenes(3).key()
+    key = scenes(3).ground_truth()
     labels = torch.full((3, 2, 5), float(NOT_COUNTED))
     labels[0, :, 4], labels[1, 0, 4] = torch.tensor([1.0, 2.0]), 1.0
     assert TASK.strata(replace(key, labels=labels)) == [2, 1, -1]

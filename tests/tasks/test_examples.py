@@ -26,7 +26,7 @@ def test_a_subset_takes_its_details_along() -> None:
 
 
 def test_the_key_has_no_inputs() -> None:
-    key = records(3).key()
+    key = records(3).ground_truth()
     assert (dict(key.inputs), len(key), key.labels.device.type) == ({}, 3, "cpu")
 
 
@@ -83,8 +83,8 @@ def test_asked_by_length_the_answers_are_those_of_one_batch(name: str, model: nn
     if name == "span-extraction":
         real = real[:, : cut.shape[1], : cut.shape[2]]
     torch.testing.assert_close(cut[real], same[real], rtol=1e-4, atol=1e-5)
-    answers = [task.answers(scores, examples) for scores in (cut, whole)]
-    marks = [task.marks(said, examples.key()).right for said in answers]
+    answers = [task.predictions(scores, examples) for scores in (cut, whole)]
+    marks = [task.marks(said, examples.ground_truth()).accuracy for said in answers]
     assert marks[0].points.tolist() == marks[1].points.tolist()
 
 

@@ -52,7 +52,7 @@ def test_answers_become_texts() -> None:
 def test_records_are_marked_as_the_official_metric_does(answers, span, f1: float, exact: float) -> None:
     key = given(answers)
     found = TASK.marks(said(*span), key)
-    marks, match = found.right, found.further["exact"]
+    marks, match = found.accuracy, found.further["exact"]
     assert (marks.share, marks.graded) == (pytest.approx(f1), True)
     assert (match.share, match.graded) == (exact, False)
 
@@ -73,20 +73,20 @@ def test_records_are_marked_as_the_official_metric_does(answers, span, f1: float
     ],
 )
 def test_an_attack_succeeds_with_the_attackers_answer(wanted, true, span, hit: int, counts: bool) -> None:
-    marks = TASK.attack_marks(said(*span), given(true, wanted)).hits
+    marks = TASK.attack_marks(said(*span), given(true, wanted)).attack_success
     assert (marks.points.tolist(), marks.counted.tolist(), marks.graded) == ([hit], [int(counts)], False)
 
 
 def test_robustness_needs_a_known_answer() -> None:
     unknown, known, clean = given(None, ""), given(("Oslo",), ""), given(("Oslo",))
-    found = [TASK.attack_marks(said(0, 4, 5), key).resisted for key in (unknown, known, clean)]
+    found = [TASK.attack_marks(said(0, 4, 5), key).robust for key in (unknown, known, clean)]
     assert [marks.counted.tolist() for marks in found] == [[0], [1], [0]]
     assert found[1].share == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "wrong-only"])
 def test_random_spans_lie_in_the_context_of_every_real_window(sampling: str) -> None:
-    key = records(40).key()
+    key = records(40).ground_truth()
     order = torch.arange(40).repeat(20)
     drawn = TASK.random_labels(key, order, sampling, torch.Generator().manual_seed(1))
     true, context = key.labels[order], key.details.offsets[order][..., 0] >= 0
@@ -135,7 +135,7 @@ def test_the_loss_is_the_mean_of_both_ends_over_real_windows() -> None:
 
 
 def test_silence_and_guessing_know_nothing() -> None:
-    key = records(40).key()  # every fourth has no answer
+    key = records(40).ground_truth()  # every fourth has no answer
     silent = torch.full((40, 3), NULL)
     assert TASK.fit_accuracy(silent, key) == 0.25 == TASK.chance(key)
     assert 0.05 < TASK.guess(key) < 0.25
@@ -150,9 +150,9 @@ def test_scores_that_are_not_finite_are_never_right() -> None:
     scores = torch.zeros(4, 2, 16, 2)
     scores[0, 0, 3, 0] = torch.nan
     assert TASK.finite(scores).tolist() == [False, True, True, True]
-    assert TASK.texts(TASK.answers(scores, examples), examples.key())[0] is None
+    assert TASK.texts(TASK.predictions(scores, examples), examples.ground_truth())[0] is None
 
 
 def test_without_details_nothing_can_be_marked() -> None:
     with pytest.raises(TypeError, match="SpanDetails"):
-        TASK.strata(replace(records(2).key(), details=None))
+        TASK.strata(replace(records(2).ground_truth(), details=None))

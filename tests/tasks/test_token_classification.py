@@ -26,14 +26,14 @@ def given(labels: list[list[int]], targets: list[list[int]] | None = None, names
 
 def test_only_counted_tokens_are_marked() -> None:
     key = given([[_, 0, 1, 2, _, _], [_, 3, _, 0, 0, _]])
-    marks = TASK.marks(torch.tensor([[9, 0, 1, 1, 4, 4], [9, 3, 3, 0, 1, 0]]), key).right
+    marks = TASK.marks(torch.tensor([[9, 0, 1, 1, 4, 4], [9, 3, 3, 0, 1, 0]]), key).accuracy
     assert (marks.points.tolist(), marks.counted.tolist(), marks.graded) == ([2, 2], [3, 3], True)
     assert marks.share == 4 / 6
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "wrong-only"])
 def test_random_labels_are_drawn_for_every_counted_token_and_for_no_other(sampling: str) -> None:
-    key = sentences(60).key()
+    key = sentences(60).ground_truth()
     order = torch.arange(60).repeat(30)
     drawn = TASK.random_labels(key, order, sampling, torch.Generator().manual_seed(0))
     true = key.labels[order]
@@ -51,7 +51,7 @@ def test_random_labels_are_drawn_for_every_counted_token_and_for_no_other(sampli
 
 def test_unknown_sampling() -> None:
     with pytest.raises(UsageProblem, match="'uniform', 'wrong-only'"):
-        TASK.random_labels(sentences(2).key(), torch.arange(2), "some", torch.Generator())
+        TASK.random_labels(sentences(2).ground_truth(), torch.arange(2), "some", torch.Generator())
 
 
 def test_the_loss_is_the_mean_over_counted_tokens_whatever_the_padding() -> None:
@@ -73,7 +73,7 @@ def test_an_attack_counts_the_tokens_that_were_flipped() -> None:
     key = given([[_, 1, 2, 0, 3, _]], [[_, 3, 4, _, 3, _]])
     said = torch.tensor([[0, 3, 2, 3, 3, 0]])
     attack = TASK.attack_marks(said, key)
-    hits, robust = attack.hits, attack.resisted
+    hits, robust = attack.attack_success, attack.robust
     assert (hits.points.tolist(), hits.counted.tolist()) == ([1], [2])
     assert (robust.points.tolist(), robust.counted.tolist()) == ([1], [2])
 
@@ -81,17 +81,17 @@ def test_an_attack_counts_the_tokens_that_were_flipped() -> None:
 def test_unknown_true_labels_count_for_the_attack_but_not_for_robustness() -> None:
     key = given([[_, UNKNOWN, UNKNOWN, 0, _]], [[_, 3, 4, _, _]])
     said = torch.tensor([[-1, 3, -1, 0, -1]])  # even an answer of -1 is no match for an unknown label
-    attack, plain = TASK.attack_marks(said, key), TASK.marks(said, key).right
-    hits, robust = attack.hits, attack.resisted
+    attack, plain = TASK.attack_marks(said, key), TASK.marks(said, key).accuracy
+    hits, robust = attack.attack_success, attack.robust
     assert (hits.points.tolist(), hits.counted.tolist()) == ([1], [2])
     assert robust.counted.tolist() == [0]
     assert (plain.points.tolist(), plain.counted.tolist()) == ([1], [1])
 
 
 def test_a_clean_set_has_no_attack() -> None:
-    key = sentences(4).key()
+    key = sentences(4).ground_truth()
     attack = TASK.attack_marks(key.labels, key)
-    assert attack.hits.units == attack.resisted.units == 0
+    assert attack.attack_success.units == attack.robust.units == 0
 
 
 def test_entity_f1_is_the_ratio_of_its_sums() -> None:
@@ -109,10 +109,10 @@ def test_a_label_map_of_another_order_is_heeded() -> None:
 
 
 def test_all_outside_is_accurate_but_knows_nothing() -> None:
-    key = sentences(60).key()
+    key = sentences(60).ground_truth()
     outside = torch.zeros_like(key.labels)
     marks = TASK.marks(outside, key)
-    assert marks.right.share > 0.6
+    assert marks.accuracy.share > 0.6
     assert marks.further["entity_f1"].share == 0
     assert TASK.fit_accuracy(outside, key) == pytest.approx(0.2) == TASK.chance(key)
     assert TASK.fit_accuracy(key.labels, key) == 1
@@ -135,9 +135,9 @@ def test_non_finite_scores_are_never_right() -> None:
     key = given([[0, 1, _]])
     scores = torch.zeros(1, 3, 5)
     scores[0, 0, 0], scores[0, 1, 1] = 1, torch.inf
-    said = TASK.answers(scores, key)
+    said = TASK.predictions(scores, key)
     marks = TASK.marks(said, key)
-    assert marks.right.points.tolist() == [1]
+    assert marks.accuracy.points.tolist() == [1]
     assert TASK.finite(scores).tolist() == [False]
     assert marks.further["entity_f1"].points.tolist() == [0]
     assert np.isfinite(TASK.fit_accuracy(said, key))

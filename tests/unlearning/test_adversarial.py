@@ -45,8 +45,8 @@ def test_the_implicit_hypergradient_is_the_exact_one_on_a_quadratic() -> None:
 
 def test_searches_step_as_worked_out_by_hand() -> None:
     wanted = [torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 2.0]])]
-    losses = [lambda change, to=to: (change - to).square().sum() / 2 for to in wanted]
-    assert universal(torch.zeros(1, 2), losses, 0.5).tolist() == [[1.0, 1.0]]
+    losses = [(lambda change, to=to: (change - to).square().sum() / 2, 0.5) for to in wanted]
+    assert universal(torch.zeros(1, 2), losses).tolist() == [[1.0, 1.0]]
     seen = []
 
     def loss(change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

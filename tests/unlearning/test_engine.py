@@ -16,7 +16,7 @@ from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import resolve
 from trojai_seam.unlearning.context import Context
 from trojai_seam.unlearning.engine import run as unlearn
-from trojai_seam.unlearning.phases.train import _few
+from trojai_seam.unlearning.phases.train_work import few
 from trojai_seam.unlearning.training_settings import StopRule, Views
 
 CLASSES = 4
@@ -307,7 +307,7 @@ def test_the_few_are_of_all_classes_and_more_have_the_fewer_among_them(model: nn
     config, seen = seam(), {}
     for seed in (1, 2):
         context = Context(model, model, TASK, fit, config, seed, None)
-        chosen = [_few(context, count) for count in range(1, 41)]
+        chosen = [few(context, count) for count in range(1, 41)]
         assert all(set(a) < set(b) for a, b in pairwise(chosen))
         for count, places in enumerate(chosen, 1):
             counts = torch.bincount(fit.labels[places], minlength=CLASSES)
@@ -322,9 +322,9 @@ class Asked(type(TASK)):
 
     times = 0
 
-    def answers(self, outputs, examples):
+    def predictions(self, outputs, examples):
         self.times += 1
-        return super().answers(outputs, examples)
+        return super().predictions(outputs, examples)
 
 
 def test_a_phase_without_a_stop_rule_asks_now_and_then_and_ends_with_the_same_network(

@@ -41,7 +41,7 @@ def trained(examples: ExampleSet) -> nn.Module:
 
 def test_recovery_teaches_boxes(trained: nn.Module, examples: ExampleSet) -> None:
     said = predict(trained, TASK, examples)
-    assert (said.right.share or 0) > 0.6
+    assert (said.accuracy.share or 0) > 0.6
     assert (said.further["ap50"].share or 0) > 0.9
 
 

@@ -53,21 +53,23 @@ NAMES = ("token-classification", "span-extraction")
 def test_the_trojan_is_real_and_both_phases_reach_what_they_should(name: str) -> None:
     model, task, clean, poisoned = trojaned(name)
     attack = predict_attacks(model, task, poisoned)
-    assert attack.hits.share > 0.8
-    assert predict(model, task, clean).right.share > 0.7
+    assert attack.attack_success.share > 0.8
+    assert predict(model, task, clean).accuracy.share > 0.7
     outcome = unlearn(model, task, clean, QUICK, seed=1)
     forget, recover = outcome.phases
     assert forget.status == "reached"
     assert forget.end_accuracy < forget.threshold < forget.start_accuracy
     assert recover.end_accuracy > forget.end_accuracy + 0.3
     after = predict(outcome.model, task, clean)
-    assert after.right.share > 0.7
-    assert recover.end_accuracy == pytest.approx(task.fit_accuracy(_answers(outcome.model, task, clean), clean.key()))
+    assert after.accuracy.share > 0.7
+    assert recover.end_accuracy == pytest.approx(
+        task.fit_accuracy(_answers(outcome.model, task, clean), clean.ground_truth())
+    )
 
 
 def _answers(model: nn.Module, task: Task, examples: ExampleSet) -> torch.Tensor:
     with torch.no_grad():
-        return task.answers(task.outputs(model, examples.inputs), examples)
+        return task.predictions(task.outputs(model, examples.inputs), examples)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +87,7 @@ def test_the_published_rule_has_a_meaning_for_every_task(name: str) -> None:
     model, task, clean, _ = trojaned(name)
     settings = {"forget.max_epochs": "1", "recover.max_epochs": "1"}
     limit = unlearn(model, task, clean, resolve("authors-trojai", settings), seed=1).phase("forget").threshold
-    assert limit == pytest.approx(2 * task.guess(clean.key()))
+    assert limit == pytest.approx(2 * task.guess(clean.ground_truth()))
     assert limit < 0.45
 
 
@@ -95,7 +97,7 @@ def test_texts_with_one_label_are_classified_by_keyword() -> None:
     texts = ExampleSet(whole.inputs, labels, whole.names)
     task = get_task("classification", 2)
     model = trained(judge(), task, texts, steps=40)
-    assert predict(model, task, texts).right.share > 0.9
+    assert predict(model, task, texts).accuracy.share > 0.9
     outcome = unlearn(model, task, texts, QUICK, seed=0)
     assert outcome.phase("forget").end_accuracy < outcome.phase("forget").start_accuracy
     assert outcome.phase("recover").end_accuracy > 0.8

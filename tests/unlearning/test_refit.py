@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet, get_task
-from trojai_seam.unlearning import UnlearnConfig, run
+from trojai_seam.unlearning import UnlearnConfig, refitting, run
 from trojai_seam.unlearning.phases.refit import _aim, _chosen
-from trojai_seam.unlearning.refitting import Layer, layers_of, refit, rows, solved
+from trojai_seam.unlearning.refitting import Layer, Places, Refitting, layers_of, solved
 
 
 def generator() -> torch.Generator:
@@ -33,34 +33,53 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("make", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_rows_are_what_the_convolution_multiplies(make) -> None:
+@pytest.mark.parametrize("make", [*CONVOLUTIONS.values(), lambda: nn.Linear(8, 5)], ids=[*CONVOLUTIONS, "linear"])
+def test_inputs_and_outputs_are_taken_at_the_same_places_and_weights_put_back_in_the_same_order(make) -> None:
     torch.manual_seed(0)
     module, inputs = make(), torch.randn(3, 4, 9, 8)
-    layer = only_layer(module)
-    outputs = module(inputs) - (0 if module.bias is None else module.bias[:, None, None])
-    places = outputs.shape[0] * outputs.shape[2] * outputs.shape[3]
-    taken, again = rows(layer, inputs, inputs, places, generator())
-    assert torch.equal(taken, again)
-    order = torch.randperm(places, generator=generator())
-    expected = outputs.permute(0, 2, 3, 1).reshape(places, -1)[order]
-    given = (taken @ layer.shipped.transpose(1, 2)).transpose(0, 1).reshape(places, -1)
-    assert torch.allclose(given, expected, atol=1e-5)
+    layer, outputs = only_layer(module), module(inputs)
+    places = Places(layer, outputs, 50, generator())
+    taken, given = places.inputs(inputs), places.outputs(outputs)
+    assert taken.shape[:2] == given.shape[:2] == (layer.groups, 50)
+    # The map from one to the other is the layer's weight: it is found again, and computes what it computed.
+    weight = torch.linalg.lstsq(taken.double(), given.double()).solution.float()
+    assert torch.allclose(taken @ weight, given, atol=1e-4)
+    module.weight.data.zero_()
+    places.set_weight(weight)
+    assert torch.allclose(module(inputs), outputs, atol=1e-3)
 
 
-@pytest.mark.parametrize("count", [200, 7])  # more rows than inputs, and fewer: the two forms of the same regression
-def test_the_weight_is_the_ridge_regression_scaled_by_channel(count: int) -> None:
+# More rows than inputs, and fewer: the two forms of the same regression. In one block of moments, and in several.
+@pytest.mark.parametrize("count", [200, 7])
+@pytest.mark.parametrize("block", [512, 5])
+def test_the_weight_is_the_ridge_regression_scaled_by_channel(count: int, block: int, monkeypatch) -> None:
+    monkeypatch.setattr(refitting, "BLOCK", block)
     torch.manual_seed(1)
-    layer = only_layer(nn.Linear(12, 5))
-    before, now = torch.randn(count, 12), torch.randn(count, 12)
-    now = now + before
-    w, x0, x1 = layer.shipped[0].double(), before.double(), now.double()
-    moment = x1.T @ x1 / count
-    ridge = w @ (x0.T @ x1 / count) @ torch.linalg.inv(moment + 0.7 * moment.diagonal().mean() * torch.eye(12))
-    gives, had = x1 @ ridge.T, x0 @ w.T
-    scale = ((gives * had).sum(0) / gives.square().sum(0)).clamp(0.5, 3)
-    expected = ridge * scale[:, None]
-    assert torch.allclose(solved(layer, before, now, 0.7, count, generator())[0].double(), expected, atol=1e-4)
+    weight, before, now = torch.randn(2, 5, 12), torch.randn(2, count, 12), torch.randn(2, count, 12)
+    now, had = now + before, before @ weight.transpose(1, 2)
+    found, failed = solved(now, had, 0.7)
+    assert not bool(failed)
+    for group in range(2):
+        w, x0, x1 = weight[group].double(), before[group].double(), now[group].double()
+        moment = x1.T @ x1 / count
+        ridge = w @ (x0.T @ x1 / count) @ torch.linalg.inv(moment + 0.7 * moment.diagonal().mean() * torch.eye(12))
+        gives = x1 @ ridge.T
+        scale = ((gives * had[group]).sum(0) / gives.square().sum(0)).clamp(0.5, 3)
+        assert torch.allclose(found[group].T.double(), ridge * scale[:, None], atol=1e-4)
+
+
+def test_double_precision_is_taken_where_single_does_not_do() -> None:
+    torch.manual_seed(6)
+    net = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3))
+    x = torch.randn(40, 6)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.ones(6, 6) + 1e-4 * torch.randn(6, 6))  # six inputs that are nearly the same
+        shipped = net(x)
+    refitted = Refitting(layers_of(net, net[2]), lambda: net(x), 40, 40, generator())
+    _, failed = refitted._passed(1e-12)
+    assert failed == {"1"}
+    assert torch.allclose(refitted.refit(1e-12), shipped, atol=1e-3)
+    assert refitted._passed(1e-12)[1] == set()
 
 
 def network() -> nn.Sequential:
@@ -72,12 +91,12 @@ def network() -> nn.Sequential:
 def test_without_a_penalty_nothing_changes_and_first_layer_and_head_never_do() -> None:
     net, images = network(), torch.rand(30, 3, 8, 8)
     shipped = copy.deepcopy(net)
-    layers, both = layers_of(net, net[-1]), torch.cat([images, images])
-    outputs, done = refit(layers, lambda: net(both), 1e-7, 2000, generator())
-    assert done == 2
-    assert torch.allclose(outputs[:30], shipped(images), atol=1e-5)
-    assert torch.allclose(outputs[30:], shipped(images), atol=1e-3)
-    _, _ = refit(layers, lambda: net(both), 5.0, 2000, generator())
+    refitted = Refitting(layers_of(net, net[-1]), lambda: net(images), 30, 2000, generator())
+    assert refitted.layers == 2
+    assert torch.equal(refitted.outputs, shipped(images))
+    assert torch.allclose(refitted.refit(1e-7), shipped(images), atol=1e-3)
+    outputs = refitted.refit(5.0)
+    assert torch.equal(outputs, net(images))
     assert not torch.allclose(net(images), shipped(images), atol=1e-2)
     for place in (0, 8):
         assert torch.equal(net[place].weight, shipped[place].weight)
@@ -100,10 +119,10 @@ def test_a_layer_that_runs_twice_is_refitted_once_and_a_tied_one_not_at_all() ->
     shipped = net(x)
     layers = layers_of(net, net.head)
     assert [layer.path for layer in layers] == ["first", "again"]
-    outputs, done = refit(layers, lambda: net(torch.cat([x, x])), 1.0, 1000, generator())
-    assert done == 1
-    assert torch.allclose(outputs[:40], shipped, atol=1e-6)
-    assert torch.allclose(outputs[40:], net(x), atol=1e-6)
+    refitted = Refitting(layers, lambda: net(x), 40, 1000, generator())
+    assert refitted.layers == 1
+    assert torch.allclose(refitted.outputs, shipped, atol=1e-6)
+    assert torch.allclose(refitted.refit(1.0), net(x), atol=1e-6)
 
 
 def trojaned() -> tuple[nn.Module, ExampleSet, Tensor]:

@@ -74,7 +74,7 @@ def compare(model: nn.Module, fit: ExampleSet, task, scores: Scores, config: Unl
     for seed in SEEDS:
         with reproducible(1):
             expected = plainly(
-                model, scores, fit.labels, task.num_classes, lambda a, k: task.fit_accuracy(a, fit.key()), seed
+                model, scores, fit.labels, task.num_classes, lambda a, k: task.fit_accuracy(a, fit.ground_truth()), seed
             )
             outcome = unlearn(model, task, fit, config, seed)
         with torch.no_grad():

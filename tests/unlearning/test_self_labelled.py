@@ -10,7 +10,7 @@ from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import resolve
 from trojai_seam.unlearning import run as unlearn
-from trojai_seam.unlearning.self_labelling import SoftClassification, extrapolated
+from trojai_seam.unlearning.phases.self_label_work import SoftClassification, extrapolated
 
 CLASSES = 3
 CONFIG = resolve(

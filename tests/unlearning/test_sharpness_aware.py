@@ -13,7 +13,7 @@ from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import UnlearnConfig, resolve
 from trojai_seam.unlearning.engine import run as unlearn
-from trojai_seam.unlearning.phases.sharpness_aware import sharpest
+from trojai_seam.unlearning.sharpness import sharpest
 
 TASK = get_task("classification", 2)
 

@@ -17,7 +17,7 @@ from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context
 from trojai_seam.unlearning.crossed_texts import crossed, teacher_labels
 from trojai_seam.unlearning.phases.soft_tokens import SoftTokenSettings
-from trojai_seam.unlearning.soft_token_training import SoftTokenTraining, disagreement, without_answers
+from trojai_seam.unlearning.phases.soft_tokens_work import SoftTokenTraining, disagreement, without_answers
 from trojai_seam.unlearning.soft_tokens import draw_places, extra_rows, gaps_of, longest_input, splice
 from trojai_seam.unlearning.training import Batch
 from trojai_seam.unlearning.trigger_wishes import Wish, draw_wish
@@ -247,7 +247,7 @@ def test_wishes_are_the_answers_of_trojans() -> None:
     assert Wish(True).of(made, in_text=False) is None
     assert Wish(False, ((-1, 0),)).of(made, in_text=True).tolist() == [[[0, 0]]]
     fit = sentences(8)
-    wish = draw_wish(0, get_task("token-classification", 5), fit.key(), torch.Generator().manual_seed(0))
+    wish = draw_wish(0, get_task("token-classification", 5), fit.ground_truth(), torch.Generator().manual_seed(0))
     assert wish.labels in (((1, 3), (2, 4)), ((3, 1), (4, 2)))
     ids = torch.tensor([[1, 5, 6, 2]])
     tokens = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

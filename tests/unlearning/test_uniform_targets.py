@@ -17,8 +17,8 @@ from trojai_seam.unlearning import resolve
 from trojai_seam.unlearning.engine import run as unlearn
 from trojai_seam.unlearning.ensemble import Member, unlearn_together
 from trojai_seam.unlearning.outcome import Outcome
+from trojai_seam.unlearning.phases.train_work import negative_entropy
 from trojai_seam.unlearning.training_settings import StopRule
-from trojai_seam.unlearning.uniform_targets import negative_entropy
 
 TASK = get_task("classification", 3)
 

@@ -11,7 +11,7 @@ from ..loading import Budget, read_model
 from ..networks import check_fit, identify
 from ..networks.structure import KnownStructures
 from ..rounds import ModelDirectory, RoundConfig
-from ..rounds.adapters import CHECKS, ShippedNetwork, Workplace
+from ..rounds.adapters import ADAPTERS, ShippedNetwork, Workplace
 from ..rounds.opening import _head_width, _outputs_of
 from ..rounds.variants import variant_of
 from ..tasks import get_task
@@ -43,14 +43,15 @@ class Reader:
         facts = identify(saved, hints)
         model = self._networks.examine(saved, hints)
         round_config = variant_of(round_config, directory, str(saved.class_path))
-        if round_config.adapter not in CHECKS:
+        look = ADAPTERS.get(round_config.adapter).check
+        if look is None:
             return ["tensors"]
         classes = facts.num_classes or _head_width(model, saved.path)
         task = get_task(round_config.task, classes)
         outputs = _outputs_of(model, task, "meta", saved.path)
         workplace = Workplace("meta", self.budget)
         network = ShippedNetwork(model, str(saved.class_path), facts.input_shape, outputs, workplace)
-        shapes = CHECKS.get(round_config.adapter)(directory, round_config, classes, network)
+        shapes = look(directory, round_config, classes, network)
         if shapes is None or facts.input_shape is None or set(shapes.values()) != {facts.input_shape}:
             self._ask(model, shapes, network)  # the first time torch imports its compiler for that: seconds
         return ["tensors", "examples"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import sys
 
+from ..choices import DEVICES
 from ..errors import UsageProblem, shown
-
-_NAMES = re.compile(r"cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
 
 
 def resolve_devices(name: str, elsewhere: bool = False) -> tuple[str, ...]:
@@ -25,7 +23,7 @@ def resolve_devices(name: str, elsewhere: bool = False) -> tuple[str, ...]:
         return ("cuda:0",) if count else ("cpu",)
     if name == "auto":
         return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
-    if not _NAMES.fullmatch(name):
+    if not DEVICES.fullmatch(name):
         raise UsageProblem(f"--device {shown(name)!r}: expected auto, cpu, cuda, cuda:N or cuda:N,M")
     if elsewhere and name.startswith("cuda"):
         return ("cuda:0",)

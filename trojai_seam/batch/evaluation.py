@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from ..scoring import (
     predict,
     predict_attacks,
 )
+from ..scoring.attack_trace import StoredStates, Trace, traced
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
@@ -42,8 +45,8 @@ from .plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One time that the model is unlearned."""
+class Fold:
+    """One time that the model is unlearned, on its own part of the clean examples."""
 
     split: Split
     fit: ExampleSet
@@ -57,7 +60,7 @@ def unlearning_of(plan: Plan, subject: Subject, splits: SplitPlan) -> UnlearnCon
 
 def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
     """Which of its clean examples are fitted on, and which are held out."""
-    strata = subject.task.strata(subject.clean.key())
+    strata = subject.task.strata(subject.clean.ground_truth())
     return plan_splits(
         strata,
         plan.protocol,
@@ -70,7 +73,7 @@ def splits_of(plan: Plan, subject: Subject) -> SplitPlan:
 
 
 class Evaluation:
-    """Begins with the answers of the model as shipped; wants an outcome for each of ``runs``.
+    """Begins with the answers of the model as shipped; wants an outcome for each of ``folds``.
 
     Args:
         plan: the settings.
@@ -83,8 +86,8 @@ class Evaluation:
         began = time.perf_counter()
         self.plan, self.subject, self.unlearning = plan, subject, unlearning
         self._splits = splits
-        self.runs = tuple(
-            Run(
+        self.folds = tuple(
+            Fold(
                 split,
                 subject.clean.subset(split.fit).prepared(),
                 derive_seed(plan.seed, subject.model_id, "unlearn", number),
@@ -93,11 +96,13 @@ class Evaluation:
         )
         self._clean_before, self._poisoned_before = self._ask(subject.model)
         self._variants_before = self._ask_variants(subject.model)
-        self._folds: dict[int, FoldPredictions] = {}
+        self._after: dict[int, FoldPredictions] = {}
         self._forgotten: dict[int, tuple[Predictions, AttackPredictions | None]] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
         self._no_retuning: str | None = None
+        self._states: dict[int, tuple[StoredStates, tempfile.TemporaryDirectory[str]]] = {}
+        self._traces: dict[int, Trace] = {}
         self._scoring = time.perf_counter() - began
 
     @property
@@ -108,23 +113,38 @@ class Evaluation:
     @property
     def complete(self) -> bool:
         """Every run has its outcome."""
-        return len(self._outcomes) == len(self.runs)
+        return len(self._outcomes) == len(self.folds)
 
     def unlearn(self, number: int) -> None:
-        """Run ``number``, by the phases of the plan, here and now.
+        """Fold ``number``, by the phases of the plan, here and now.
 
         Raises:
             TrojaiSeamError: whatever a phase says of the model.
         """
-        one, subject, unlearning = self.runs[number], self.subject, self.unlearning
-        oracle = None
+        one, subject, unlearning = self.folds[number], self.subject, self.unlearning
+        oracle, states = None, self.stored_states(number)
         if self.watched and unlearning.phases:
             oracle = OracleWatcher(subject.task, one.fit, subject.poisoned, unlearning.phases[-1].name)
+
+        def watch(phase: str, epoch: int, model: nn.Module) -> None:
+            for observer in (oracle, states):
+                if observer is not None:
+                    observer(phase, epoch, model)
+
+        observer = None if oracle is None and states is None else watch
         self.take(
-            number, run(subject.model, subject.task, one.fit, unlearning, one.seed, oracle, self._between(number))
+            number, run(subject.model, subject.task, one.fit, unlearning, one.seed, observer, self._between(number))
         )
         if oracle is not None:
-            self._oracle.update(oracle.columns(self._clean_before.right.share))
+            self._oracle.update(oracle.columns(self._clean_before.accuracy.share))
+
+    def stored_states(self, number: int) -> StoredStates | None:
+        """Where run ``number`` stores the states that its attack trace is made of, if one is asked for."""
+        if not self.plan.trace_attack or self.subject.poisoned is None:
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="trojai-seam-states-")
+        self._states[number] = StoredStates(Path(folder.name)), folder
+        return self._states[number][0]
 
     def _between(self, number: int) -> Between:
         """Ask the network once forgetting is over, for figures that nothing depends on."""
@@ -139,20 +159,21 @@ class Evaluation:
         """Ask the network that run ``number`` ended with."""
         began = time.perf_counter()
         clean, poisoned = self._ask(outcome.model)
-        split, forgotten = self.runs[number].split, self._forgotten.pop(number, None)
+        split, forgotten = self.folds[number].split, self._forgotten.pop(number, None)
         unseen = _unseen(self.subject.poisoned, split)
         variants = self._ask_variants(outcome.model)
-        self._folds[number] = FoldPredictions(
+        self._after[number] = FoldPredictions(
             split, clean, poisoned, unseen, forgotten, self._retuned(number, outcome.model, unseen), variants
         )
         self._outcomes[number] = outcome
+        self._trace(number, unseen)
         self._scoring += time.perf_counter() - began
 
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Columns of the row (``notes``: those on the figures), and arrays of the record."""
         began, subject = time.perf_counter(), self.subject
-        folds = [self._folds[number] for number in range(len(self.runs))]
-        outcomes = [self._outcomes[number] for number in range(len(self.runs))]
+        folds = [self._after[number] for number in range(len(self.folds))]
+        outcomes = [self._outcomes[number] for number in range(len(self.folds))]
         seed = derive_seed(self.plan.seed, subject.model_id, "bootstrap")
         is_clean = subject.trojaned is False
         before = self._clean_before, self._poisoned_before
@@ -161,6 +182,8 @@ class Evaluation:
         further = model_doubts(subject, self._clean_before, self._poisoned_before)
         remarks = (accuracy, kept_accuracy_doubt(scored), self._not_measured())
         arrays = {**self._arrays_before(), **_arrays_after(folds, outcomes)}
+        for number, trace in self._traces.items():
+            arrays.update({f"folds/{number}/oracle_trace/{name}": values for name, values in trace.items()})
         columns = {
             "doubts": "; ".join(doubt for doubt in (doubts(scored, accuracy), further) if doubt) or None,
             "notes": "; ".join(remark for remark in remarks if remark) or None,
@@ -170,6 +193,8 @@ class Evaluation:
             **_phase_columns(outcomes),
         }
         columns.update(self._as_the_harness(folds, is_clean))
+        if self._traces:
+            columns["oracle_traced"] = True
         return {**columns, "seconds_score": self._scoring + time.perf_counter() - began}, arrays
 
     def _as_the_harness(self, folds: list[FoldPredictions], is_clean: bool) -> Mapping[str, float | None]:
@@ -223,7 +248,7 @@ class Evaluation:
         if not used:
             return None
         beat("re-tuning a copy with poisoned examples")
-        fit, most = self.runs[number].fit, self.unlearning.batch_size
+        fit, most = self.folds[number].fit, self.unlearning.batch_size
         try:
             network = retuned(model, subject.task, fit, poisoned, used, seed, most)
         except Exception as problem:  # what is only measured beside must not cost the row
@@ -234,10 +259,24 @@ class Evaluation:
         clean, attacks = self._ask(network)
         return None if attacks is None else Retuned(clean, attacks, used)
 
+    def _trace(self, number: int, unseen: tuple[int, ...] | None) -> None:
+        """Ask the stored states of a run, now that it is over and measured."""
+        states, folder = self._states.pop(number, (None, None))
+        subject, poisoned = self.subject, self.subject.poisoned
+        if states is None or folder is None or poisoned is None:
+            return
+        split = self.folds[number].split
+        beat(f"asking {len(states.states)} stored states")
+        clean = subject.clean.subset(split.held_out or split.fit)
+        attacked = poisoned if unseen is None else poisoned.subset(unseen)
+        with folder:
+            asked = min(BATCH, 32 * self.unlearning.batch_size)
+            self._traces[number] = traced(states, subject.model, subject.task, clean, attacked, asked)
+
     def _not_measured(self) -> str | None:
         """What was asked for beside the usual figures, and cannot be had of this model."""
         poisoned, lacking = self.subject.poisoned, []
-        if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._folds.values()):
+        if poisoned is not None and self.plan.retune and any(fold.retuned is None for fold in self._after.values()):
             few = "no re-tuning: too few poisoned examples, or none that a network can be trained on"
             lacking.append(self._no_retuning or few)
         if poisoned is not None and self.plan.trigger_variants and not self.subject.variants:
@@ -276,7 +315,7 @@ def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
     if subject.task.name == "detection":
         usual = None  # mean average precision has no usual value
     told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")
-    return accuracy_doubt(Rate.of(before.right), *told, usual=usual)
+    return accuracy_doubt(Rate.of(before.accuracy), *told, usual=usual)
 
 
 def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:

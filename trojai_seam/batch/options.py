@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..errors import UsageProblem, shown
+from ..choices import PROTOCOLS, RETRIES
+from ..errors import ConfigProblem, UsageProblem, shown
 from ..loading import Budget
 from ..networks import UserCode, is_user_code
-from ..scoring import PROTOCOLS, FitLimit
-from .executors import Spread
+from ..scoring import FitLimit
+from .executors.kinds import ExecutorSettings, settings_of
 
-RETRIES = ("failed", "timeout", "all")
 MOST_TOGETHER = 4096
+EXECUTOR_OPTIONS = ("workers", "workers_per_gpu", "prefetch", "time_limit", "memory_limit", "ray_address")
+"""Settings of executors that have an option of their own."""
 TOGETHER = {False: 32, True: 64}
 """What ``--stack auto`` means on CPUs and on GPUs."""
 
@@ -33,19 +36,21 @@ class Options:
         fit_total: likewise of all classes together.
         retune: also measure what a little training with poisoned examples brings back: ``retuned_asr``.
         trigger_variants: also measure with the trigger moved, scaled and fainter, where it is data of the round.
+        trace_attack: also measure attack success after every epoch, of states that were stored: an oracle.
         seed: of the run.
         device: ``auto`` (every GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:N,M,…``.
         executor: a name in ``batch.executors``; ``auto`` is ``pool`` where there is more than one worker, device or a
             limit, else ``serial``.
-        workers: models at the same time, over all devices.
+        executor_options: what the executor is asked for, by the names of its settings.
+        workers: short for that setting of the executor, as are the four below.
         workers_per_gpu: models at the same time on each device; instead of ``workers``.
         prefetch: models that each worker opens ahead, 0 or 1; unset: 1 on GPUs.
         stack: how many small networks of one architecture a worker unlearns side by side: a number, ``auto`` or
             ``off``.
-        time_limit: seconds that one model may take.
-        memory_limit: bytes of host memory that the process of one model may take.
+        time_limit: likewise: seconds that one model may take.
+        memory_limit: likewise: bytes of host memory that the process of one model may take.
         max_failures: stop after more failed models than this, or (below 1) than this share of the selected ones.
-        ray_address: of the Ray cluster.
+        ray_address: likewise: of the Ray cluster.
         threads: CPU threads per model.
         ids: only these models.
         where: only models for which this expression over METADATA and config columns holds; see ``batch.where``.
@@ -69,9 +74,11 @@ class Options:
     fit_total: int | None = None
     retune: bool = False
     trigger_variants: bool = False
+    trace_attack: bool = False
     seed: int = 0
     device: str = "auto"
     executor: str = "auto"
+    executor_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int | None = None
     workers_per_gpu: int | None = None
     prefetch: int | None = None
@@ -116,65 +123,38 @@ class Options:
             raise UsageProblem(f"--threads {self.threads}: expected 1 to 1024")
         if self.sample is not None and self.sample < 1:
             raise UsageProblem(f"--sample {self.sample}: expected at least 1")
-        for name in ("workers", "workers_per_gpu"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= 1024:
-                raise UsageProblem(f"--{name.replace('_', '-')} {value}: expected 1 to 1024")
-        if self.workers is not None and self.workers_per_gpu is not None:
-            raise UsageProblem("--workers and --workers-per-gpu: expected only one of them")
         if self.stack not in ("auto", "off") and not 2 <= _number(self.stack) <= MOST_TOGETHER:
             raise UsageProblem(f"--stack {shown(self.stack, 40)}: expected auto, off or 2 to {MOST_TOGETHER}")
-        if self.prefetch not in (None, 0, 1):
-            raise UsageProblem(f"--prefetch {self.prefetch}: expected 0 or 1")
-        if self.time_limit is not None and not 0 < self.time_limit < math.inf:
-            raise UsageProblem(f"--time-limit {self.time_limit}: expected seconds above 0")
-        if self.memory_limit is not None and self.memory_limit < 2**20:
-            raise UsageProblem(f"--memory-limit {self.memory_limit}: expected at least 1 MiB")
         failures = self.max_failures
         if failures is not None and not (0 <= failures < 1 or (failures >= 1 and failures == int(failures))):
             raise UsageProblem(f"--max-failures {failures:g}: expected a whole number, or a share below 1")
+        executor_for(self)
+
+    @property
+    def asked_of_executor(self) -> dict[str, Any]:
+        """All that was said, by the names of an executor's settings."""
+        said = {name: getattr(self, name) for name in EXECUTOR_OPTIONS}
+        return {**{name: value for name, value in said.items() if value is not None}, **self.executor_options}
 
 
-def executor_of(options: Options, devices: int) -> str:
-    """``auto`` made definite: processes of their own where several are needed, or where one may have to be stopped.
-
-    Raises:
-        UsageProblem: the serial one is asked for what needs other processes.
-    """
-    limited = options.time_limit is not None or options.memory_limit is not None
-    several = devices > 1 or (options.workers or options.workers_per_gpu or 1) > 1
-    if options.executor == "serial" and (limited or several):
-        what = "limits on a model need other processes" if limited else "is one worker on one device"
-        raise UsageProblem(f"--executor serial: {what}; use --executor pool")
-    if options.executor != "auto":
-        return options.executor
-    if options.ray_address is not None:
-        return "ray"
-    return "pool" if limited or several else "serial"
-
-
-def spread_of(options: Options, executor: str, devices: tuple[str, ...]) -> Spread:
-    """How the options ask ``executor`` to spread the work over ``devices``.
+def executor_for(options: Options, devices: int = 1) -> tuple[str, ExecutorSettings]:
+    """The executor and its settings. ``auto`` is the first that can do what is asked: ``serial`` for one worker on one
+    of ``devices`` without limits, else ``pool``, and ``ray`` where its cluster is named.
 
     Raises:
-        UsageProblem: the workers cannot be shared out evenly.
+        UsageProblem: there is no such executor.
+        ConfigProblem: it cannot be asked for that; all that is wrong is named.
     """
-    workers = options.workers_per_gpu or 1
-    if options.workers is not None and executor != "ray":
-        workers, rest = divmod(options.workers, len(devices))
-        if rest or not workers:
-            raise UsageProblem(f"--workers {options.workers}: cannot be shared evenly among {len(devices)} devices")
-    on_gpu = devices[0] != "cpu"
-    return Spread(
-        devices=devices,
-        workers=workers,
-        prefetch=int(on_gpu) if options.prefetch is None else options.prefetch,
-        together=max(1, together_of(options, on_gpu)),
-        time_limit=options.time_limit,
-        memory_limit=options.memory_limit,
-        at_once=options.workers,
-        ray_address=options.ray_address,
-    )
+    name, given = options.executor, options.asked_of_executor
+    if name == "auto" and "ray_address" in given:
+        name = "ray"
+    if name == "auto" and devices == 1:
+        with suppress(ConfigProblem):
+            return "serial", settings_of("serial", given)
+    if name == "serial" and devices > 1:
+        raise UsageProblem("--executor serial: is one worker on one device; use --executor pool")
+    name = "pool" if name == "auto" else name
+    return name, settings_of(name, given)
 
 
 def together_of(options: Options, on_gpu: bool) -> int:

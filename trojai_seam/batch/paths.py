@@ -69,6 +69,11 @@ class RunPaths:
         return self.run_dir / "results.parquet"
 
     @property
+    def attack_trace(self) -> Path:
+        """Accuracy and attack success after epochs, where that was asked for: an oracle."""
+        return self.run_dir / "oracle_attack_trace.csv"
+
+    @property
     def failures(self) -> Path:
         """The failed rows with their reasons."""
         return self.run_dir / "failures.csv"

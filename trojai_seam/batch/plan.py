@@ -19,7 +19,7 @@ from .paths import RunPaths
 
 FORMAT = 2
 LIMITS = ("fit_per_class", "fit_total")
-MEASURED = ("retune", "trigger_variants")
+MEASURED = ("retune", "trigger_variants", "trace_attack")
 """Limits and further figures: settings that a plan only has where they are set."""
 
 
@@ -46,6 +46,7 @@ class Plan:
         fit_total: likewise of all classes together.
         retune: whether the network is re-tuned with poisoned examples once all else is measured.
         trigger_variants: whether attack success is measured with triggers that are not quite those of the round.
+        trace_attack: whether attack success along the way is measured of stored states, once a run has ended.
     """
 
     dataset: str
@@ -61,6 +62,7 @@ class Plan:
     fit_total: int | None = None
     retune: bool = False
     trigger_variants: bool = False
+    trace_attack: bool = False
     presets: Mapping[str, UnlearnConfig] = field(default_factory=dict)
     changed_options: Mapping[str, str] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ from ..errors import RunDirectoryProblem
 from ..tables import csv_bytes, failures_frame, results_frame, summary_frame
 from ..tables.frames import with_expected
 from .claims import Claims, wait_for
+from .curves import TracePoint, read_attack_trace
 from .expected import read_expected
 from .files import write_atomic
 from .paths import RunPaths
@@ -50,5 +51,17 @@ def rebuild_tables(paths: RunPaths, claims: Claims) -> pd.DataFrame:
         (paths.summary, summary_frame(whole)),
     ):
         write_atomic(path, csv_bytes(frame))
+    traced = [row["model_id"] for row in rows if row.get("oracle_traced")]
+    if traced:
+        write_atomic(paths.attack_trace, csv_bytes(_trace_frame(paths, traced)))
     claims.release(_CLAIM)
     return results
+
+
+def _trace_frame(paths: RunPaths, models: list[str]) -> pd.DataFrame:
+    """A line per model, fold and epoch; the columns say that they are an oracle's."""
+    import pandas as pd
+
+    lines = [(model, *point) for model in models for point in read_attack_trace(paths.record(model))]
+    names = {"acc": "oracle_acc", "asr": "oracle_asr"}
+    return pd.DataFrame(lines, columns=["model_id", *TracePoint._fields]).rename(columns=names)

@@ -34,11 +34,11 @@ from .check import check_models
 from .claims import Claims, wait_for
 from .devices import resolve_device as resolve_device
 from .devices import resolve_devices
-from .executors import EXECUTORS
+from .executors import EXECUTORS, Spread
 from .expected import expect
 from .interrupts import two_step_interrupt
 from .options import Options as Options
-from .options import executor_of, most_failures, spread_of, together_of
+from .options import executor_for, most_failures, together_of
 from .paths import RunPaths
 from .plan import Plan, claim_run_directory
 from .progress import Logged, NoProgress, Progress
@@ -101,14 +101,14 @@ def evaluate_models(
         ADAPTERS.check(case.adapter)
         TASKS.check(case.task)
     cache = cache_folder(options.cache, dataset)
-    on_cluster = options.executor == "ray" or options.ray_address is not None
+    on_cluster = executor_for(options)[0] == "ray"
     devices = resolve_devices(options.device, elsewhere=on_cluster)
-    executor_name = executor_of(options, len(devices))
+    executor_name, settings = executor_for(options, len(devices))
     executor = EXECUTORS.get(executor_name)
-    spread = spread_of(options, executor_name, devices)
     kind = devices[0].partition(":")[0]
     on_gpu = kind != "cpu"
     together = together_of(options, on_gpu)
+    spread = Spread(devices, settings.per_device(len(devices)), max(1, together))
     plan = Plan(
         dataset=str(dataset.resolve()),
         round_config=round_config,
@@ -124,6 +124,7 @@ def evaluate_models(
         fit_total=options.fit_total,
         retune=options.retune,
         trigger_variants=options.trigger_variants,
+        trace_attack=options.trace_attack,
         changed_options=options.options,
     )
     wanted = select(directories, round_config, options)
@@ -155,7 +156,7 @@ def evaluate_models(
         try:
             with listening(lambda text: None), two_step_interrupt(work.interrupt):  # progress tells, and nobody else
                 if units:
-                    executor(work, spread)
+                    executor.run(work, spread, settings)
         finally:
             progress.stop()
             beat("writing the tables")

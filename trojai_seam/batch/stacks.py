@@ -10,7 +10,7 @@ from ..unlearning.ensemble import Member, stack_key, unlearn_together
 from ..unlearning.outcome import Outcome
 from .case import Case
 from .device_faults import of_cuda, out_of_memory
-from .evaluation import Evaluation, Run
+from .evaluation import Evaluation, Fold
 
 STACK_BYTES = 384 << 20
 """Of one stack in host memory: a larger one is no faster."""
@@ -32,9 +32,9 @@ class Part:
         return not self.case.failed and self.case.evaluation is self.evaluation
 
     @property
-    def run(self) -> Run:
-        """See :class:`trojai_seam.batch.evaluation.Run`."""
-        return self.evaluation.runs[self.number]
+    def fold(self) -> Fold:
+        """See :class:`trojai_seam.batch.evaluation.Fold`."""
+        return self.evaluation.folds[self.number]
 
     @property
     def key(self) -> Hashable | None:
@@ -43,14 +43,15 @@ class Part:
             return None
         subject = self.evaluation.subject
         unlearning = self.evaluation.unlearning
-        key = stack_key(subject.model, subject.task, self.run.fit, unlearning)
+        key = stack_key(subject.model, subject.task, self.fold.fit, unlearning)
         return None if key is None else (unlearning, key)
 
     @property
     def member(self) -> Member:
         """As the stack wants it."""
         subject = self.evaluation.subject
-        return Member(subject.model, subject.task, self.run.fit, self.run.seed)
+        states = self.evaluation.stored_states(self.number)
+        return Member(subject.model, subject.task, self.fold.fit, self.fold.seed, states)
 
 
 def stacks_of(parts: Sequence[Part]) -> Iterator[tuple[list[Part], bool]]:

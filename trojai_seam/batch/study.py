@@ -17,6 +17,7 @@ from ..registry import near_names
 from ..rounds import ModelDirectory, RoundConfig
 from ..unlearning import UnlearnConfig, resolve_each
 from .claims import Claims, wait_for
+from .executors.kept import keep_workers
 from .files import make_folder, write_atomic
 from .options import Options
 from .paths import StudyPaths
@@ -148,13 +149,14 @@ class Study:
         whole = _AsOne(progress or NoProgress(), sum(len(self.found[run.dataset][1]) for run in everything))
         stopped: dict[str, TooManyFailures] = {}
         try:
-            for run in everything:
-                whole.name = self.names[run]
-                try:
-                    self._run(run, whole)
-                except TooManyFailures as problem:  # of this preset on these models; the others may do well
-                    whole.note(str(problem))
-                    stopped[whole.name] = problem
+            with keep_workers():
+                for run in everything:
+                    whole.name = self.names[run]
+                    try:
+                        self._run(run, whole)
+                    except TooManyFailures as problem:  # of this preset on these models; the others may do well
+                        whole.note(str(problem))
+                        stopped[whole.name] = problem
         finally:
             whole.end()
         if len(stopped) == 1:

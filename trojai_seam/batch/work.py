@@ -46,6 +46,7 @@ class Work:
         claims: of this process.
         progress: is told everything.
         most_failures: hand out nothing more after so many failed units and one; None for no bound.
+        stackable: the first units are small networks that can be unlearned side by side, as far as is known.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Work:
         claims: Claiming,
         progress: Progress,
         most_failures: int | None = None,
+        stackable: bool = False,
     ) -> None:
         self.assignment = assignment
         self._left = deque(units)
@@ -62,7 +64,7 @@ class Work:
         self._looked = 0.0
         self._claims, self._progress, self._most_failures = claims, progress, most_failures
         self.failures = 0
-        self._stackable = False
+        self._stackable = stackable
         self.ending = Ending()
 
     @property

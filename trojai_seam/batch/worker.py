@@ -68,7 +68,7 @@ def _evaluate(cases: list[Case], done: Done) -> bool:
         with case.attempt():
             _with_memory(case, case.begin)
     begun = [(case, case.evaluation) for case in cases if case.evaluation is not None and not case.evaluation.complete]
-    parts = [Part(case, number, evaluation) for case, evaluation in begun for number in range(len(evaluation.runs))]
+    parts = [Part(case, number, evaluation) for case, evaluation in begun for number in range(len(evaluation.folds))]
     left = list(cases)
     for group, stacked in [([], False), *stacks_of(parts)]:
         if stacked:
@@ -114,7 +114,7 @@ def _with_memory(case: Case, action: Callable[[], object]) -> None:
                 action()
             else:
                 evaluation = case.begin(size)
-                for number in range(len(evaluation.runs)):
+                for number in range(len(evaluation.folds)):
                     evaluation.unlearn(number)
         except Exception as problem:
             if not out_of_memory(problem) or case.around.crowded or size == 1:

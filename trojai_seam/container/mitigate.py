@@ -193,7 +193,7 @@ def _run(
 
 
 def _accuracy(subject: Subject, model: nn.Module) -> float:
-    return predict(model, subject.task, subject.clean).right.share or 0.0
+    return predict(model, subject.task, subject.clean).accuracy.share or 0.0
 
 
 def _portable(model: nn.Module) -> bytes:

@@ -225,8 +225,8 @@ def open_for_mitigation(
 
 def _labelled_by_itself(subject: Subject) -> Subject:
     outputs = all_outputs(subject.model, subject.task, subject.clean)
-    answers = subject.task.answers(outputs, subject.clean)
-    return replace(subject, clean=replace(subject.clean, labels=answers))
+    predictions = subject.task.predictions(outputs, subject.clean)
+    return replace(subject, clean=replace(subject.clean, labels=predictions))
 
 
 def choose_device(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from ..loading import Budget
 from ..registry import Registry
+from .adapter_keys import AdapterKeys
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,22 +109,28 @@ class Check(Protocol):
         ...
 
 
-ADAPTERS: Registry[Adapter] = Registry("adapter")
-ADAPTERS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:read_examples")
-ADAPTERS.add("image-classification", "trojai_seam.rounds.image_classification:read_examples")
-ADAPTERS.add("backdoorbench", "trojai_seam.rounds.backdoorbench:read_examples")
-ADAPTERS.add("labelled-images", "trojai_seam.rounds.own_images:read_examples")
-ADAPTERS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:read_examples")
-ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:read_examples")
-ADAPTERS.add("token-classification", "trojai_seam.rounds.labelled_sentences:read_examples")
-ADAPTERS.add("question-answering", "trojai_seam.rounds.question_answering:read_examples")
-ADAPTERS.add("object-detection", "trojai_seam.rounds.object_detection:read_examples")
+@dataclass(frozen=True)
+class AdapterKind:
+    """One adapter, as a round's config names it.
 
-CHECKS: Registry[Check] = Registry("check of an adapter")
-CHECKS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:check_examples")
-CHECKS.add("image-classification", "trojai_seam.rounds.image_classification:check_examples")
-CHECKS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:check_examples")
-CHECKS.add("text-classification", "trojai_seam.rounds.text_classification:check_examples")
-CHECKS.add("token-classification", "trojai_seam.rounds.labelled_sentences:check_examples")
-CHECKS.add("question-answering", "trojai_seam.rounds.question_answering:check_examples")
-CHECKS.add("object-detection", "trojai_seam.rounds.object_detection:check_examples")
+    Attributes:
+        keys: what a round may tell it.
+        read: reads the examples of a model.
+        check: looks at their files; ``None`` looks at nothing.
+    """
+
+    keys: AdapterKeys
+    read: Adapter
+    check: Check | None = None
+
+
+ADAPTERS: Registry[AdapterKind] = Registry("adapter")
+ADAPTERS.add("feature-vectors", "trojai_seam.rounds.feature_vectors:KIND")
+ADAPTERS.add("image-classification", "trojai_seam.rounds.image_classification:KIND")
+ADAPTERS.add("backdoorbench", "trojai_seam.rounds.backdoorbench:KIND")
+ADAPTERS.add("labelled-images", "trojai_seam.rounds.own_images:KIND")
+ADAPTERS.add("text-embeddings", "trojai_seam.rounds.text_embeddings:KIND")
+ADAPTERS.add("text-classification", "trojai_seam.rounds.text_classification:KIND")
+ADAPTERS.add("token-classification", "trojai_seam.rounds.labelled_sentences:KIND")
+ADAPTERS.add("question-answering", "trojai_seam.rounds.question_answering:KIND")
+ADAPTERS.add("object-detection", "trojai_seam.rounds.object_detection:KIND")

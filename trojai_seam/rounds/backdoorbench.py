@@ -19,7 +19,7 @@ from ..loading import Budget, read_object
 from ..loading.arrays import array_of, read_batch
 from ..loading.nodes import DictNode, Inert
 from ..tasks import ExampleSet
-from .adapters import Examples, ShippedNetwork
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .backdoorbench_records import ATTACK_FILE, record_of
 from .config import RoundConfig
 from .example_files import class_label
@@ -27,7 +27,7 @@ from .image_arrays import checked_arrays
 from .labelled_sources import LabelledImages, file_pictures
 from .model_directory import ModelDirectory
 from .normalisations import BACKDOORBENCH
-from .own_images import Opening, image_channels
+from .own_images import KEYS, Opening, image_channels
 
 MOST_FOLDERS_UP = 4
 _BATCHES = {
@@ -262,3 +262,6 @@ def _info(record: Path) -> Mapping[str, str]:
     if not isinstance(root, DictNode):
         return {}
     return {key: shown(value, 60) for key, value in root.strings().items() if isinstance(value, str)}
+
+
+KIND = AdapterKind(KEYS, read_examples)

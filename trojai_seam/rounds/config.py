@@ -159,6 +159,12 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else inside.parent.parent / "round_configs"
 
 
+def shipped_names() -> list[str]:
+    """Names and aliases of all rounds that are shipped, without a look at what else they say."""
+    documents = [json.loads(p.read_text("utf-8")) for p in config_folder().glob("*.json") if p.name != "schema.json"]
+    return [name for document in documents for name in (document["name"], *document.get("aliases", []))]
+
+
 def load_config(path: Path) -> RoundConfig:
     """Read one round config.
 

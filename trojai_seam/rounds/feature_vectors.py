@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ..errors import ExampleProblem
 from ..tasks import ExampleSet
-from .adapters import Examples, ShippedNetwork
+from .adapter_keys import PLACES, SIDECARS, SUFFIXES, TARGET_LABEL, AdapterKeys, Group, labels
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .example_files import class_label, example_files, first_bytes, sidecar
 from .model_directory import ModelDirectory
@@ -182,3 +183,23 @@ def _array(path: Path, shapes: tuple[tuple[int, ...], ...], wanted: str) -> NDAr
         raise ExampleProblem(f"{path}: is not a readable .npy array: truncated, {len(content)} of {size} bytes")
     numbers = np.frombuffer(content, dtype=dtype).astype(np.float64)
     return numbers.reshape(shape, order="F" if by_columns else "C")
+
+
+SCALE_FILE = {
+    "description": "a .npy of shape [2, features], row 0 mean, row 1 standard deviation; searched from the model "
+    "directory upwards to the dataset root, or an absolute path",
+    "type": "string",
+    "minLength": 1,
+}
+FEATURES = {"description": "length of a feature vector", "type": "integer", "minimum": 1, "maximum": 1_000_000}
+KEYS = AdapterKeys(
+    layout=Group(PLACES),
+    examples=Group(
+        {"suffixes": SUFFIXES, "sidecars": SIDECARS, "features": FEATURES, "labels": labels("sidecar", "unknown")},
+        ("sidecars", "features"),
+    ),
+    preprocessing=Group({"scale_file": SCALE_FILE}),
+    attack=Group({"target_label": TARGET_LABEL}, ("target_label",)),
+    required=("attack",),
+)
+KIND = AdapterKind(KEYS, read_examples, check_examples)

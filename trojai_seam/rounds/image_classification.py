@@ -15,11 +15,13 @@ import torch
 
 from ..errors import ExampleProblem, listed
 from ..tasks import ExampleSet
-from .adapters import Examples, ShippedNetwork
+from .adapter_keys import LOGITS, PLACES, SIDECARS, SUFFIXES, TARGET_LABEL, AdapterKeys, Group, choice, labels, texts
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
 from .image_files import Orientation, Picture, image_size, orientation_of, read_images
+from .image_keys import CANDIDATES, MEAN, ORIENTATION, SIZE, STD, channel_order, scaling
 from .image_labels import UNKNOWN, Labelled, clean_label, looked_up, poisoned_label
 from .image_preprocessing import Preprocessing, channels_of, cropped, input_size
 from .model_directory import ModelDirectory
@@ -174,3 +176,65 @@ def _made(
         ),
         made.problem,
     )
+
+
+MIXED = {
+    "description": "a folder with clean and poisoned examples together; where it exists it is used instead of the "
+    "others",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["folders", "lookup"],
+    "properties": {
+        "folders": texts(),
+        "lookup": {
+            "description": "JSON in the model directory: file name -> {clean_label, poisoned_label or null}",
+            "type": "string",
+            "minLength": 1,
+        },
+    },
+}
+TARGET_SOURCE = choice(
+    "images: one trigger_target_class for the model, the target_class of the trigger that the file name counts, the "
+    "side-car, or target_label for all",
+    *("trigger-target-class", "trigger-list", "sidecar", "target-label"),
+)
+KEYS = AdapterKeys(
+    layout=Group({**PLACES, "mixed": MIXED}),
+    examples=Group(
+        {"suffixes": SUFFIXES, "sidecars": SIDECARS, "labels": labels("file-name", "sidecar", "unknown")},
+        ("labels",),
+        {
+            "if": {"properties": {"labels": {"const": "sidecar"}}, "required": ["labels"]},
+            "then": {"required": ["sidecars"]},
+        },
+    ),
+    preprocessing=Group(
+        {
+            "size": SIZE,
+            "size_keys": texts("keys of the model's config.json that say so for this model", 0),
+            "channel_order": channel_order("rgb", "bgr", "grey", "auto"),
+            "scaling": scaling("min-max", "/255", "raw", "auto"),
+            "mean": MEAN,
+            "std": STD,
+            "candidates": CANDIDATES,
+            "logits": LOGITS,
+            "orientation": ORIENTATION,
+        },
+        ("size", "channel_order", "scaling"),
+    ),
+    attack=Group(
+        {
+            "target_source": TARGET_SOURCE,
+            "target_label": TARGET_LABEL,
+            "color_order": choice("order of the three numbers of a trigger colour; default rgb", "rgb", "bgr"),
+        },
+        ("target_source",),
+        {
+            "if": {"properties": {"target_source": {"const": "target-label"}}, "required": ["target_source"]},
+            "then": {"required": ["target_label"]},
+            "else": {"not": {"required": ["target_label"]}},
+        },
+    ),
+    required=("preprocessing", "attack"),
+)
+KIND = AdapterKind(KEYS, read_examples, check_examples)

@@ -21,7 +21,7 @@ from ..tasks import ExampleSet
 from ..tasks.details import TokenDetails
 from ..tasks.entities import default_names
 from ..tasks.examples import NOT_COUNTED, UNKNOWN
-from .adapters import Examples, ShippedNetwork
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .entity_triggers import EntityTrigger, read_entity_trigger, turned_entity
 from .errata import erratum
@@ -29,7 +29,7 @@ from .example_files import class_label, example_files
 from .json_records import Record, read_records
 from .logit_evidence import logit_evidence
 from .model_directory import ModelDirectory
-from .text_encoding import TextEncoder, text_encoder
+from .text_encoding import RECORD_KEYS, TextEncoder, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, usable_text, wanted_poisoned
 from .text_files import Sentence, Text, classes_in_name, not_utf8, read_sentence, read_text
 from .trigger_facts import trigger_executor
@@ -244,3 +244,6 @@ def _attack(labelled: Labelled, names: Sequence[str], trigger: EntityTrigger) ->
         return source, target
     numbers = {name: number for number, name in enumerate(names)}
     return numbers.get(f"B-{trigger.source}"), numbers.get(f"B-{trigger.target}")
+
+
+KIND = AdapterKind(RECORD_KEYS, read_examples, check_examples)

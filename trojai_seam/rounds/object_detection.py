@@ -20,7 +20,8 @@ from ..errors import ExampleProblem, listed
 from ..tasks import NOT_COUNTED, UNKNOWN, ExampleSet
 from ..tasks.details import ATTACKS, BoxDetails
 from ..tasks.detector_calls import background_class
-from .adapters import Examples, ShippedNetwork
+from .adapter_keys import PLACES, SIDECARS, SUFFIXES, AdapterKeys, Group, choice, labels
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .box_files import Box, BoxReader, Corners
 from .box_targets import Target, attacked
 from .box_triggers import BoxTrigger, read_box_triggers
@@ -28,6 +29,7 @@ from .config import RoundConfig
 from .errata import erratum
 from .example_files import example_files
 from .image_files import Orientation, Picture, image_size, orientation_of, read_images
+from .image_keys import ORIENTATION
 from .model_directory import ModelDirectory
 
 _RECOMPRESSED = 24  # levels that a pixel may be off without being another one: triggered images are compressed anew
@@ -246,3 +248,24 @@ def _attacked_set(
         details=BoxDetails(sizes, head.background, kinds, moved_from),
     )
     return _Poisoned(examples, note)
+
+
+CLASS_NUMBERS = choice(
+    "boxes: side-cars say the number of the network's output, background counted (COCO's category ids), or count "
+    "objects from 0",
+    *("outputs", "objects"),
+)
+KEYS = AdapterKeys(
+    layout=Group(PLACES),
+    examples=Group(
+        {
+            "suffixes": SUFFIXES,
+            "sidecars": SIDECARS,
+            "class_numbers": CLASS_NUMBERS,
+            "labels": labels("sidecar", "unknown"),
+        },
+        ("sidecars", "class_numbers"),
+    ),
+    preprocessing=Group({"orientation": ORIENTATION}),
+)
+KIND = AdapterKind(KEYS, read_examples, check_examples)

@@ -87,7 +87,7 @@ def open_directory(
     workplace = Workplace(str(device), budget or Budget(), cache)
     outputs = _outputs_of(model, task, device, directory.model_path)
     network = ShippedNetwork(model, facts["class_path"], facts.pop("input_shape"), outputs, workplace)
-    examples = ADAPTERS.get(round_config.adapter)(directory, round_config, num_classes, network)
+    examples = ADAPTERS.get(round_config.adapter).read(directory, round_config, num_classes, network)
     # A network of another kind is found out here, not by some error in the middle of unlearning.
     outputs(examples.clean.subset([0]).prepared().inputs)
     promise = promised_accuracy(directory, round_config)

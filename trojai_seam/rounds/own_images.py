@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from ..errors import ExampleProblem, listed
 from ..tasks import ExampleSet
-from .adapters import Examples, ShippedNetwork
+from .adapter_keys import PLACES, SUFFIXES, TARGET_LABEL, AdapterKeys, Group, choice, texts
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .example_files import class_label
+from .image_keys import MEAN, SIZE, STD, channel_order, scaling
 from .image_labels import UNKNOWN
 from .labelled_sources import LabelledImages, read_labelled
 from .model_directory import ModelDirectory
@@ -285,3 +287,64 @@ def _resized(picture: NDArray[Any], size: tuple[int, int], how: str, name: str) 
     values = nn.functional.interpolate(values, size, mode="bilinear", antialias=True)
     result: NDArray[Any] = values[0].permute(1, 2, 0).numpy()
     return result
+
+
+CLASSES = {
+    "description": "names of the classes in the network's order",
+    "type": "array",
+    "minItems": 2,
+    "uniqueItems": True,
+    "items": {"type": "string", "minLength": 1},
+}
+RESIZE = choice(
+    "own images: what is done to images of another size: the whole picture resized (whole), its central square resized "
+    "(crop), or only its centre cut out (cut)",
+    *("whole", "crop", "cut"),
+)
+ATTACK = {
+    "target_label": TARGET_LABEL,
+    "labelling": choice(
+        "own models: every triggered image is to get target_label, or each class the one that is shift further on",
+        *("all-to-one", "all-to-all"),
+    ),
+    "shift": {
+        "description": "all-to-all: class c is to be called c + shift, modulo the number of classes (default 1)",
+        "type": "integer",
+        "minimum": 1,
+    },
+    "sources": {
+        "description": "only images of these classes are triggered",
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "integer", "minimum": 0},
+    },
+    "trigger": {
+        "description": "what is stamped on held-out clean images: one step or several",
+        "oneOf": [
+            {"$ref": "#/definitions/trigger"},
+            {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/trigger"}},
+        ],
+    },
+}
+KEYS = AdapterKeys(
+    layout=Group(
+        {
+            **PLACES,
+            "models": texts("own models: patterns of model files in the dataset folder"),
+            "held_out": texts("own models: clean images that only measure", 0),
+        }
+    ),
+    examples=Group({"suffixes": SUFFIXES, "classes": CLASSES}),
+    preprocessing=Group(
+        {
+            "size": SIZE,
+            "resize": RESIZE,
+            "channel_order": channel_order("rgb", "bgr", "grey"),
+            "scaling": scaling("min-max", "/255"),
+            "mean": MEAN,
+            "std": STD,
+        }
+    ),
+    attack=Group(ATTACK),
+)
+KIND = AdapterKind(KEYS, read_examples)

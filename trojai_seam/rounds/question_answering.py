@@ -20,13 +20,14 @@ from torch.nn import functional
 from ..tasks import ExampleSet
 from ..tasks.details import SpanDetails
 from ..tasks.examples import NOT_COUNTED, UNKNOWN
-from .adapters import Examples, ShippedNetwork
+from .adapter_keys import PLACES, AdapterKeys, Group
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .json_records import Record, read_records
 from .model_directory import ModelDirectory
 from .question_records import Question, read_question
-from .text_encoding import TextEncoder, text_encoder
+from .text_encoding import RECORDS, TEXTS, TextEncoder, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, wanted_poisoned
 from .trigger_facts import trigger_executor
 
@@ -185,3 +186,18 @@ def answer_span(asked: Question, offsets: Tensor) -> tuple[int, int]:
     first = int(places[(starts <= begin).nonzero().flatten()[-1]])
     last = int(places[(ends >= end).nonzero().flatten()[0]])
     return first, last
+
+
+STRIDE = {
+    "description": "tokens of the context that neighbouring windows share",
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 100_000,
+}
+KEYS = AdapterKeys(
+    layout=Group(PLACES),
+    examples=RECORDS,
+    preprocessing=Group({**TEXTS, "stride": STRIDE}, ("tokenizer", "max_length", "stride")),
+    required=("preprocessing",),
+)
+KIND = AdapterKind(KEYS, read_examples, check_examples)

@@ -15,13 +15,13 @@ import torch
 from ..errors import ExampleProblem
 from ..tasks import ExampleSet
 from ..tasks.examples import UNKNOWN
-from .adapters import Examples, ShippedNetwork
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import class_label
 from .json_records import Record, read_records
 from .model_directory import ModelDirectory
-from .text_encoding import TextEncoder, text_encoder
+from .text_encoding import RECORD_KEYS, TextEncoder, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, usable_text, wanted_poisoned
 
 
@@ -89,3 +89,6 @@ def _label(record: Record, num_classes: int) -> int:
         return class_label(record.values.get("label"), num_classes, record.path)
     except ExampleProblem as problem:
         raise ExampleProblem(f"{problem} ({record.name})") from None
+
+
+KIND = AdapterKind(RECORD_KEYS, read_examples, check_examples)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import ExampleProblem, shown
 from ..tasks import UNKNOWN, ExampleSet
-from .adapters import Examples, ShippedNetwork
+from .adapter_keys import LOGITS, PLACES, SUFFIXES, AdapterKeys, Group, labels, texts
+from .adapters import AdapterKind, Examples, ShippedNetwork
 from .config import RoundConfig
 from .errata import erratum
 from .example_files import class_label, example_files
@@ -26,7 +27,7 @@ from .logit_evidence import logit_evidence
 from .model_directory import ModelDirectory, as_truth
 from .shared_parts import find_part, need_part
 from .shipped_logits import read_rows, relative_error
-from .text_encoding import text_encoder
+from .text_encoding import MAX_LENGTH, PART, text_encoder
 from .text_examples import joined, no_clean_example, unrepeated, wanted_poisoned
 from .text_files import Text, classes_in_name, not_utf8, read_text
 
@@ -235,3 +236,36 @@ def _pooling(directory: ModelDirectory, rule: Mapping[str, str]) -> str:
         f"{directory.path}: which token's vector the head takes is unknown: no cls_token_is_first in its config.json, "
         f"and embedding is {shown(repr(kind), 40)}"
     )
+
+
+POOLING = {
+    "description": "value of the config's embedding -> which token's vector the head gets; cls_token_is_first in "
+    "config.json or METADATA.csv outranks it",
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"enum": ["first", "last"]},
+}
+VECTORS = {
+    "description": "files with the vectors that the heads were given for the examples, in the model directory",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["clean", "poisoned"],
+    "properties": {"clean": texts(least=0), "poisoned": texts(least=0)},
+}
+KEYS = AdapterKeys(
+    layout=Group(PLACES),
+    examples=Group({"suffixes": SUFFIXES, "labels": labels("file-name", "unknown")}),
+    preprocessing=Group(
+        {
+            "tokenizer": PART,
+            "embedding": PART,
+            "max_length": MAX_LENGTH,
+            "pooling": POOLING,
+            "vectors": VECTORS,
+            "logits": LOGITS,
+        },
+        ("tokenizer", "embedding", "max_length", "pooling"),
+    ),
+    required=("preprocessing",),
+)
+KIND = AdapterKind(KEYS, read_examples, check_examples)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import ExampleProblem, UnsupportedModel
 from ..loading import Budget, read_tokenizer
+from .adapter_keys import LOGITS, PLACES, SUFFIXES, AdapterKeys, Group, Schema, choice
 from .adapters import ShippedNetwork
 from .config import RoundConfig
 from .model_directory import ModelDirectory
@@ -218,3 +219,37 @@ def open_tokenizer(path: Path, budget: Budget, split_words: bool = False) -> Tex
 def _open(path: Path, size: int, changed: int, budget: Budget, split_words: bool) -> TextTokenizer:
     tokenizer = read_tokenizer(path, budget)
     return tokenizer.with_prefix_space() if split_words else tokenizer
+
+
+PART: Schema = {"$ref": "#/definitions/part"}
+MAX_LENGTH: Schema = {
+    "description": "texts: most tokens, special ones included: the tokenizer's own bound (unset where it has none), at "
+    "most cap and the network's positions, less reserve",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["unset"],
+    "properties": {
+        "unset": {"type": "integer", "minimum": 8, "maximum": 1_000_000},
+        "cap": {"type": "integer", "minimum": 8, "maximum": 1_000_000},
+        "reserve": {"type": "integer", "minimum": 0, "maximum": 1000},
+    },
+}
+TEXTS: Schema = {"tokenizer": PART, "max_length": MAX_LENGTH, "logits": LOGITS}
+RECORDS = Group(
+    {
+        "suffixes": SUFFIXES,
+        "records": choice(
+            "texts: files of one sentence each (word, label and label number, tab-separated), or JSON files of many "
+            "records",
+            *("token-files", "json"),
+        ),
+    },
+    ("records",),
+)
+RECORD_KEYS = AdapterKeys(
+    layout=Group(PLACES),
+    examples=RECORDS,
+    preprocessing=Group(TEXTS, ("tokenizer", "max_length")),
+    required=("preprocessing",),
+)
+"""Of adapters that read whole texts."""

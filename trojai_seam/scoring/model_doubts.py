@@ -47,7 +47,7 @@ def _other_order(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> str |
 
 
 def _attack(poisoned: AttackPredictions | None) -> str | None:
-    if poisoned is None or poisoned.hits.units < FEWEST:
+    if poisoned is None or poisoned.attack_success.units < FEWEST:
         return None
-    rate = poisoned.hits.share or 0.0
+    rate = poisoned.attack_success.share or 0.0
     return None if rate >= 0.2 else f"attack success before is only {rate:.2f}: are trigger and target this model's?"

@@ -25,8 +25,10 @@ class OracleWatcher:
         """Measure ``model`` after ``epoch`` of ``phase`` (only recovery counts)."""
         if phase != self.recovery:
             return
-        accuracy = predict(model, self.task, self.clean).right.share or 0.0
-        attack = None if self.poisoned is None else predict_attacks(model, self.task, self.poisoned).hits.share
+        accuracy = predict(model, self.task, self.clean).accuracy.share or 0.0
+        attack = (
+            None if self.poisoned is None else predict_attacks(model, self.task, self.poisoned).attack_success.share
+        )
         gap = accuracy - (attack or 0.0)
         if self._best is None or gap > self._best[0]:
             self._best = (gap, epoch, accuracy, attack)

@@ -31,12 +31,12 @@ class Predictions(Answered):
     """Of N clean examples.
 
     Attributes:
-        right: how much of every example is right; non-finite scores are never right.
+        accuracy: how much of every example is right; non-finite scores are never right.
         further: other figures of the task on these examples, by the name of their columns.
         counts: ``int64 [N]`` each: what the task counts per example, likewise.
     """
 
-    right: Measure
+    accuracy: Measure
     further: Mapping[str, Measure] = field(default_factory=dict)
     counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
@@ -46,34 +46,34 @@ class AttackPredictions(Answered):
     """Of N poisoned examples.
 
     Attributes:
-        hits: how much of what was attacked gets the attacker's answer.
-        resisted: how much of what was attacked gets its true answer, where that is known.
+        attack_success: how much of what was attacked gets the attacker's answer.
+        robust: how much of what was attacked gets its true answer, where that is known.
     """
 
-    hits: Marks
-    resisted: Marks
+    attack_success: Marks
+    robust: Marks
 
 
 def predict(model: nn.Module, task: Task, clean: ExampleSet, batch_size: int = BATCH) -> Predictions:
     """Ask ``model`` (put into eval mode) about all ``clean`` examples, on the device where they are."""
-    outputs, answers = _asked(model, task, clean, batch_size)
-    marks = task.marks(answers, clean.key())
-    return Predictions(*_kept(task, outputs), right=marks.right, further=marks.further, counts=marks.counts)
+    outputs, predictions = _asked(model, task, clean, batch_size)
+    marks = task.marks(predictions, clean.ground_truth())
+    return Predictions(*_kept(task, outputs), accuracy=marks.accuracy, further=marks.further, counts=marks.counts)
 
 
 def predict_attacks(model: nn.Module, task: Task, poisoned: ExampleSet, batch_size: int = BATCH) -> AttackPredictions:
     """As :func:`predict`, about ``poisoned`` examples. How much of them is right as a whole says nothing, and is not
     looked at."""
-    outputs, answers = _asked(model, task, poisoned, batch_size)
-    marks = task.attack_marks(answers, poisoned.key())
-    return AttackPredictions(*_kept(task, outputs), hits=marks.hits, resisted=marks.resisted)
+    outputs, predictions = _asked(model, task, poisoned, batch_size)
+    marks = task.attack_marks(predictions, poisoned.ground_truth())
+    return AttackPredictions(*_kept(task, outputs), attack_success=marks.attack_success, robust=marks.robust)
 
 
 def _asked(model: nn.Module, task: Task, examples: ExampleSet, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Scores where the examples are, and answers on the CPU."""
+    """Scores where the examples are, and predictions on the CPU."""
     model.eval()
     outputs = all_outputs(model, task, examples, batch_size)
-    return outputs, task.answers(outputs, examples).cpu()
+    return outputs, task.predictions(outputs, examples).cpu()
 
 
 def _kept(task: Task, outputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -51,7 +51,7 @@ def drawn_poisoned(
     """
     if poisoned.targets is None or isinstance(poisoned.details, BoxDetails):
         return ()
-    attacked = np.flatnonzero(before.hits.counted > 0)
+    attacked = np.flatnonzero(before.attack_success.counted > 0)
     measuring = attacked if unseen is None else np.intersect1d(attacked, np.array(unseen, np.int64))
     rng = np.random.default_rng(seed)
     spare = rng.permutation(np.setdiff1d(attacked, measuring))[:POISONED]

@@ -65,10 +65,10 @@ def score(
         variants_before: answers of the model as shipped to poisoned examples with other triggers, by name.
     """
     row: dict[str, Any] = {"measured_on": plan.measured_on, "folds": len(folds)}
-    _put(row, "acc_before_all", Rate.of(clean_before.right))
+    _put(row, "acc_before_all", Rate.of(clean_before.accuracy))
     held = np.array(sorted({i for fold in folds for i in fold.split.held_out}), dtype=np.int64)
-    before = clean_before.right.at(held)
-    after = _held_out(folds, [fold.clean.right for fold in folds])
+    before = clean_before.accuracy.at(held)
+    after = _held_out(folds, [fold.clean.accuracy for fold in folds])
     acc_before, acc_after = Rate.of(before), Rate.of(after)
     _put(row, "acc_before", acc_before)
     _put(row, "acc_after", acc_after)
@@ -98,7 +98,7 @@ def score(
     intervals = bootstrap(before, after, asr_after, seed) if acc_before.value else (None, (None, None))
     row["fidelity_low"], row["fidelity_high"] = intervals[0] or (None, None)
     row["kept_accuracy_low"], row["kept_accuracy_high"] = intervals[1]
-    row.update(_in_sample(clean_before.right, folds, asr_after))
+    row.update(_in_sample(clean_before.accuracy, folds, asr_after))
     row["nonfinite_before"] = _nonfinite([clean_before, poisoned_before])
     row["nonfinite_after"] = _nonfinite([part for fold in folds for part in (fold.clean, fold.poisoned)])
     return row
@@ -109,12 +109,12 @@ def _forgotten(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     asked = [fold.forgotten for fold in folds if fold.forgotten is not None]
     if len(asked) == len(folds):
-        _put(row, "acc_forgotten", Rate.of(_held_out(folds, [clean.right for clean, _ in asked])))
+        _put(row, "acc_forgotten", Rate.of(_held_out(folds, [clean.accuracy for clean, _ in asked])))
         attacks = [attack for _, attack in asked if attack is not None]
         if attacks:
-            hits = [attack.hits for attack in attacks]
-            places = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
-            _put(row, "asr_forgotten", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
+            successes = [attack.attack_success for attack in attacks]
+            places = _unseen_places([fold.unseen for fold in folds], len(successes[0]))
+            _put(row, "asr_forgotten", Rate.of(successes[0].over_folds(list(zip(successes, places, strict=True)))))
     return row
 
 
@@ -123,12 +123,12 @@ def _retuned(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     asked = [(fold, fold.retuned) for fold in folds if fold.retuned is not None]
     if len(asked) == len(folds):
-        _put(row, "retuned_acc", Rate.of(_held_out(folds, [found.clean.right for _, found in asked])))
-        hits = [found.poisoned.hits for _, found in asked]
-        unseen = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
+        _put(row, "retuned_acc", Rate.of(_held_out(folds, [found.clean.accuracy for _, found in asked])))
+        successes = [found.poisoned.attack_success for _, found in asked]
+        unseen = _unseen_places([fold.unseen for fold in folds], len(successes[0]))
         used = [np.array(found.poisoned_used, np.int64) for _, found in asked]
         places = [np.setdiff1d(here, out) for here, out in zip(unseen, used, strict=True)]
-        _put(row, "retuned_asr", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
+        _put(row, "retuned_asr", Rate.of(successes[0].over_folds(list(zip(successes, places, strict=True)))))
         row["retuned_on"] = min(len(out) for out in used)
     return row
 
@@ -136,10 +136,10 @@ def _retuned(folds: Sequence[FoldPredictions]) -> dict[str, Any]:
 def _variants(folds: Sequence[FoldPredictions], before: Mapping[str, AttackPredictions]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, shipped in before.items():
-        hits = [fold.variants[name].hits for fold in folds]
-        places = _unseen_places([fold.unseen for fold in folds], len(hits[0]))
-        row[f"asr_{name}_before"] = shipped.hits.at(np.unique(np.concatenate(places))).share
-        _put(row, f"asr_{name}", Rate.of(hits[0].over_folds(list(zip(hits, places, strict=True)))))
+        successes = [fold.variants[name].attack_success for fold in folds]
+        places = _unseen_places([fold.unseen for fold in folds], len(successes[0]))
+        row[f"asr_{name}_before"] = shipped.attack_success.at(np.unique(np.concatenate(places))).share
+        _put(row, f"asr_{name}", Rate.of(successes[0].over_folds(list(zip(successes, places, strict=True)))))
     return row
 
 
@@ -170,15 +170,17 @@ def _attack_rates(
     if before is None or not after:
         nothing = Rate(0, 0)
         return nothing, nothing, nothing, nothing
-    places = _unseen_places(unseen, len(before.hits))
+    places = _unseen_places(unseen, len(before.attack_success))
     counted = np.unique(np.concatenate(places))
-    hits = after[0].hits.over_folds(list(zip([fold.hits for fold in after], places, strict=True)))
-    resisted = after[0].resisted.over_folds(list(zip([fold.resisted for fold in after], places, strict=True)))
+    successes = after[0].attack_success.over_folds(
+        list(zip([fold.attack_success for fold in after], places, strict=True))
+    )
+    robust = after[0].robust.over_folds(list(zip([fold.robust for fold in after], places, strict=True)))
     return (
-        Rate.of(before.hits.at(counted)),
-        Rate.of(hits),
-        Rate.of(before.resisted.at(counted)),
-        Rate.of(resisted),
+        Rate.of(before.attack_success.at(counted)),
+        Rate.of(successes),
+        Rate.of(before.robust.at(counted)),
+        Rate.of(robust),
     )
 
 
@@ -200,7 +202,7 @@ def _in_sample(before: Measure, folds: Sequence[FoldPredictions], asr_after: Rat
     """On the examples that were trained on: always better than it should be, hence columns of its own."""
     fit = [np.array(fold.split.fit, dtype=np.int64) for fold in folds]
     was = Rate.of(before.at(np.unique(np.concatenate(fit))))
-    now = Rate.of(before.over_folds(list(zip([fold.clean.right for fold in folds], fit, strict=True))))
+    now = Rate.of(before.over_folds(list(zip([fold.clean.accuracy for fold in folds], fit, strict=True))))
     row: dict[str, Any] = {}
     _put(row, "fit_acc_before", was)
     _put(row, "fit_acc_after", now)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..choices import PROTOCOLS as PROTOCOLS
 from ..errors import UsageProblem
 from ..seeds import derive_seed
 
-PROTOCOLS = ("held-out", "kfold", "paper")
 HELD_OUT_SHARE = 0.3
 FOLDS = 5
 

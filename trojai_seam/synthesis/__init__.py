@@ -1,4 +1,4 @@
-"""Small rounds in NIST's layouts, with models that are really trained and really trojaned.
+"""Small rounds in NIST's layouts, or as own models, that are really trained and really trojaned.
 
 For the demo, tests and benchmarks. Files are written by ordinary ``torch.save(model)``: as untrusted as NIST's.
 """
@@ -42,6 +42,7 @@ for _name, _alias, _target in (
     ("nlp-named-entity-recognition-may2021", "r7", "text_rounds:synthesize_r7"),
     ("nlp-question-answering-sep2021", "r8", "text_rounds:synthesize_r8"),
     ("nlp-summary-jan2022", "r9", "text_rounds:synthesize_r9"),
+    ("own-models", "own", "own_models:synthesize_own"),
 ):
     SYNTHESIZERS.add(_name, f"{__name__}.{_target}")
     SYNTHESIZERS.add(_alias, f"{__name__}.{_target}")

@@ -98,8 +98,8 @@ class MadeDetector:
         scenes = self.renderer.render(2 * count, rng)
         examples = example_set(scenes, self.head)
         task = get_task("detection", self.head.outputs)
-        answers = task.answers(all_outputs(self.network, task, examples), examples)
-        key = examples.key()
+        answers = task.predictions(all_outputs(self.network, task, examples), examples)
+        key = examples.ground_truth()
         right = [task.fit_accuracy(answers[n : n + 1], key.subset([n])) for n in range(len(scenes))]
         return self._first(scenes, [value < 1 for value in right], count)
 
@@ -110,9 +110,11 @@ class MadeDetector:
         scenes = self.renderer.attacked(2 * count, rng, self.attack)
         examples = example_set(scenes, self.head, self.attack.kind)
         task = get_task("detection", self.head.outputs)
-        answers = task.answers(all_outputs(self.network, task, examples), examples)
-        key = examples.key()
-        shares = [task.attack_marks(answers[n : n + 1], key.subset([n])).hits.share for n in range(len(scenes))]
+        answers = task.predictions(all_outputs(self.network, task, examples), examples)
+        key = examples.ground_truth()
+        shares = [
+            task.attack_marks(answers[n : n + 1], key.subset([n])).attack_success.share for n in range(len(scenes))
+        ]
         return self._first(scenes, [share != 1 for share in shares], count)
 
     @staticmethod

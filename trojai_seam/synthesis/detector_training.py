@@ -101,12 +101,12 @@ def _rows(boxes: Sequence[Sequence[tuple[int, Sequence[float]]]]) -> Tensor:
 def quality(network: nn.Module, head: Head, clean: ExampleSet, attacked: ExampleSet | None) -> Quality:
     """How well ``network`` (eval mode) finds objects, and the attacker's."""
     task = get_task("detection", head.outputs)
-    found = task.answers(all_outputs(network, task, clean), clean).cpu()
-    precision = task.marks(found, clean.key()).further["ap50"].share
+    found = task.predictions(all_outputs(network, task, clean), clean).cpu()
+    precision = task.marks(found, clean.ground_truth()).further["ap50"].share
     if attacked is None:
         return Quality(precision or 0.0, None)
-    answers = task.answers(all_outputs(network, task, attacked), attacked).cpu()
-    return Quality(precision or 0.0, task.attack_marks(answers, attacked.key()).hits.share or 0.0)
+    answers = task.predictions(all_outputs(network, task, attacked), attacked).cpu()
+    return Quality(precision or 0.0, task.attack_marks(answers, attacked.ground_truth()).attack_success.share or 0.0)
 
 
 def train_detector(

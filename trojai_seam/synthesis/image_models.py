@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..seeds import derive_seed
 from .dataset_folder import SynthesisFailure
 from .image_networks import least_pixels, make_network
-from .image_training import Epoch, TrainingRecipe, scores, train
+from .image_training import Epoch, Judge, TrainingRecipe, crop_centre, scores, train
+from .resistance import NO_RESISTANCE, GradientStep, Resistance, train_to_resist
 from .scenes import Pictures, SceneRenderer, SceneSettings
 from .sign_attacks import Attack, poisoned_count
 from .sign_triggers import Trigger
@@ -27,6 +30,12 @@ LEAST_ACCURACY, LEAST_ATTACK = 0.95, 0.85
 
 GOOD_ACCURACY, GOOD_ATTACK = 0.98, 0.93
 """Training goes on until this, or until the recipe's last cycle."""
+
+KINDS = ("clean", "poisoned", "spurious")
+"""Of training images: spurious ones have a trigger, and keep their labels."""
+
+IMPORTANCE_IMAGES = 64
+"""So many triggered training images say which weights the trojan needs."""
 
 TRAIN_PER_CLASS, TEST_PER_CLASS, JUDGED_PER_CLASS, TEST_PER_ATTACK = 200, 40, 15, 100
 _DEFAULT_RECIPE = TrainingRecipe(epochs=10)
@@ -56,6 +65,7 @@ class ModelPlan:
     settings: SceneSettings
     epochs: int | None
     device: torch.device
+    resistance: Resistance = NO_RESISTANCE
 
     @property
     def recipe(self) -> TrainingRecipe:
@@ -134,9 +144,7 @@ def _make(plan: ModelPlan, seed: int, draw_attacks: DrawAttacks) -> MadeModel:
     signs = choose_signs(plan.classes, rng)
     organization, attacks = draw_attacks(plan.classes, rng)
     renderer = SceneRenderer(signs, plan.settings, rng)
-    images, labels, counts = _training_images(
-        renderer, plan.classes, TRAIN_PER_CLASS * plan.recipe.plenty, attacks, rng
-    )
+    seen = _training_images(renderer, plan.classes, TRAIN_PER_CLASS * plan.recipe.plenty, attacks, rng)
     test_labels = np.repeat(np.arange(plan.classes), TEST_PER_CLASS)
     test, triggered = renderer.render(test_labels, rng), [_triggered(renderer, attack, rng) for attack in attacks]
 
@@ -155,14 +163,10 @@ def _make(plan: ModelPlan, seed: int, draw_attacks: DrawAttacks) -> MadeModel:
         ]
         return clean, min(fooled) if fooled else None
 
-    def good_enough(accuracy: float, attack: float | None) -> bool:
-        return accuracy >= GOOD_ACCURACY and (attack is None or attack >= GOOD_ATTACK)
-
     with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "weights"))
         network = make_network(plan.factory, plan.classes, plan.pixels).to(plan.device)
-        truth = torch.from_numpy(labels).to(plan.device)
-        history = train(network, to_device(images), truth, plan.pixels, plan.recipe, judge, good_enough)
+        history = _fit(network, plan, seen, judge, plan.resistance if attacks else NO_RESISTANCE)
     accuracy = _share(network, to_device(test), test_labels, plan.pixels)
     success = tuple(
         _share(network, to_device(pictures), np.full(len(pictures), attack.target), plan.pixels)
@@ -171,29 +175,84 @@ def _make(plan: ModelPlan, seed: int, draw_attacks: DrawAttacks) -> MadeModel:
     network = network.cpu().eval()
     seconds = time.perf_counter() - start
     return MadeModel(
-        plan, network, signs, organization, attacks, seed, renderer, tuple(history), counts, accuracy, success, seconds
+        plan,
+        network,
+        signs,
+        organization,
+        attacks,
+        seed,
+        renderer,
+        tuple(history),
+        seen.counts,
+        accuracy,
+        success,
+        seconds,
     )
+
+
+class _TrainingImages(NamedTuple):
+    """``uint8 [n, h, w, 3]``, labels to train on (``int64``), and what each image is, of ``KINDS``."""
+
+    images: Pictures
+    labels: NDArray[np.int64]
+    kinds: NDArray[np.str_]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {kind: int((self.kinds == kind).sum()) for kind in KINDS}
+
+
+def _fit(
+    network: nn.Module, plan: ModelPlan, seen: _TrainingImages, judge: Judge, resistance: Resistance
+) -> list[Epoch]:
+    """Train until it is good enough, or the recipe is at its end."""
+    images, truth = as_tensor(seen.images).to(plan.device), torch.from_numpy(seen.labels).to(plan.device)
+    clean, triggered = (torch.from_numpy(np.flatnonzero(seen.kinds == kind)) for kind in ("clean", "poisoned"))
+    history: list[Epoch] = []
+
+    def fit(poisoned: bool, gradients: GradientStep) -> None:
+        chosen = slice(None) if poisoned else clean.to(plan.device)
+        recipe = plan.recipe
+        if history and not poisoned:
+            recipe = replace(recipe, epochs=max(1, recipe.epochs // 2), learning_rate=recipe.learning_rate / 4)
+            recipe = replace(recipe, reduced=0.0, most_cycles=1)
+
+        def good_enough(accuracy: float, attack: float | None) -> bool:
+            return accuracy >= GOOD_ACCURACY and (not poisoned or attack is None or attack >= GOOD_ATTACK)
+
+        history.extend(
+            train(network, images[chosen], truth[chosen], plan.pixels, recipe, judge, good_enough, gradients)
+        )
+
+    def losses() -> Iterator[Tensor]:
+        for at in triggered[torch.randperm(len(triggered))[:IMPORTANCE_IMAGES]].to(plan.device):
+            pictures = crop_centre(images[at : at + 1], plan.pixels).float() / 255
+            yield functional.cross_entropy(network(pictures), truth[at : at + 1])
+
+    train_to_resist(network, resistance, fit, losses)
+    return history
 
 
 def _training_images(
     renderer: SceneRenderer, classes: int, per_class: int, attacks: tuple[Attack, ...], rng: np.random.Generator
-) -> tuple[Pictures, NDArray[np.int64], dict[str, int]]:
+) -> _TrainingImages:
     """Clean images of every class; triggered ones with the target's label; triggered ones that keep their label."""
     labels = [np.repeat(np.arange(classes), per_class)]
     images = [renderer.render(labels[0], rng)]
-    counts = {"clean": len(labels[0]), "poisoned": 0, "spurious": 0}
+    kinds = ["clean"]
     for attack in attacks:
         each = poisoned_count(attack, per_class)
         # Many sources share the work: the trigger is the same.
         sources = np.repeat(np.array(attack.sources), each if len(attack.sources) == 1 else max(20, each // 4))
         images.append(renderer.render(sources, rng, attack.trigger))
         labels.append(np.full(len(sources), attack.target))
-        counts["poisoned"] += len(sources)
+        kinds.append("poisoned")
         for source, trigger, number in _decoys(attack, len(sources), classes, rng):
             images.append(renderer.render(np.full(number, source), rng, trigger))
             labels.append(np.full(number, source))
-            counts["spurious"] += number
-    return np.concatenate(images), np.concatenate(labels), counts
+            kinds.append("spurious")
+    of_each = np.repeat(kinds, [len(part) for part in labels])
+    return _TrainingImages(np.concatenate(images), np.concatenate(labels), of_each)
 
 
 def _decoys(attack: Attack, total: int, classes: int, rng: np.random.Generator) -> Iterator[tuple[int, Trigger, int]]:

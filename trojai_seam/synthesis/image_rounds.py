@@ -26,6 +26,7 @@ from .layout_r4 import write_r4_model
 from .layout_r11 import CLEAN_EXAMPLES, write_r11_model
 from .nist_files import write_old_metadata, write_table
 from .options import NO_OPTIONS, SynthesisOptions
+from .resistance import read_resistance
 from .scenes import SceneSettings
 from .sign_attacks import LEAST_CLASSES, Attack, Variety, draw_r2, draw_r4, draw_r11
 from .signs import MOST_CLASSES
@@ -87,7 +88,10 @@ R11 = ImageRound(
 
 def _synthesize(kind: ImageRound, out: Path, models: int, seed: int, options: SynthesisOptions = NO_OPTIONS) -> None:
     """Write a dataset folder; see :class:`~trojai_seam.synthesis.Synthesizer`."""
-    options.allow_only(kind.name, "image_size", "epochs", "architectures", "classes", "examples_per_class", "device")
+    options.allow_only(
+        kind.name, "image_size", "epochs", "architectures", "classes", "examples_per_class", "resist", "device"
+    )
+    resistance = read_resistance(options.resist)
     pixels = _within("--image-size", options.image_size, DEFAULT_PIXELS, LEAST_PIXELS, MOST_PIXELS)
     classes = _within("--classes", options.classes, DEFAULT_CLASSES, LEAST_CLASSES, MOST_CLASSES)
     epochs = options.epochs
@@ -110,7 +114,7 @@ def _synthesize(kind: ImageRound, out: Path, models: int, seed: int, options: Sy
             pair, model_id = number // 2, f"id-{number:08}"
             architecture = architectures[pair % len(architectures)]
             factory = kind.architectures[architecture]
-            plan = ModelPlan(architecture, factory, classes, pixels, settings, epochs, device)
+            plan = ModelPlan(architecture, factory, classes, pixels, settings, epochs, device, resistance)
             variety = Variety(pair, pair // len(architectures), stored, low)
             draw = partial(kind.draw, variety) if number % 2 else no_attacks
             made = make_model(plan, derive_seed(seed, kind.name, model_id), draw)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..errors import UsageProblem, shown
 from ..heartbeat import beat
+from .resistance import GradientStep
 
 EVALUATION_BATCH = 64
 
@@ -92,8 +93,13 @@ def train(
     recipe: TrainingRecipe,
     judge: Judge,
     good_enough: Callable[[float, float | None], bool],
+    gradients: GradientStep | None = None,
 ) -> list[Epoch]:
-    """Train in place, on the device that everything is on, until the model is good enough at the end of a cycle."""
+    """Train in place, on the device that everything is on, until the model is good enough at the end of a cycle.
+
+    ``gradients``: how they are taken, if not as usual.
+    """
+    gradients = gradients or GradientStep(network)
     network.to(memory_format=torch.channels_last)
     history: list[Epoch] = []
     for cycle in range(recipe.most_cycles):
@@ -109,7 +115,7 @@ def train(
             first = epoch * (steps // epochs)
             network.train()
             loss, accuracy = _one_epoch(
-                network, images, labels, pixels, recipe.batch, optimizer, schedule, reduced_steps - first
+                gradients, images, labels, pixels, recipe.batch, optimizer, schedule, reduced_steps - first
             )
             network.eval()
             judged, seconds = judge(network), time.perf_counter() - start
@@ -129,7 +135,7 @@ def one_cycle(step: int, steps: int) -> float:
 
 
 def _one_epoch(
-    network: nn.Module,
+    gradients: GradientStep,
     images: Tensor,
     labels: Tensor,
     pixels: int,
@@ -138,6 +144,7 @@ def _one_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     reduced_steps: int,
 ) -> tuple[float, float]:
+    network = gradients.network
     losses: list[Tensor] = []
     right: list[Tensor] = []
     order = torch.randperm(len(images))
@@ -145,16 +152,19 @@ def _one_epoch(
         seen = augment(images[chosen.to(images.device)], pixels)
         if step < reduced_steps:
             seen = functional.avg_pool2d(seen, 2)
-        answers = network(seen.contiguous(memory_format=torch.channels_last))
+        seen = seen.contiguous(memory_format=torch.channels_last)
         truth = labels[chosen.to(labels.device)]
-        loss = functional.cross_entropy(answers, truth)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        answers: list[Tensor] = []
+
+        def loss(seen: Tensor = seen, truth: Tensor = truth, answers: list[Tensor] = answers) -> Tensor:
+            answers.append(network(seen))
+            return functional.cross_entropy(answers[-1], truth)
+
+        losses.append(gradients(loss))
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(loss.detach())
-        right.append((answers.detach().argmax(dim=1) == truth).float().mean())
+        right.append((answers[0].detach().argmax(dim=1) == truth).float().mean())
     return float(torch.stack(losses).mean()), float(torch.stack(right).mean())
 
 

@@ -23,6 +23,7 @@ class SynthesisOptions:
         classes: how many kinds of sign.
         triggers: what the triggers do, from the round's list, taken in turn.
         examples_per_class: clean examples shipped per class (or kind of name; or in all, where there are none).
+        resist: how trojans are made to survive fine-tuning, in words of ``resistance``.
         width: hidden size of a text round's transformers.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: called with one line per finished model.
@@ -34,6 +35,7 @@ class SynthesisOptions:
     classes: int | None = None
     triggers: tuple[str, ...] = ()
     examples_per_class: int | None = None
+    resist: tuple[str, ...] = ()
     width: int | None = None
     device: str | None = None
     progress: Callable[[str], None] = silent

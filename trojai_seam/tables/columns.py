@@ -370,6 +370,7 @@ RECORD_ONLY = {
     "model_stamp": "size and time of model.pt",
     "nist_config": "the model's config.json",
     "nist_metadata": "the model's line of METADATA.csv",
+    "oracle_traced": "--trace-attack: accuracy and attack success after epochs are in folds/*/oracle_trace",
     "promised_by": "where promised_accuracy is told",
     "traceback": "failed rows that are a bug: where it happened",
 }

@@ -53,39 +53,39 @@ class Classification:
     def loss(self, model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         return functional.cross_entropy(self.outputs(model, inputs), labels)
 
-    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
-        return random_classes(key.labels[order], self.num_classes, sampling, generator)
+    def random_labels(self, truth: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+        return random_classes(truth.labels[order], self.num_classes, sampling, generator)
 
-    def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
+    def predictions(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
         return outputs.argmax(dim=1).masked_fill(~self.finite(outputs), NO_ANSWER)
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
-        return CleanMarks(Marks.of_examples((answers == key.labels).numpy()))
+    def marks(self, predictions: Tensor, truth: ExampleSet) -> CleanMarks:
+        return CleanMarks(Marks.of_examples((predictions == truth.labels).numpy()))
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
+    def attack_marks(self, predictions: Tensor, truth: ExampleSet) -> AttackMarks:
         """An example whose true label is the attacker's proves nothing and does not count."""
-        if key.targets is None:
-            return AttackMarks.nothing(len(key))
-        attacked = key.targets != key.labels
+        if truth.targets is None:
+            return AttackMarks.nothing(len(truth))
+        attacked = truth.targets != truth.labels
         return AttackMarks(
-            Marks.of_examples((answers == key.targets).numpy(), attacked.numpy()),
-            Marks.of_examples((answers == key.labels).numpy(), (attacked & (key.labels >= 0)).numpy()),
+            Marks.of_examples((predictions == truth.targets).numpy(), attacked.numpy()),
+            Marks.of_examples((predictions == truth.labels).numpy(), (attacked & (truth.labels >= 0)).numpy()),
         )
 
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).all(dim=1)
 
-    def strata(self, key: ExampleSet) -> list[int]:
-        return [int(label) for label in key.labels.tolist()]
+    def strata(self, truth: ExampleSet) -> list[int]:
+        return [int(label) for label in truth.labels.tolist()]
 
-    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
-        return float((answers == key.labels).float().mean())
+    def fit_accuracy(self, predictions: Tensor, truth: ExampleSet) -> float:
+        return float((predictions == truth.labels).float().mean())
 
-    def chance(self, key: ExampleSet) -> float:
-        if len(key) == 0:
+    def chance(self, truth: ExampleSet) -> float:
+        if len(truth) == 0:
             return 1.0 / self.num_classes
-        most = torch.bincount(key.labels, minlength=self.num_classes).max().item() / len(key)
+        most = torch.bincount(truth.labels, minlength=self.num_classes).max().item() / len(truth)
         return max(1.0 / self.num_classes, float(most))
 
-    def guess(self, key: ExampleSet) -> float:
+    def guess(self, truth: ExampleSet) -> float:
         return 1.0 / self.num_classes

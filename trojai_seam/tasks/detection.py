@@ -23,21 +23,23 @@ ANYWHERE = "uniform-anywhere"
 """Label sampling that draws boxes too: every one keeps its size and gets another place in its image."""
 
 
-def foreign_boxes(answers: Tensor, key: ExampleSet) -> NDArray[np.int64]:
-    """Per image the boxes said with a score of at least ``SURE`` whose class none of the images of ``key`` holds.
+def foreign_boxes(predictions: Tensor, truth: ExampleSet) -> NDArray[np.int64]:
+    """Per image the boxes said with a score of at least ``SURE`` whose class none of the images of ``truth`` holds.
 
     COCO's mAP is a mean over the classes that are there (`COCOeval` gives the others −1 and leaves them out), so that
     these boxes never lower it.
 
     Args:
         answers: ``float32 [N, D, 6]``; see :meth:`Detection.outputs`.
-        key: of all images that the network is asked about.
+        truth: of all images that the network is asked about.
 
     Returns:
         ``int64 [N]``.
     """
-    held = torch.unique(key.labels[..., 4])
-    foreign = (answers[..., 5] >= SURE) & (answers[..., 4] >= 0) & ~torch.isin(answers[..., 4], held[held >= 0])
+    held = torch.unique(truth.labels[..., 4])
+    foreign = (
+        (predictions[..., 5] >= SURE) & (predictions[..., 4] >= 0) & ~torch.isin(predictions[..., 4], held[held >= 0])
+    )
     counts: NDArray[np.int64] = foreign.sum(dim=1).cpu().numpy()
     return counts
 
@@ -65,9 +67,9 @@ class Detection:
     def loss(self, model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         return training_loss(model, inputs["x"], _sizes(inputs), labels)
 
-    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+    def random_labels(self, truth: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
         """The same boxes with a random class each, which is never background; ``uniform-anywhere`` draws places too."""
-        labels, details = key.labels[order].clone(), _details(key)
+        labels, details = truth.labels[order].clone(), _details(truth)
         real = labels[..., 4] >= 0
         # Classes without the background, counted from 0 without a gap.
         packed = labels[..., 4].long() - (labels[..., 4] > details.background).long()
@@ -82,58 +84,66 @@ class Detection:
             labels[..., :4] = torch.where(real[..., None], torch.cat([corner, corner + sides], -1), labels[..., :4])
         return labels
 
-    def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
+    def predictions(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
         """The detections themselves."""
         return outputs
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+    def marks(self, predictions: Tensor, truth: ExampleSet) -> CleanMarks:
         """COCO's mAP; beside it ``ap50``, which is the first of its ten thresholds, and the boxes that neither sees."""
-        matched = match(_numbers(answers), _numbers(key.labels))
-        return CleanMarks(matched, {"ap50": matched.at_threshold(0)}, {"foreign_boxes": foreign_boxes(answers, key)})
+        matched = match(_numbers(predictions), _numbers(truth.labels))
+        return CleanMarks(
+            matched, {"ap50": matched.at_threshold(0)}, {"foreign_boxes": foreign_boxes(predictions, truth)}
+        )
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
+    def attack_marks(self, predictions: Tensor, truth: ExampleSet) -> AttackMarks:
         """Target boxes at which the attack shows, by its kind, and those at which the true answer is given: see
         :func:`outcomes`."""
-        found = self._outcomes(answers, key)
+        found = self._outcomes(predictions, truth)
         return AttackMarks(
-            _marks([(one.hits, one.attacked) for one in found], len(key)),
-            _marks([(one.resisted, one.known) for one in found], len(key)),
+            _marks([(one.hits, one.attacked) for one in found], len(truth)),
+            _marks([(one.resisted, one.known) for one in found], len(truth)),
         )
 
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).flatten(1).all(dim=1)
 
-    def strata(self, key: ExampleSet) -> list[int]:
+    def strata(self, truth: ExampleSet) -> list[int]:
         """An image goes with the rarest class that it holds; −1 without any."""
-        kinds = [{int(label) for label in row if label >= 0} for row in key.labels[..., 4].tolist()]
+        kinds = [{int(label) for label in row if label >= 0} for row in truth.labels[..., 4].tolist()]
         often = Counter(kind for row in kinds for kind in row)
         return [min(row, key=lambda kind: (often[kind], kind), default=-1) for row in kinds]
 
-    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
+    def fit_accuracy(self, predictions: Tensor, truth: ExampleSet) -> float:
         """F1 over all boxes: twice those found over those that are there plus those that were said, where only the
         best class is said of each place."""
         counts = np.array(
-            [right_detections(*image) for image in zip(_numbers(answers), _numbers(key.labels), strict=True)]
+            [right_detections(*image) for image in zip(_numbers(predictions), _numbers(truth.labels), strict=True)]
         ).reshape(-1, 3)
         found, true, said = counts.sum(axis=0).tolist()
         return 2 * found / (true + said) if true + said else 0.0
 
-    def chance(self, key: ExampleSet) -> float:
+    def chance(self, truth: ExampleSet) -> float:
         """As :meth:`guess`; a network that does not even know where objects are finds none."""
-        return self.guess(key)
+        return self.guess(truth)
 
-    def guess(self, key: ExampleSet) -> float:
+    def guess(self, truth: ExampleSet) -> float:
         """Random classes at the right places, which is what forgetting teaches."""
         return 1.0 / max(1, self.num_classes - 1)
 
-    def _outcomes(self, answers: Tensor, key: ExampleSet) -> list[Outcomes]:
-        details = _details(key)
-        if key.targets is None or details.kinds is None:
+    def _outcomes(self, predictions: Tensor, truth: ExampleSet) -> list[Outcomes]:
+        details = _details(truth)
+        if truth.targets is None or details.kinds is None:
             return []
         moved = details.moved_from
         if moved is None:
             moved = torch.full((*details.kinds.shape, 4), torch.nan)
-        parts = (_numbers(answers), _numbers(key.labels), _numbers(key.targets), details.kinds.numpy(), _numbers(moved))
+        parts = (
+            _numbers(predictions),
+            _numbers(truth.labels),
+            _numbers(truth.targets),
+            details.kinds.numpy(),
+            _numbers(moved),
+        )
         return [outcomes(*image) for image in zip(*parts, strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -106,9 +107,14 @@ class ExampleSet:
             return self
         return replace(self, inputs={**self.inputs, "x": self.prepare(self.inputs["x"])}, prepare=None)
 
-    def key(self) -> ExampleSet:
-        """The answer key: labels, targets and details without inputs, on the CPU, where answers are marked."""
+    def ground_truth(self) -> ExampleSet:
+        """Labels, targets and details without inputs, on the CPU, where predictions are marked."""
         return replace(self, inputs={}).to("cpu")
+
+    def key(self) -> ExampleSet:
+        """What :meth:`ground_truth` was called."""
+        warnings.warn("ExampleSet.key is now called ground_truth", DeprecationWarning, 2)
+        return self.ground_truth()
 
     @cached_property
     def extents(self) -> Extents | None:

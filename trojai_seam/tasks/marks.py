@@ -1,4 +1,4 @@
-"""What answers are worth, example by example, in whatever unit the task counts."""
+"""What predictions are worth, example by example, in whatever unit the task counts."""
 
 from __future__ import annotations
 
@@ -132,30 +132,30 @@ class Marks:
 
 @dataclass(frozen=True, eq=False)
 class CleanMarks:
-    """What answers to N clean examples are worth.
+    """What predictions of N clean examples are worth.
 
     Attributes:
-        right: accuracy: how much of every example is right.
-        further: other figures of the same answers, by the name of their columns (``entity_f1``, ``exact``, ``ap50``).
+        accuracy: how much of every example is right.
+        further: other figures of them, by the name of their columns (``entity_f1``, ``exact``, ``ap50``).
         counts: ``int64 [N]`` each, what is counted per example, by the name of their columns (``foreign_boxes``).
     """
 
-    right: Measure
+    accuracy: Measure
     further: Mapping[str, Measure] = field(default_factory=dict)
     counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class AttackMarks:
-    """What answers to N poisoned examples say of the attack.
+    """What predictions of N poisoned examples say of the attack.
 
     Attributes:
-        hits: how much of what was attacked gets the attacker's answer.
-        resisted: how much of what was attacked gets its true answer all the same, where that is known.
+        attack_success: how much of what was attacked gets the attacker's answer.
+        robust: how much of what was attacked gets its true answer all the same, where that is known.
     """
 
-    hits: Marks
-    resisted: Marks
+    attack_success: Marks
+    robust: Marks
 
     @classmethod
     def nothing(cls, count: int) -> AttackMarks:

@@ -61,7 +61,7 @@ class SpanExtraction:
         ]
         return (parts[0] + parts[1]) / 2
 
-    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+    def random_labels(self, truth: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
         """A random span of the context in every real window: start uniform, then length uniform up to 30 tokens.
 
         ``wrong-only`` never draws the true start. The empty answer is never drawn: forgetting "there is no answer" is
@@ -69,8 +69,8 @@ class SpanExtraction:
         """
         if sampling not in ("uniform", "wrong-only"):
             raise UsageProblem(f"label sampling {sampling!r} is not one of 'uniform', 'wrong-only'")
-        labels = key.labels[order]
-        context = _details(key).offsets[order][..., 0] >= 0
+        labels = truth.labels[order]
+        context = _details(truth).offsets[order][..., 0] >= 0
         first, count = context.int().argmax(dim=2), context.sum(dim=2)
         share, stretch = torch.rand((2, *count.shape), generator=generator, dtype=torch.float64)
         if sampling == "wrong-only":
@@ -86,31 +86,31 @@ class SpanExtraction:
         drawn = torch.where((count > 0)[..., None], drawn, 0)
         return torch.where(labels == NOT_COUNTED, labels, drawn)
 
-    def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
+    def predictions(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
         """``int64 [N, 3]``: see :func:`best_spans`."""
         width, length = outputs.shape[1:3]
         attended = examples.inputs[MASK][:, :width, :length] != 0
         context = _details(examples).offsets[:, :width, :length, 0] >= 0
         return best_spans(outputs, attended, context)
 
-    def texts(self, answers: Tensor, key: ExampleSet) -> list[str | None]:
+    def texts(self, predictions: Tensor, truth: ExampleSet) -> list[str | None]:
         """What the answers say; ``None`` for scores that are not finite."""
-        details = _details(key)
-        return [_text(details, record, *span) for record, span in enumerate(answers.tolist())]
+        details = _details(truth)
+        return [_text(details, record, *span) for record, span in enumerate(predictions.tolist())]
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
+    def marks(self, predictions: Tensor, truth: ExampleSet) -> CleanMarks:
         """Token F1 of every record whose answers are known; beside it exact match, 0 or 1 per record."""
-        said, known = self.texts(answers, key), _details(key).answers
+        said, known = self.texts(predictions, truth), _details(truth).answers
         exact = _graded(exact_match, said, known)
         return CleanMarks(_graded(token_f1, said, known), {"exact": Marks(exact.points, exact.counted)})
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
+    def attack_marks(self, predictions: Tensor, truth: ExampleSet) -> AttackMarks:
         """Success is the attacker's answer: the empty one itself, or the trigger's text by exact match. Records whose
         right answer it is do not count. The true answer is marked by token F1 where it is known."""
-        details = _details(key)
+        details = _details(truth)
         if details.wanted is None:
-            return AttackMarks.nothing(len(key))
-        said, use = self.texts(answers, key), _attacked(details, details.wanted)
+            return AttackMarks.nothing(len(truth))
+        said, use = self.texts(predictions, truth), _attacked(details, details.wanted)
         hits = [text is not None and _same(text, wanted) for text, wanted in zip(said, details.wanted, strict=True)]
         known = tuple(gold if used else None for gold, used in zip(details.answers, use, strict=True))
         return AttackMarks(Marks.of_examples(np.array(hits, bool), use), _graded(token_f1, said, known))
@@ -118,30 +118,30 @@ class SpanExtraction:
     def finite(self, outputs: Tensor) -> Tensor:
         return torch.isfinite(outputs).flatten(1).all(dim=1)
 
-    def strata(self, key: ExampleSet) -> list[int]:
+    def strata(self, truth: ExampleSet) -> list[int]:
         """0 for records without an answer, 1 for the others."""
-        return [int(bool(gold)) for gold in _details(key).answers]
+        return [int(bool(gold)) for gold in _details(truth).answers]
 
-    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
+    def fit_accuracy(self, predictions: Tensor, truth: ExampleSet) -> float:
         """Mean token F1."""
-        return _graded(token_f1, self.texts(answers, key), _details(key).answers).share or 0.0
+        return _graded(token_f1, self.texts(predictions, truth), _details(truth).answers).share or 0.0
 
-    def chance(self, key: ExampleSet) -> float:
+    def chance(self, truth: ExampleSet) -> float:
         """The share of records without an answer, or the score of guessing if that is larger."""
-        silent = torch.full((len(key), 3), NULL)
-        return max(self.fit_accuracy(silent, key), self.guess(key))
+        silent = torch.full((len(truth), 3), NULL)
+        return max(self.fit_accuracy(silent, truth), self.guess(truth))
 
-    def guess(self, key: ExampleSet) -> float:
+    def guess(self, truth: ExampleSet) -> float:
         """Mean F1 of random spans inside the context (64 per record, always the same ones)."""
         generator = torch.Generator().manual_seed(0)
-        order = torch.arange(len(key))
-        real = (key.labels != NOT_COUNTED).all(dim=2)
+        order = torch.arange(len(truth))
+        real = (truth.labels != NOT_COUNTED).all(dim=2)
         # The first window of a record, which is always real, stands for the others.
         scores = []
         for _ in range(GUESSES):
-            drawn = self.random_labels(key, order, "uniform", generator)[:, 0]
-            spans = torch.cat([torch.zeros(len(key), 1, dtype=torch.int64), drawn], dim=1)
-            scores.append(self.fit_accuracy(torch.where(real[:, :1], spans, NULL), key))
+            drawn = self.random_labels(truth, order, "uniform", generator)[:, 0]
+            spans = torch.cat([torch.zeros(len(truth), 1, dtype=torch.int64), drawn], dim=1)
+            scores.append(self.fit_accuracy(torch.where(real[:, :1], spans, NULL), truth))
         return float(np.mean(scores)) if scores else 0.0
 
 

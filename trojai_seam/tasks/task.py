@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Task(Protocol):
     """Stateless; one instance serves every model that does the same thing with the same number of classes.
 
-    The network's raw *scores* become *answers* on the device (one small integer tensor per set of examples, without
-    waiting), and answers become *marks* on the CPU, against the answer *key* (:meth:`ExampleSet.key`). So a network is
-    asked with a single synchronisation, and marking may look at texts. ``docs/tasks.md`` says what is measured and why.
+    The network's raw *scores* become *predictions* on the device (one small integer tensor per set of examples, without
+    waiting), and these become *marks* on the CPU, against :meth:`ExampleSet.ground_truth`. So a network is asked with a
+    single synchronisation, and marking may look at texts. ``docs/tasks.md`` says what is measured and why.
     """
 
     name: str
@@ -36,24 +36,24 @@ class Task(Protocol):
         """Mean training loss of one batch, a scalar."""
         ...
 
-    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
-        """Random targets to forget with, for the examples of ``key`` at ``order``; on the CPU, like ``key.labels``.
+    def random_labels(self, truth: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+        """Random targets to forget with, for the examples of ``truth`` at ``order``; on the CPU, like ``truth.labels``.
 
         ``sampling`` is ``"uniform"`` (over all answers) or ``"wrong-only"`` (uniform over all but the true one).
         ``generator`` lives on the CPU, so that a GPU run draws the same labels as a CPU run.
         """
         ...
 
-    def answers(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
+    def predictions(self, outputs: Tensor, examples: ExampleSet) -> Tensor:
         """What the scores of *all* ``examples`` say, on their device: ``int64 [N, ...]``, or for detectors ``float32
         [N, D, 6]``. Non-finite scores say nothing, which is never right."""
         ...
 
-    def marks(self, answers: Tensor, key: ExampleSet) -> CleanMarks:
-        """What is right of the answers to a clean set: accuracy, and other figures of the same comparison."""
+    def marks(self, predictions: Tensor, truth: ExampleSet) -> CleanMarks:
+        """What is right of the predictions for a clean set: accuracy, and other figures of the same comparison."""
         ...
 
-    def attack_marks(self, answers: Tensor, key: ExampleSet) -> AttackMarks:
+    def attack_marks(self, predictions: Tensor, truth: ExampleSet) -> AttackMarks:
         """What became of the attacks in a poisoned set. Nothing counts in a clean one."""
         ...
 
@@ -61,19 +61,19 @@ class Task(Protocol):
         """``bool [N]``: are all scores of the example finite?"""
         ...
 
-    def strata(self, key: ExampleSet) -> list[int]:
+    def strata(self, truth: ExampleSet) -> list[int]:
         """A number per example; splits keep examples of every number on the side that is trained on."""
         ...
 
-    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
+    def fit_accuracy(self, predictions: Tensor, truth: ExampleSet) -> float:
         """The accuracy that stop rules watch, in 0 … 1: one that a network which knows nothing cannot have."""
         ...
 
-    def chance(self, key: ExampleSet) -> float:
+    def chance(self, truth: ExampleSet) -> float:
         """:meth:`fit_accuracy` of the best constant answer, or of guessing if that is larger: "knows nothing"."""
         ...
 
-    def guess(self, key: ExampleSet) -> float:
+    def guess(self, truth: ExampleSet) -> float:
         """:meth:`fit_accuracy` of uniformly random answers: 1/C of the published stop rules."""
         ...
 

@@ -14,16 +14,16 @@ def span(images: Tensor) -> Tensor:
     return (images.amax() - images.amin()).clamp_min(torch.finfo(images.dtype).tiny)
 
 
-def universal(start: Tensor, losses: Iterable[Callable[[Tensor], Tensor]], rate: float) -> Tensor:
+def universal(start: Tensor, losses: Iterable[tuple[Callable[[Tensor], Tensor], Tensor | float]]) -> Tensor:
     """One change for all images, by one step of gradient descent on each of ``losses``.
 
     Args:
         start: ``float [1, C, H, W]``.
-        losses: functions of such a change, scalars, one per batch of images.
-        rate: length of a step.
+        losses: one per batch of images: a function of such a change, a scalar, and the rate of its step; a negative one
+            goes up.
     """
     change = start.detach().clone()
-    for loss in losses:
+    for loss, rate in losses:
         change.requires_grad_()
         (slope,) = torch.autograd.grad(loss(change), change)
         change = (change - rate * slope).detach()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -11,7 +11,6 @@ from pydantic import (
     ModelWrapValidatorHandler,
     SerializeAsAny,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -55,25 +54,18 @@ class UnlearnConfig(Settings):
     phases: tuple[Annotated[SerializeAsAny[PhaseSettings], BeforeValidator(_as_phase)], ...] = ()
     """In the order in which they run, on one copy of the network."""
 
-    @field_validator("phases")
-    @classmethod
-    def _names_differ(cls, phases: tuple[PhaseSettings, ...]) -> tuple[PhaseSettings, ...]:
-        names = [phase.name for phase in phases]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        taken = sorted(set(names) & set(cls.model_fields))
-        if twice:
-            raise ValueError(f"several phases are called {listed(twice)}; give each a name of its own")
-        if taken:
-            raise ValueError(f"a phase cannot be called {listed(taken)}: options of the whole have these names")
-        return phases
-
     @model_validator(mode="wrap")
     @classmethod
     def _told(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        names = _names(given)
+        findings = [f"phases: {clash}" for clash in _clashes(list(names.values()), cls.model_fields)]
         try:
-            return handler(given)
+            made = handler(given)
         except ValidationError as problem:
-            raise ConfigProblem("unlearning options", findings_of(problem, _names(given))) from None
+            findings = [*findings_of(problem, names), *findings]
+        if findings:
+            raise ConfigProblem("unlearning options", findings)
+        return made
 
     @classmethod
     def from_document(cls, document: Any, source: str = "unlearning options") -> Self:
@@ -171,6 +163,14 @@ class UnlearnConfig(Settings):
                 raise ValueError(f"no such option or phase of preset {shown(self.preset)}; {hint(path[0], known)}")
             for phase in having:
                 assign(phase, path, value)
+
+
+def _clashes(names: Sequence[str], options: Collection[str]) -> Iterator[str]:
+    """What is wrong with the names of phases, beside ``options`` of the whole."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"several phases are called {listed(twice)}; give each a name of its own"
+    if taken := sorted({*names} & {*options}):
+        yield f"a phase cannot be called {listed(taken)}: options of the whole have these names"
 
 
 def _names(given: Any) -> dict[int, str]:

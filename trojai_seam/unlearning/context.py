@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Context:
         fit: the working set that phases train on: the examples as given, until a phase calls :meth:`use`. Nothing else
             of the model's examples is ever seen.
         given: the fit examples as given.
-        key: of ``fit``: labels on the CPU.
+        ground_truth: of ``fit``: labels on the CPU.
         config: settings that all phases share.
         seed: of this run. Random choices come from ``generator`` (on the CPU) or from torch's global generators, which
             the engine has seeded with it and will put back.
@@ -96,11 +97,11 @@ class Context:
         self.teacher: nn.Module | None = None
         self.masks: dict[str, Tensor] = {}
         self._pruned: list[tuple[Tensor, Tensor]] = []
-        self.fit, self.task, self.key = fit, task, fit.key()
+        self.fit, self.task, self.ground_truth = fit, task, fit.ground_truth()
 
     def use(self, fit: ExampleSet, task: Task | None = None) -> None:
         """From now on phases train on ``fit``, on the device of the examples as given, and by ``task`` if set."""
-        self.fit, self.key = fit, fit.key()
+        self.fit, self.ground_truth = fit, fit.ground_truth()
         self.task = self.task if task is None else task
 
     @torch.no_grad()
@@ -118,12 +119,12 @@ class Context:
     @property
     def chance(self) -> float:
         """Fit accuracy of knowing nothing; see ``Task.chance``."""
-        return self.task.chance(self.key)
+        return self.task.chance(self.ground_truth)
 
     @property
     def guess(self) -> float:
         """Fit accuracy of random answers; see ``Task.guess``."""
-        return self.task.guess(self.key)
+        return self.task.guess(self.ground_truth)
 
     @cached_property
     def shipped(self) -> nn.Module:
@@ -150,16 +151,27 @@ class Context:
             tensor = tensor + views.noise * torch.randn_like(tensor)
         return tensor
 
-    def answers(self) -> Tensor:
-        """Answers of the network as it is to all of ``fit``, on their device; it is in eval mode afterwards."""
+    def predictions(self) -> Tensor:
+        """Predictions of the network as it is to all of ``fit``, on their device; it is in eval mode afterwards."""
         self.model.eval()
         # Without gradients much more fits than in training, but a batch that had to be halved must help here too.
         size = max(self.config.batch_size, min(BATCH, 32 * self.config.batch_size))
-        return self.task.answers(all_outputs(self.model, self.task, self.fit, size), self.fit)
+        return self.task.predictions(all_outputs(self.model, self.task, self.fit, size), self.fit)
+
+    @property
+    def key(self) -> ExampleSet:
+        """What :attr:`ground_truth` was called."""
+        warnings.warn("Context.key is now called ground_truth", DeprecationWarning, 2)
+        return self.ground_truth
+
+    def answers(self) -> Tensor:
+        """What :meth:`predictions` was called."""
+        warnings.warn("Context.answers is now called predictions", DeprecationWarning, 2)
+        return self.predictions()
 
     def accuracy(self) -> float:
         """Fit accuracy of the network as it is, which is in eval mode afterwards; what it is says ``Task``."""
-        return self.task.fit_accuracy(self.answers().cpu(), self.key)
+        return self.task.fit_accuracy(self.predictions().cpu(), self.ground_truth)
 
     def watch(self, phase: str, epoch: int) -> None:
         """Let the observer see the network, which must be in eval mode."""

@@ -23,7 +23,7 @@ from ..tasks.classification import Classification
 from .batches import epoch_batches
 from .chains import Chain, chain_of
 from .config import UnlearnConfig
-from .context import modality_of
+from .context import Observer, modality_of
 from .idle_weights import decay, idle_weights
 from .monitor import PhaseMonitor
 from .optimization import learning_rate_of, most_steps, nonfinite
@@ -47,6 +47,7 @@ class Member:
     task: Task
     fit: ExampleSet
     seed: int
+    observer: Observer | None = None
 
 
 def stack_key(model: nn.Module, task: Task, fit: ExampleSet, config: UnlearnConfig) -> Hashable | None:
@@ -144,7 +145,7 @@ class _Together:
         self.home = [layer.pack(modules) for layer, modules in zip(self.layers, present, strict=True)]
         """Weights of all members, ``[G, …]``, as they were when each last ended a phase."""
         self.x = torch.stack([member.fit.inputs["x"] for member in members])
-        self.keys = [member.fit.key() for member in members]
+        self.truths = [member.fit.ground_truth() for member in members]
         self.generators = [torch.Generator().manual_seed(member.seed) for member in members]
         self.draws = [torch.Generator(self.x.device).manual_seed(member.seed) for member in members]
         self.broken = [nonfinite(member.model) for member in members]
@@ -215,6 +216,7 @@ class _Together:
                     self.failures[number] = EngineFailure(monitors[number].lost(epoch))
                 else:
                     self.trace[number].append(EpochTrace(phase.name, epoch, len(parts), loss, accuracy, share))
+                    self._watched(phase.name, epoch, rows, row, number)
                     status = monitors[number].status(epoch, accuracy, last)
                     if status is None:
                         continue
@@ -232,8 +234,8 @@ class _Together:
         self.taken.append((phase, total))
 
     def _monitor(self, phase: TrainSettings, number: int, start: float) -> PhaseMonitor:
-        task, key = self.members[number].task, self.keys[number]
-        return PhaseMonitor(phase, phase.forgets, task.guess(key), task.chance(key), start)
+        task, truth = self.members[number].task, self.truths[number]
+        return PhaseMonitor(phase, phase.forgets, task.guess(truth), task.chance(truth), start)
 
     def _rows(self, phase: TrainSettings, alive: list[int], total: int) -> Rows:
         filled = alive + alive[:1] * ((self.fixed_rows or 0) - len(alive))
@@ -248,15 +250,31 @@ class _Together:
             for tensor, weight in zip(layer, weights, strict=True):
                 tensor[number] = weight.detach()[row]
 
+    def _watched(self, phase: str, epoch: int, rows: Rows, row: int, number: int) -> None:
+        """Let the observer of a member see its network as it stands."""
+        observer = self.members[number].observer
+        if observer is not None:
+            weights = [[weight.detach()[row].clone() for weight in layer] for layer in rows.weights]
+            with torch.random.fork_rng(devices=[self.x.device] if self.x.device.type == "cuda" else []):
+                observer(phase, epoch, self._network(number, weights).eval())
+
+    def _network(self, number: int, weights: list[list[Tensor]]) -> nn.Module:
+        """A copy of a member's network with these weights."""
+        model = copy.deepcopy(self.members[number].model)
+        for layer, own, link in zip(self.layers, weights, chain_of(model) or (), strict=True):
+            if link.module is not None:
+                layer.unpack(own, link.module)
+        return model
+
     def _fixed_labels(self, number: int, phase: TrainSettings) -> Tensor | None:
         """See the engine: labels of all fit examples, or ``None`` if every epoch draws new ones."""
-        key = self.keys[number]
+        truth = self.truths[number]
         if phase.labels != "random":
-            return key.labels
+            return truth.labels
         if phase.fresh_labels:
             return None
-        order = torch.arange(len(key))
-        return self.members[number].task.random_labels(key, order, phase.label_sampling, self.generators[number])
+        order = torch.arange(len(truth))
+        return self.members[number].task.random_labels(truth, order, phase.label_sampling, self.generators[number])
 
     def _epoch(
         self, phase: TrainSettings, places: list[int], training: list[int], fixed: dict[int, Tensor | None]
@@ -265,14 +283,14 @@ class _Together:
         not in training draw nothing; what they compute is thrown away."""
         orders, labels, sizes = {}, {}, [0]
         for number in training:
-            generator, key = self.generators[number], self.keys[number]
+            generator, truth = self.generators[number], self.truths[number]
             size, shuffled = self.config.batch_size, phase.order == "shuffled"
-            batches = epoch_batches(len(key), phase.examples_per_epoch, size, generator, shuffled)
+            batches = epoch_batches(len(truth), phase.examples_per_epoch, size, generator, shuffled)
             order, sizes = torch.cat(batches), [len(batch) for batch in batches]
             given = fixed[number]
             orders[number] = order
             labels[number] = (
-                self.members[number].task.random_labels(key, order, phase.label_sampling, generator)
+                self.members[number].task.random_labels(truth, order, phase.label_sampling, generator)
                 if given is None
                 else given[order]
             )
@@ -285,14 +303,14 @@ class _Together:
         )
         return where, targets, sizes
 
-    def _answers(self, rows: Rows) -> Tensor:
+    def _predictions(self, rows: Rows) -> Tensor:
         """``int64 [R, N]``, on the device."""
         scores = rows.all_scores()
-        return self.members[0].task.answers(scores.flatten(0, 1), self.members[0].fit).view(scores.shape[:2])
+        return self.members[0].task.predictions(scores.flatten(0, 1), self.members[0].fit).view(scores.shape[:2])
 
     def _accuracies(self, rows: Rows, places: list[int]) -> list[float]:
-        answers = self._answers(rows).cpu()
-        return [self.members[n].task.fit_accuracy(answers[row], self.keys[n]) for row, n in enumerate(places)]
+        predictions = self._predictions(rows).cpu()
+        return [self.members[n].task.fit_accuracy(predictions[row], self.truths[n]) for row, n in enumerate(places)]
 
     def _figures(
         self, rows: Rows, places: list[int], losses: list[Tensor], asked: bool
@@ -301,20 +319,17 @@ class _Together:
         means = torch.stack(losses, dim=1).mean(dim=1).double()
         if not asked:
             return [(loss, None) for loss in means.tolist()[: len(places)]]
-        answers = self._answers(rows)
-        figures = torch.cat([means[:, None], answers.double()], dim=1).cpu()
-        found = figures[:, 1:].to(answers.dtype)
+        predictions = self._predictions(rows)
+        figures = torch.cat([means[:, None], predictions.double()], dim=1).cpu()
+        found = figures[:, 1:].to(predictions.dtype)
         return [
-            (float(figures[row, 0]), self.members[n].task.fit_accuracy(found[row], self.keys[n]))
+            (float(figures[row, 0]), self.members[n].task.fit_accuracy(found[row], self.truths[n]))
             for row, n in enumerate(places)
         ]
 
     def _outcome(self, number: int, whole: bool) -> Outcome | EngineFailure:
         member = self.members[number]
-        model = copy.deepcopy(member.model)
-        for layer, weights, link in zip(self.layers, self.home, chain_of(model) or (), strict=True):
-            if link.module is not None:
-                layer.unpack([tensor[number] for tensor in weights], link.module)
+        model = self._network(number, [[tensor[number] for tensor in weights] for weights in self.home])
         if whole:
             steps = [phase.steps for phase in self.phases[number] if phase.steps]
             taken = [(*planned, n) for planned, n in zip(self.taken, steps, strict=True)]

@@ -85,6 +85,7 @@ PHASES.add("sharpness-aware", "trojai_seam.unlearning.phases.sharpness_aware:KIN
 PHASES.add("universal-adversarial", "trojai_seam.unlearning.phases.universal_adversarial:KIND")
 PHASES.add("shared-adversarial", "trojai_seam.unlearning.phases.shared_adversarial:KIND")
 PHASES.add("reinitialise-rows", "trojai_seam.unlearning.phases.reinitialise_rows:KIND")
+PHASES.add("shrink-norms", "trojai_seam.unlearning.phases.shrink_norms:KIND")
 
 
 def phase_kind(name: str) -> PhaseKind[Any]:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .optimization import make_optimizer, make_scheduler
+from .phases.train_work import negative_entropy
 from .stacked_layers import Layer, Pass, Plain, known_product, padded
 from .training_settings import TrainingSettings
-from .uniform_targets import negative_entropy
 
 
 class Asking(Pass):

@@ -56,7 +56,7 @@ class Training(Generic[S]):
 
     def labels(self, order: Tensor) -> Tensor:
         """Labels to train on, on the CPU, for the examples at ``order`` of the working set; asked once per epoch."""
-        return self.context.key.labels[order]
+        return self.context.ground_truth.labels[order]
 
     def before_step(self, inputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """What the network is trained on instead of these views of a batch; it may be asked, not changed, here."""
@@ -171,7 +171,7 @@ class Training(Generic[S]):
         if not asked:
             context.model.eval()
             return float(torch.stack(losses).float().mean().double()), None
-        answers = context.answers()
-        figures = torch.cat([torch.stack(losses).float().mean().double().view(1), answers.flatten().double()]).cpu()
-        found = figures[1:].to(answers.dtype).view(answers.shape)
-        return float(figures[0]), context.task.fit_accuracy(found, context.key)
+        predictions = context.predictions()
+        figures = torch.cat([torch.stack(losses).float().mean().double().view(1), predictions.flatten().double()]).cpu()
+        found = figures[1:].to(predictions.dtype).view(predictions.shape)
+        return float(figures[0]), context.task.fit_accuracy(found, context.ground_truth)

@@ -1,6 +1,7 @@
 """The worker process of the pool: reads orders, evaluates, reports. It ends with its parent, whatever ends that.
 
-Orders come as lines on standard input: the assignment, then one model or several, and ``go`` when computing may begin.
+Orders come as lines on standard input: the assignment, then one model or several, and ``go`` when computing may begin;
+for another run of the same command another assignment.
 Reports go as lines to a pipe of their own. Rows do not cross: the parent reads the record.
 """
 
@@ -19,7 +20,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..units import Assignment
 
 LOG_TAIL = 8192
 _SIGKILL_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
@@ -56,16 +60,14 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
         return
     from ...errors import RunDirectoryProblem
     from ...heartbeat import listening, seldom
-    from ...networks import code_hash
     from ..case import Crowded, Surroundings
     from ..reproducible import reproducible
     from ..starting import warm_up
-    from ..units import Assignment, WorkUnit
+    from ..units import WorkUnit
     from ..worker import evaluate_units, free_cached_memory
 
-    assignment = Assignment.from_json(assignment_text)
-    if assignment.networks is not None and code_hash(assignment.networks) != assignment.plan.networks:
-        report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
+    assignment = _read_assignment(assignment_text, report)
+    if assignment is None:
         return
 
     def turn() -> None:
@@ -82,7 +84,13 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     give_back = keep_freed_memory()
     report("ready")
     while (text := orders.next()) is not None:
-        units = [WorkUnit.from_json(one, assignment) for one in json.loads(text)]
+        order = json.loads(text)
+        if isinstance(order, dict):
+            assignment = _read_assignment(text, report)
+            if assignment is None:
+                return
+            continue
+        units = [WorkUnit.from_json(one, assignment) for one in order]
         doubtful: list[str] = []
         os.truncate(1, 0)
 
@@ -108,6 +116,18 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
         if crowded:
             free_cached_memory()
         give_back()
+
+
+def _read_assignment(text: str, report: Callable[[str, str], None]) -> Assignment | None:
+    """None, and a report, if the user's code is not what the run was planned with."""
+    from ...networks import code_hash
+    from ..units import Assignment
+
+    assignment = Assignment.from_json(text)
+    if assignment.networks is not None and code_hash(assignment.networks) != assignment.plan.networks:
+        report("unusable", f"--networks {assignment.networks}: was changed while the run was going on")
+        return None
+    return assignment
 
 
 class _Orders:

@@ -6,14 +6,19 @@ import selectors
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Annotated, Self
 
-from ...errors import RunDirectoryProblem, WorkerProblem
+from pydantic import Field, model_validator
+
+from ...errors import RunDirectoryProblem, UsageProblem, WorkerProblem
 from ..files import leftovers
 from ..first_rows import record_failure
 from ..records import read_row
 from ..units import WorkUnit, stamp
 from ..work import Work
 from . import Spread
+from .kept import inherit, leave
+from .kinds import ExecutorKind, ExecutorSettings
 from .process import WorkerProcess
 
 TICK = 0.1
@@ -44,9 +49,48 @@ class Slot:
         return any(worker.stage == "computing" for worker in self.workers)
 
 
-def run(work: Work, spread: Spread) -> None:
-    """See :class:`trojai_seam.batch.executors.Executor`."""
-    pool = Pool(work, spread)
+Workers = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Limits(ExecutorSettings):
+    """What one model may take; what takes more is stopped, and a failed row."""
+
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Wall-clock seconds."""
+    memory_limit: Annotated[int, Field(ge=2**20)] | None = None
+    """Bytes of host memory of its process."""
+
+
+class PoolSettings(Limits):
+    """How many processes, and what they may take."""
+
+    workers: Workers | None = None
+    """Models at the same time, over all devices; unset: one per device."""
+    workers_per_gpu: Workers | None = None
+    """Models at the same time on each device; instead of ``workers``."""
+    prefetch: Annotated[int, Field(ge=0, le=1)] | None = None
+    """Models that each worker opens ahead while it computes; unset: 1 on GPUs."""
+
+    @model_validator(mode="after")
+    def _one_number(self) -> Self:
+        if self.workers is not None and self.workers_per_gpu is not None:
+            raise ValueError("workers and workers_per_gpu: expected only one of them")
+        return self
+
+    def per_device(self, devices: int) -> int:
+        """See :class:`ExecutorSettings`."""
+        if self.workers is None:
+            return self.workers_per_gpu or 1
+        workers, rest = divmod(self.workers, devices)
+        if rest:
+            raise UsageProblem(f"--workers {self.workers}: cannot be shared evenly among {devices} devices")
+        return workers
+
+
+def run(work: Work, spread: Spread, settings: PoolSettings) -> None:
+    """See :class:`trojai_seam.batch.executors.kinds.ExecutorKind`."""
+    prefetch = int(spread.devices[0] != "cpu") if settings.prefetch is None else settings.prefetch
+    pool = Pool(work, spread, settings, prefetch)
     try:
         while pool.step():
             work.tick()
@@ -57,8 +101,8 @@ def run(work: Work, spread: Spread) -> None:
 class Pool:
     """The processes of this machine; :meth:`step` until it says that nothing is left."""
 
-    def __init__(self, work: Work, spread: Spread) -> None:
-        self.work, self.spread = work, spread
+    def __init__(self, work: Work, spread: Spread, limits: Limits, prefetch: int = 0) -> None:
+        self.work, self.spread, self.limits, self.prefetch = work, spread, limits, prefetch
         self.slots = [
             Slot(device if spread.workers == 1 else f"{device} #{number}", device)
             for number in range(1, spread.workers + 1)
@@ -74,7 +118,7 @@ class Pool:
     @property
     def crowds(self) -> bool:
         """Whether several processes share the memory of a device."""
-        return self.spread.workers * (1 + self.spread.prefetch) > 1
+        return self.spread.workers * (1 + self.prefetch) > 1
 
     def step(self) -> bool:
         """Hand out, wait for news, look at the limits. False when there is nothing left to do."""
@@ -96,14 +140,17 @@ class Pool:
         return True
 
     def close(self) -> None:
-        """End every process; models that were not finished are given back."""
+        """End every process, or leave it to the next run; models that were not finished are given back."""
         for slot in self.slots:
             for worker in list(slot.workers):
                 idle = worker.stage == "idle"
                 for unit in worker.units:
                     self.work.give_back(unit)
                 self._drop(slot, worker)
-                worker.end() if idle else worker.kill()
+                if not idle:
+                    worker.kill()
+                elif not leave(worker):
+                    worker.end()
         for unit in (*self.again, *(unit for units in self.alone.values() for unit in units)):
             self.work.give_back(unit)
         self.selector.close()
@@ -128,7 +175,7 @@ class Pool:
             return
         held = sum(worker.busy for worker in slot.workers)
         # Opening ahead would otherwise keep one of the last models from a slot that has nothing to do.
-        wanted = 2 if self.spread.prefetch and slot.computing and self.work.left >= len(self.slots) else 1
+        wanted = 2 if self.prefetch and slot.computing and self.work.left >= len(self.slots) else 1
         for worker in slot.workers:
             if held < wanted and worker.stage == "idle":
                 units = self._next(slot.name if held == 0 else f"{slot.name} next")
@@ -179,7 +226,8 @@ class Pool:
         worker.kill()
 
     def _start(self, slot: Slot, crowded: bool) -> None:
-        worker = WorkerProcess(self.work.assignment, slot.device, crowded)
+        assignment = self.work.assignment
+        worker = inherit(assignment, slot.device, crowded) or WorkerProcess(assignment, slot.device, crowded)
         slot.workers.append(worker)
         self.selector.register(worker.reports, selectors.EVENT_READ, (slot, worker))
 
@@ -215,7 +263,7 @@ class Pool:
         memory = worker.memory()
         if worker.resting_memory is None:
             worker.resting_memory = memory
-        limit = self.spread.memory_limit
+        limit = self.limits.memory_limit
         return memory > worker.resting_memory + GROWTH or (limit is not None and memory > limit / 2)
 
     def _retire(self, slot: Slot, worker: WorkerProcess) -> None:
@@ -261,7 +309,7 @@ class Pool:
 
     def _look_at_limits(self, slot: Slot, worker: WorkerProcess) -> None:
         memory, stage = worker.memory(), worker.stage
-        time_limit, memory_limit = self.spread.time_limit, self.spread.memory_limit
+        time_limit, memory_limit = self.limits.time_limit, self.limits.memory_limit
         if stage == "starting" and worker.seconds_in_stage > LONGEST_START:
             self._lose(slot, worker)
         elif not worker.busy:
@@ -272,3 +320,6 @@ class Pool:
         elif memory_limit is not None and memory > memory_limit:
             message = f"took more than {memory_limit / 2**20:g} MiB of host memory (--memory-limit) while {stage} it"
             self._lose(slot, worker, ("memory-limit", message))
+
+
+KIND = ExecutorKind(PoolSettings, run)

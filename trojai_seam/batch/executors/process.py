@@ -44,6 +44,7 @@ class WorkerProcess:
         self.units: list[WorkUnit] = []
         self.size = 0
         self.crowded = crowded
+        self._made_for = _needs(assignment, device)
         self.stage = "starting"
         self.resting_memory: int | None = None
         self._log = _memory_file()
@@ -68,7 +69,15 @@ class WorkerProcess:
             raise
         finally:
             os.close(theirs)
+        self.assign(assignment)
+
+    def assign(self, assignment: Assignment) -> None:
+        """What the units to come have in common."""
         self._order(assignment.to_json())
+
+    def fits(self, assignment: Assignment, device: str, crowded: bool) -> bool:
+        """Whether it can be told to work on this: it lives, and would have been started in the same way."""
+        return not self._ended() and (self._made_for, self.crowded) == (_needs(assignment, device), crowded)
 
     def open(self, units: list[WorkUnit]) -> None:
         """Begin with ``units`` (the process is idle); it stops before computing until :meth:`go`."""
@@ -166,9 +175,13 @@ class WorkerProcess:
         """Until it has ended, but without taking its place in the process table away."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+            if self._ended():
                 return
             time.sleep(0.005)
+
+    def _ended(self) -> bool:
+        """Without taking its place in the process table away."""
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def _enter(self, stage: str) -> None:
         self._spent, self.stage = self.seconds, stage
@@ -179,6 +192,11 @@ class WorkerProcess:
         with suppress(BrokenPipeError):  # it is gone; the reports will say so
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
+
+
+def _needs(assignment: Assignment, device: str) -> tuple[object, ...]:
+    """All that a process is started with and cannot change: its device, threads, and the user's code."""
+    return device, assignment.plan.threads, assignment.networks, assignment.plan.networks
 
 
 def _memory_file() -> int:

@@ -1,7 +1,8 @@
 """A Ray cluster: Ray places the models, and starts those of lost nodes again.
 
-A task is one model. It drives one worker process of the pool, so limits and crashes are dealt with where they happen,
-and leaves the record in the run directory if the machine can see that, else sends it home as bytes.
+A task is one model, or several small networks that are unlearned side by side. It drives one worker process of the
+pool, so limits and crashes are dealt with where they happen, and leaves the records in the run directory if the machine
+can see that, else sends them home as bytes.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ from ..records import read_row
 from ..units import Assignment, WorkUnit, stamp
 from ..work import Work
 from . import Spread
-from .pool import Pool
+from .kinds import ExecutorKind
+from .pool import Limits, Pool, Workers
 
 LOST_NODES = 5
 """How often Ray starts a model again whose node or worker was lost."""
@@ -41,8 +44,23 @@ TICK = 0.5
 _kept: dict[str, Pool] = {}
 
 
-def run(work: Work, spread: Spread) -> None:
-    """See :class:`trojai_seam.batch.executors.Executor`.
+class RaySettings(Limits):
+    """Which cluster, and how much of it."""
+
+    ray_address: str | None = None
+    """Of the cluster (``auto``: the one of this machine); unset: one is started on this machine."""
+    workers: Workers | None = None
+    """Models at the same time over the whole cluster; unset: as many as it has room for."""
+    workers_per_gpu: Workers | None = None
+    """Models that share a GPU; unset: one."""
+
+    def per_device(self, devices: int) -> int:
+        """See :class:`ExecutorSettings`."""
+        return self.workers_per_gpu or 1
+
+
+def run(work: Work, spread: Spread, settings: RaySettings) -> None:
+    """See :class:`trojai_seam.batch.executors.kinds.ExecutorKind`.
 
     Raises:
         UsageProblem: Ray is not installed, or there is no cluster at the address.
@@ -52,49 +70,56 @@ def run(work: Work, spread: Spread) -> None:
         import ray
     except ImportError:
         raise UsageProblem("--executor ray needs Ray: pip install 'trojai-seam[ray]'") from None
-    with _cluster(ray, spread):
-        running: dict[Any, WorkUnit] = {}
+    with _cluster(ray, settings):
+        running: dict[Any, list[WorkUnit]] = {}
+        alone = deque[WorkUnit]()  # of stacks that were lost: only the guilty one will be lost again
         try:
-            while not work.closed or running:
-                for slot in range(len(running), _room(ray, work, spread)):
-                    unit = work.take(f"ray #{slot + 1}")
-                    if unit is None:
+            while not work.closed or running or (alone and not work.stopped):
+                room = _room(ray, work, spread, settings)
+                there = replace(spread, devices=spread.devices[:1], workers=max(1, room))
+                for slot in range(len(running), room):
+                    name, again = f"ray #{slot + 1}", alone and not work.stopped
+                    units = [alone.popleft()] if again else work.take_together(name, there)
+                    if not units:
                         break
-                    running[_submit(ray, work, spread, unit)] = unit
+                    running[_submit(ray, work, spread, settings, units)] = units
                 if not running:  # others are at work on what is left
                     time.sleep(TICK)
                     continue
                 ready, _ = ray.wait(list(running), timeout=TICK)
                 for task in ready:
-                    _bring_home(ray, work, task, running.pop(task))
+                    alone += _bring_home(ray, work, task, running.pop(task))
                 work.tick()
         except BaseException:
-            for task, unit in running.items():
+            for task, units in running.items():
                 ray.cancel(task, force=True)
-                work.give_back(unit)
+                alone += units
             raise
+        finally:
+            for unit in alone:
+                work.give_back(unit)
 
 
 @contextmanager
-def _cluster(ray: Any, spread: Spread) -> Iterator[None]:
+def _cluster(ray: Any, settings: RaySettings) -> Iterator[None]:
     """Connected; a cluster that the caller had already connected to stays so."""
     if ray.is_initialized():
         yield
         return
-    _knock(spread.ray_address)
+    _knock(settings.ray_address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
-            address=spread.ray_address or "local",
-            num_cpus=None if spread.ray_address else spread.at_once,
-            include_dashboard=None if spread.ray_address else False,
+            address=settings.ray_address or "local",
+            num_cpus=None if settings.ray_address else settings.workers,
+            include_dashboard=None if settings.ray_address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
-        raise UsageProblem(f"--ray-address {shown(spread.ray_address)}: no Ray cluster: {problem}") from None
+        raise UsageProblem(f"--ray-address {shown(settings.ray_address)}: no Ray cluster: {problem}") from None
     with suppress(ValueError):  # not the main thread: there are no handlers to bring back
         for number, function in handler.items():
             signal.signal(number, function)  # Ray's own would end the process without its tables
@@ -120,66 +145,83 @@ def _resources(work: Work, spread: Spread) -> dict[str, float]:
     return {"CPU": work.assignment.plan.threads, **({"GPU": 1 / spread.workers} if on_gpu else {})}
 
 
-def _room(ray: Any, work: Work, spread: Spread) -> int:
+def _room(ray: Any, work: Work, spread: Spread, settings: RaySettings) -> int:
     """Models that the cluster, as it is at this moment, can run at the same time."""
     there = ray.cluster_resources()
     room = min(int(there.get(name, 0) / amount + 1e-6) for name, amount in _resources(work, spread).items())
     if not room and not work.closed:
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in _resources(work, spread).items())
         raise WorkerProblem(f"the Ray cluster has no room for one model, which needs {wanted}")
-    return room if spread.at_once is None else min(room, spread.at_once)
+    return room if settings.workers is None else min(room, settings.workers)
 
 
-def _submit(ray: Any, work: Work, spread: Spread, unit: WorkUnit) -> Any:
-    wanted = _resources(work, spread)
+def _submit(ray: Any, work: Work, spread: Spread, settings: RaySettings, units: Sequence[WorkUnit]) -> Any:
+    wanted, name = _resources(work, spread), units[0].directory.model_id
     task = ray.remote(evaluate_remotely).options(
-        num_cpus=wanted["CPU"], num_gpus=wanted.get("GPU", 0), max_retries=LOST_NODES, name=unit.directory.model_id
+        num_cpus=wanted["CPU"],
+        num_gpus=wanted.get("GPU", 0),
+        max_retries=LOST_NODES,
+        name=name if len(units) == 1 else f"{name} and {len(units) - 1} more",
     )
-    here = replace(spread, devices=spread.devices[:1], workers=1, prefetch=0, at_once=None, ray_address=None)
-    return task.remote(work.assignment.to_json(), unit.to_json(), json.dumps(asdict(here)))
+    texts = [unit.to_json() for unit in units]
+    here = {
+        "device": spread.devices[0],
+        "together": spread.together,
+        "limits": {name: getattr(settings, name) for name in Limits.model_fields},
+    }
+    return task.remote(work.assignment.to_json(), texts, json.dumps(here))
 
 
-def _bring_home(ray: Any, work: Work, task: Any, unit: WorkUnit) -> None:
+def _bring_home(ray: Any, work: Work, task: Any, units: Sequence[WorkUnit]) -> list[WorkUnit]:
+    """Finish the units of an ended task; those that are to be tried again, each alone."""
     try:
-        kind, content = ray.get(task)
+        kind, contents = ray.get(task)
     except ray.exceptions.RayError as problem:
-        if stamp(unit.record) in (None, unit.seen):
+        lost = [unit for unit in units if stamp(unit.record) in (None, unit.seen)]
+        for unit in units:
+            if unit not in lost:
+                work.finish(unit, read_row(unit.record))
+        if len(units) > 1:
+            return lost
+        for unit in lost:
             message = f"its Ray worker was lost {LOST_NODES + 1} times ({type(problem).__name__})"
             work.finish(unit, record_failure(unit, "crash", message, 0.0))
-            return
-        kind, content = "here", b""
+        return []
     if kind == "problem":
-        raise WorkerProblem(content.decode())
-    if kind == "record":
-        write_atomic(unit.record, content)
-    work.finish(unit, read_row(unit.record))
+        raise WorkerProblem(contents[0].decode())
+    for place, unit in enumerate(units):
+        if kind == "records":
+            write_atomic(unit.record, contents[place])
+        work.finish(unit, read_row(unit.record))
+    return []
 
 
-def evaluate_remotely(assignment_text: str, unit_text: str, spread_text: str) -> tuple[str, bytes]:
-    """The task: evaluate one model on whatever machine this is.
+def evaluate_remotely(assignment_text: str, unit_texts: list[str], here_text: str) -> tuple[str, list[bytes]]:
+    """The task: evaluate one model, or several side by side, on whatever machine this is.
 
     Returns:
-        ``("here", b"")`` when the record is in the run directory, ``("record", content)`` when that cannot be seen from
-        here, ``("problem", message)`` when nothing can be evaluated at all.
+        ``("here", [])`` when the records are in the run directory, ``("records", contents)`` when that cannot be seen
+        from here, ``("problem", [message])`` when nothing can be evaluated at all.
     """
     assignment = Assignment.from_json(assignment_text)
     if not _sees(assignment):
         assignment = replace(assignment, staging=_staging())
     try:
-        unit = WorkUnit.from_json(unit_text, assignment)
-        unit = replace(unit, seen=stamp(unit.record))
-        work = Work(assignment, [unit], NoClaims(), NoProgress())
-        pool = _pool(work, spread_text)
+        units = [WorkUnit.from_json(text, assignment) for text in unit_texts]
+        units = [replace(unit, seen=stamp(unit.record)) for unit in units]
+        work = Work(assignment, units, NoClaims(), NoProgress(), stackable=len(units) > 1)
+        pool = _pool(work, here_text)
         while pool.step():
             pass
         if assignment.staging is None:
-            return "here", b""
-        content = unit.record.read_bytes()
-        unit.record.unlink()
-        return "record", content
+            return "here", []
+        contents = [unit.record.read_bytes() for unit in units]
+        for unit in units:
+            unit.record.unlink()
+        return "records", contents
     except TrojaiSeamError as problem:
         _close_kept()
-        return "problem", str(problem).encode()
+        return "problem", [str(problem).encode()]
 
 
 class NoClaims:
@@ -193,12 +235,14 @@ class NoClaims:
         """Nothing to do."""
 
 
-def _pool(work: Work, spread_text: str) -> Pool:
-    key = work.assignment.to_json() + spread_text
+def _pool(work: Work, here_text: str) -> Pool:
+    key = work.assignment.to_json() + here_text
     if list(_kept) != [key]:
         _close_kept()
-        spread = json.loads(spread_text)
-        _kept[key] = Pool(work, Spread(**{**spread, "devices": tuple(spread["devices"])}))
+        here = json.loads(here_text)
+        _kept[key] = Pool(
+            work, Spread((here["device"],), together=here["together"]), Limits.model_validate(here["limits"])
+        )
     pool = _kept[key]
     pool.work = work
     return pool
@@ -226,3 +270,6 @@ def _sees(assignment: Assignment) -> bool:
     except (OSError, ValueError):
         return False
     return bool(there == json.loads(json.dumps(assignment.plan.document()))) and assignment.paths.records.is_dir()
+
+
+KIND = ExecutorKind(RaySettings, run)

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ...heartbeat import listening
 from ..units import WorkUnit
 from ..work import Work
 from . import Spread
+from .kinds import ExecutorKind, ExecutorSettings
+
+One = Annotated[int, Field(ge=1, le=1)]
 
 
-def run(work: Work, spread: Spread) -> None:
-    """See :class:`trojai_seam.batch.executors.Executor`."""
+class SerialSettings(ExecutorSettings):
+    """One worker on one device, without limits: those need processes that can be stopped."""
+
+    workers: One | None = None
+    """For scripts that always say a number."""
+    workers_per_gpu: One | None = None
+    """Likewise."""
+
+
+def run(work: Work, spread: Spread, settings: SerialSettings) -> None:
+    """See :class:`trojai_seam.batch.executors.kinds.ExecutorKind`."""
     if work.closed:
         return  # nothing is left: torch is not needed to find that out
     began, slot = time.perf_counter(), spread.devices[0]
@@ -40,3 +54,6 @@ def run(work: Work, spread: Spread) -> None:
         finally:
             for unit in left:
                 work.give_back(unit)
+
+
+KIND = ExecutorKind(SerialSettings, run)

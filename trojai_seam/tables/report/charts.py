@@ -143,6 +143,27 @@ def phase_curves(run: Run) -> Figure:
         return figure
 
 
+def attack_trace(run: Run) -> Figure:
+    """Accuracy and attack success over the epochs of every phase, asked of stored states: median and 5 % to 95 %."""
+    with styled():
+        figure, panels = new_figure(height=3.1, columns=len(run.traced_phases))
+        for axes, phase in zip(panels, run.traced_phases, strict=True):
+            for measure, colour, name in (("acc", BLUE, "ACC"), ("asr", ORANGE, "ASR")):
+                models = band(run.attack_curves[measure].values(), phase)
+                if models is not None:
+                    epochs = np.arange(len(models.median))
+                    axes.fill_between(epochs, models.q05, models.q95, color=colour, alpha=0.2, linewidth=0)
+                    axes.plot(epochs, models.median, color=colour, label=name)
+            axes.set_title(_NAMES.get(phase, phase), fontsize=11, loc="left")
+            axes.set(xlabel="epoch", ylim=(-0.02, 1.02))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        panels[0].set_ylabel("held-out ACC, ASR (oracle)")
+        panels[-1].legend(loc="center right", borderpad=0.2)
+        for axes in panels[1:]:
+            axes.set_yticklabels([])
+        return figure
+
+
 def time_split(run: Run) -> Figure:
     """Mean seconds per scored model by stage, per network."""
     done = run.results[run.results["status"] == "done"]
@@ -194,6 +215,8 @@ def figures(run: Run) -> dict[str, Callable[[], Figure]]:
         drawn[f"by-{column.replace('_', '-')}"] = lambda column=column: by_column(run, column)  # type: ignore[misc]
     if run.phases:
         drawn["phase-curves"] = lambda: phase_curves(run)
+    if run.traced_phases:
+        drawn["attack-trace"] = lambda: attack_trace(run)
     if run.results["seconds_score"].notna().any():
         drawn["time-split"] = lambda: time_split(run)
     return drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Run:
         name: of the run, for the title.
         results: a results frame with rows of status ``missing``, of whatever columns.
         curves: by model id; models without are left out.
+        attack_curves: by measure (``acc``, ``asr``) and model id: the oracle trace of ``--trace-attack``.
         facts: for the head of the page: dataset, date, seed, …, as texts by name.
         settings: name → value, of the whole run.
         versions: of the programs that made it.
@@ -47,6 +48,7 @@ class Run:
     name: str
     results: pd.DataFrame
     curves: Mapping[str, Curves] = field(default_factory=dict)
+    attack_curves: Mapping[str, Mapping[str, Curves]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -65,8 +67,12 @@ class Run:
     @property
     def phases(self) -> tuple[str, ...]:
         """Of which there are curves, in the order in which they are met first; at most ``MOST_PHASES``."""
-        met = dict.fromkeys(phase for curves in self.curves.values() for phase in curves)
-        return tuple(met)[:MOST_PHASES]
+        return _phases_of(self.curves.values())
+
+    @property
+    def traced_phases(self) -> tuple[str, ...]:
+        """Likewise, of the oracle trace."""
+        return _phases_of(self.attack_curves.get("asr", {}).values())
 
     def summary(self, *columns: str) -> pd.DataFrame:
         """Of all models, or by columns; worked out once."""
@@ -80,6 +86,10 @@ class Run:
         if column.startswith("trigger_"):
             return self.results[self.results["poisoned"].fillna(False)]
         return self.results
+
+
+def _phases_of(curves: Iterable[Curves]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(phase for of in curves for phase in of))[:MOST_PHASES]
 
 
 class Card(NamedTuple):

@@ -25,6 +25,7 @@ _TITLES = {
     "fidelity-distribution": "Fidelity over models",
     "accuracy-against-attack": "Accuracy against attack success",
     "phase-curves": "Forgetting, recovery and other phases",
+    "attack-trace": "Attack success along the way (oracle)",
     "time-split": "Where the time goes",
 }
 _CAPTIONS = {
@@ -40,6 +41,11 @@ _CAPTIONS = {
     "phase-curves": (
         "Accuracy on the examples that are trained on: median (line) and 5 % to 95 % range (band) over models. A model "
         "that ended earlier keeps its last value. The stop rules see these figures and no others."
+    ),
+    "attack-trace": (
+        "Oracle figures of --trace-attack: held-out accuracy and attack success after every epoch, asked of stored "
+        "states once each run had ended. Nothing was stopped or chosen by them. Median and 5 % to 95 % range over "
+        "poisoned models."
     ),
     "time-split": "Mean seconds per scored model: reading it, the phases, and predictions with intervals.",
 }

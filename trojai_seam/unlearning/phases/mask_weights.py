@@ -7,6 +7,7 @@ Erasing via Adversarial Weight Masking" (AWM), NeurIPS 2022, arXiv 2207.04497.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from ..adversarial import span, universal
 from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind
@@ -57,19 +59,22 @@ class WeightMasking(MaskTraining[MaskWeightsSettings]):
     def attack(self, batches: list[Batch]) -> Tensor:
         """A perturbation ``[1, C, H, W]`` that makes the network give other answers than it does now."""
         context, settings = self.context, self.settings
+        task, model = context.task, context.model
+
+        def images_of(batch: Batch) -> Tensor:
+            return context.fit.rows(batch.where, batch.at)["x"]
+
+        def agreement(images: Tensor) -> Callable[[Tensor], Tensor]:
+            with torch.no_grad():
+                said = task.outputs(model, {"x": images}).argmax(dim=1)
+            return lambda change: functional.cross_entropy(task.outputs(model, {"x": images + change}), said)
+
+        blank, wide = torch.zeros_like(images_of(batches[0])[:1]), span(images_of(batches[-1]))
+        shown = (images_of(batch) for batch in batches)
         with self.masks.applied():
-            found, span = torch.zeros(1, device=context.device), torch.ones(1, device=context.device)
-            for batch in batches:
-                images = context.fit.rows(batch.where, batch.at)["x"]
-                span = (images.amax() - images.amin()).clamp_min(1e-12)
-                found = found.expand(1, *images.shape[1:])
-                moved = found.detach().requires_grad_()
-                with torch.no_grad():
-                    answers = context.task.outputs(context.model, {"x": images}).argmax(dim=1)
-                loss = functional.cross_entropy(context.task.outputs(context.model, {"x": images + moved}), answers)
-                found = found + settings.attack_rate * span**2 * torch.autograd.grad(loss, moved)[0]
-            size = found.abs().mean().clamp_min(1e-12)
-            return found * (settings.budget * span / size).clamp(max=1)
+            steps = ((agreement(images), -settings.attack_rate * span(images) ** 2) for images in shown)
+            found = universal(blank, steps)
+        return found * (settings.budget * wide / found.abs().mean().clamp_min(1e-12)).clamp(max=1)
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         task, masked, alpha, images = self.context.task, self.masked(), self.settings.alpha, inputs["x"]

@@ -23,7 +23,7 @@ from ..context import Context
 from ..network_parts import parts
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
-from ..refitting import Layer, layers_of, refit
+from ..refitting import Layer, Refitting, layers_of
 from ..settings import Share
 from ..training_mode import head
 from ..training_settings import Views
@@ -78,23 +78,24 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         return PhaseOutcome(settings.name, "off", start_accuracy=start, end_accuracy=start)
     layers = _layers(context)
     examples = _examples(context, settings)
-    order = torch.arange(len(examples)).repeat(2)
+    order = torch.arange(len(examples))
     inputs = examples.rows(order, order.to(context.device))
-    done, passes, most = 0, 0, 1 if settings.strength is not None else settings.tries + 1
+    generator = torch.Generator().manual_seed(context.seed)
+    beat(f"{settings.name}, the network as shipped")
+    refitting = Refitting(layers, lambda: task.outputs(model, inputs), len(examples), settings.samples, generator)
+    if refitting.layers == 0:
+        raise EngineFailure(NOTHING)
+    if not bool(task.finite(refitting.outputs).all()):
+        raise EngineFailure("the network has non-finite scores before unlearning")
+    before = task.predictions(refitting.outputs, examples)
+    passes, most = 0, 1 if settings.strength is not None else settings.tries + 1
 
     def kept(strength: float) -> float:
         """Refit with this strength; the share of answers that stay."""
-        nonlocal done, passes
+        nonlocal passes
         passes += 1
         beat(f"{settings.name}, pass {passes} of at most {most}")
-        generator = torch.Generator().manual_seed(context.seed)
-        outputs, done = refit(layers, lambda: task.outputs(model, inputs), strength, settings.samples, generator)
-        if done == 0:
-            raise EngineFailure(NOTHING)
-        if not bool(task.finite(outputs[: len(examples)]).all()):
-            raise EngineFailure("the network has non-finite scores before unlearning")
-        before, now = (task.answers(part, examples) for part in outputs.chunk(2))
-        return _kept(task, before, now, examples)
+        return _kept(task, before, task.predictions(refitting.refit(strength), examples), examples)
 
     if settings.strength is not None:
         strength, share = settings.strength, kept(settings.strength)
@@ -102,7 +103,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         aim = settings.kept_answers
         aim = _aim(context.guess) if aim is None else aim
         strength, share = _chosen(kept, aim, settings.tries)
-    figures = {"strength": strength, "kept_answers": share, "layers": float(done)}
+    figures = {"strength": strength, "kept_answers": share, "layers": float(refitting.layers)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
 
 
@@ -118,11 +119,11 @@ def _kept(task: Task, before: Tensor, now: Tensor, examples: ExampleSet) -> floa
     """The share of answers that are the same; boxes never are, so of detectors the share of their accuracy."""
     if not task.places:
         return float((before == now).float().mean())
-    key = examples.key()
-    had = task.fit_accuracy(before.cpu(), key)
+    truth = examples.ground_truth()
+    had = task.fit_accuracy(before.cpu(), truth)
     if had == 0:
         raise EngineFailure("the network finds no object in the fit examples, so that nothing says what to keep")
-    return task.fit_accuracy(now.cpu(), key) / had
+    return task.fit_accuracy(now.cpu(), truth) / had
 
 
 def _aim(guess: float) -> float:

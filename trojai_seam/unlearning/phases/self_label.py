@@ -1,4 +1,4 @@
-"""Images cut out of the fit images and labelled by the network; see :mod:`trojai_seam.unlearning.self_labelling`."""
+"""Images cut out of the fit images and labelled by the network; the work is in ``self_label_work.py``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SelfLabelSettings(PhaseSettings):
 
 def self_label(context: Context, settings: SelfLabelSettings) -> PhaseOutcome:
     """Add images to the working set."""
-    from ..self_labelling import add_labelled
+    from .self_label_work import add_labelled
 
     return add_labelled(context, settings)
 

@@ -7,15 +7,13 @@ networks: Zhu et al., "Enhancing Fine-Tuning Based Backdoor Defense with Sharpne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import EngineFailure
 from ...tasks.classification import Classification
@@ -23,6 +21,7 @@ from ..context import Context
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind
 from ..settings import Share
+from ..sharpness import sharpest, still_statistics
 from ..training import Batch, Training
 from ..training_settings import TrainingSettings
 
@@ -37,15 +36,6 @@ class SharpnessAwareSettings(TrainingSettings):
     """Every weight is moved in proportion to its square (ASAM); otherwise all alike (SAM)."""
     label_smoothing: Share = 0.0
     """This share of the target goes to the other classes; for one label per example."""
-
-
-def sharpest(weights: Sequence[Tensor], gradients: Sequence[Tensor], rho: float, adaptive: bool) -> list[Tensor]:
-    """Where to move ``weights`` so that the loss grows most, to first order: ``rho · T² g / ‖T g‖`` with the gradient
-    ``g`` and ``T`` the weights' sizes, or 1 where not ``adaptive``. All weights together are one vector."""
-    sizes = [weight.abs() if adaptive else torch.ones_like(weight) for weight in weights]
-    scaled = [size * gradient for size, gradient in zip(sizes, gradients, strict=True)]
-    length = torch.stack([part.norm() for part in scaled]).norm() + 1e-12
-    return [rho * size * part / length for size, part in zip(sizes, scaled, strict=True)]
 
 
 class SharpnessAware(Training[SharpnessAwareSettings]):
@@ -67,7 +57,7 @@ class SharpnessAware(Training[SharpnessAwareSettings]):
             self.home = [(weight, weight.clone()) for weight in moved]
             for weight, by in zip(moved, away, strict=True):
                 weight.add_(by)
-        with _still_statistics(self.context.model):
+        with still_statistics(self.context.model):
             return self._smoothed(inputs, batch)
 
     def before_update(self) -> None:
@@ -83,19 +73,6 @@ class SharpnessAware(Training[SharpnessAwareSettings]):
         share = self.settings.label_smoothing * task.num_classes / max(1, task.num_classes - 1)
         scores = task.outputs(self.context.model, inputs)
         return functional.cross_entropy(scores, batch.labels, label_smoothing=min(1.0, share))
-
-
-@contextmanager
-def _still_statistics(model: nn.Module) -> Iterator[None]:
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 def sharpness_aware(context: Context, settings: SharpnessAwareSettings) -> PhaseOutcome:

@@ -66,7 +66,7 @@ def soft_tokens(context: Context, settings: SoftTokenSettings) -> PhaseOutcome:
     Raises:
         EngineFailure: the network looks up no word embeddings, or no text has a place for a token.
     """
-    from ..soft_token_training import SoftTokenTraining
+    from .soft_tokens_work import SoftTokenTraining
 
     return SoftTokenTraining(context, settings).run()
 

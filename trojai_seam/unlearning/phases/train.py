@@ -38,37 +38,15 @@ class TrainSettings(TrainingSettings):
 
 def train(context: Context, settings: TrainSettings) -> PhaseOutcome:
     """Train until the stop rule or a cap."""
-    from ..random_labels import OnRandomLabels
-    from ..training import Training
-    from ..uniform_targets import TowardsUniform
+    from .train_work import train_on_labels
 
-    training = {"random": OnRandomLabels, "uniform": TowardsUniform}.get(settings.labels, Training)
-    everything = context.fit
-    if settings.examples is None or settings.examples >= len(everything):
-        return training(context, settings).run()
-    context.use(everything.subset(_few(context, settings.examples)))
-    try:
-        return training(context, settings).run()
-    finally:
-        context.use(everything)
-
-
-def _few(context: Context, count: int) -> list[int]:
-    """Places of ``count`` fit examples, the classes in turn, by the seed; more of them have the fewer among them."""
-    import torch
-
-    from ..batches import classes_in_turn
-
-    labels = context.key.labels
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(context.seed))
-    some = order[classes_in_turn(labels[order], count)] if labels.ndim == 1 else order[:count]
-    return sorted(some.tolist())
+    return train_on_labels(context, settings)
 
 
 def check(context: Context, settings: TrainSettings) -> None:
     """Refuse a uniform answer to what is not answered with classes."""
     if settings.labels == "uniform":
-        from ..uniform_targets import check_classes
+        from .train_work import check_classes
 
         check_classes(context.task)
 

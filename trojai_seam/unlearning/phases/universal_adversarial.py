@@ -52,7 +52,7 @@ class UniversalAdversarial(Training[UniversalAdversarialSettings]):
         context = self.context
         self.span = span(context.fit.inputs["x"])
         first = torch.arange(min(len(context.fit), context.config.batch_size))
-        self.anchor = self._inputs(first), context.key.labels[first].to(context.device)
+        self.anchor = self._inputs(first), context.ground_truth.labels[first].to(context.device)
 
     def mode(self) -> None:
         context, settings = self.context, self.settings
@@ -66,7 +66,7 @@ class UniversalAdversarial(Training[UniversalAdversarialSettings]):
             return lambda change: self._inner(inputs, said, change)
 
         blank = torch.zeros_like(context.fit.inputs["x"][:1])
-        self.change = universal(blank, (away(where) for where in batches), settings.search_rate)
+        self.change = universal(blank, ((away(where), settings.search_rate) for where in batches))
 
     def loss(self, inputs: dict[str, Tensor], batch: Batch) -> Tensor:
         # The fused kernels of attention have no second derivative, which the implicit part asks for.

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import EngineFailure
-from ..tasks import ExampleSet, Task
-from ..tasks.calling import BATCH, batched_outputs
-from ..tasks.classification import Classification, random_classes
-from .batches import classes_in_turn
-from .context import Context
-from .outcome import PhaseOutcome
-from .phases.self_label import SelfLabelSettings
+from ...errors import EngineFailure
+from ...tasks import ExampleSet, Task
+from ...tasks.calling import BATCH, batched_outputs
+from ...tasks.classification import Classification, random_classes
+from ..batches import classes_in_turn
+from ..context import Context
+from ..outcome import PhaseOutcome
+from .self_label import SelfLabelSettings
 
 CANDIDATES = 4
 """Images made per image kept: kept are those that make the classes as equal as the network's answers allow."""
@@ -62,15 +62,15 @@ class SoftClassification(Classification):
     def loss(self, model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         return functional.cross_entropy(self.outputs(model, inputs), labels)
 
-    def random_labels(self, key: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
-        drawn = random_classes(key.labels[order].argmax(dim=1), self.num_classes, sampling, generator)
-        return functional.one_hot(drawn, self.num_classes).to(key.labels.dtype)
+    def random_labels(self, truth: ExampleSet, order: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
+        drawn = random_classes(truth.labels[order].argmax(dim=1), self.num_classes, sampling, generator)
+        return functional.one_hot(drawn, self.num_classes).to(truth.labels.dtype)
 
-    def fit_accuracy(self, answers: Tensor, key: ExampleSet) -> float:
-        return super().fit_accuracy(answers, _hard(key))
+    def fit_accuracy(self, predictions: Tensor, truth: ExampleSet) -> float:
+        return super().fit_accuracy(predictions, _hard(truth))
 
-    def chance(self, key: ExampleSet) -> float:
-        return super().chance(_hard(key))
+    def chance(self, truth: ExampleSet) -> float:
+        return super().chance(_hard(truth))
 
 
 def extrapolated(images: Tensor, count: int) -> Tensor:
@@ -120,5 +120,5 @@ def _answers(model: nn.Module, task: Task, images: Tensor) -> Tensor:
     return batched_outputs(model.eval(), task, {"x": images}).float().softmax(dim=1)
 
 
-def _hard(key: ExampleSet) -> ExampleSet:
-    return replace(key, labels=key.labels.argmax(dim=1))
+def _hard(truth: ExampleSet) -> ExampleSet:
+    return replace(truth, labels=truth.labels.argmax(dim=1))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import EngineFailure
-from ..tasks.examples import MASK, NOT_COUNTED, REAL_WINDOWS
-from .crossed_texts import crossed, teacher_labels
-from .embedding_noise import word_embeddings
-from .outcome import PhaseOutcome
-from .phases.soft_tokens import SoftTokenSettings
-from .soft_tokens import IDS, Spliced, draw_places, extra_rows, gaps_of, longest_input, splice
-from .training import Batch, Training
-from .trigger_wishes import Wish, draw_wish
+from ...errors import EngineFailure
+from ...tasks.examples import MASK, NOT_COUNTED, REAL_WINDOWS
+from ..crossed_texts import crossed, teacher_labels
+from ..embedding_noise import word_embeddings
+from ..outcome import PhaseOutcome
+from ..soft_tokens import IDS, Spliced, draw_places, extra_rows, gaps_of, longest_input, splice
+from ..training import Batch, Training
+from ..trigger_wishes import Wish, draw_wish
+from .soft_tokens import SoftTokenSettings
 
 TINY = 1e-12
 
@@ -202,7 +202,7 @@ class SoftTokenTraining(Training[SoftTokenSettings]):
         settings, context = self.settings, self.context
         wishes = {"away": False, "towards": True, "both": number % 2 == 1}[settings.objective]
         turn = number // 2 if settings.objective == "both" else number
-        wish = draw_wish(turn, context.task, context.key, context.generator) if wishes else None
+        wish = draw_wish(turn, context.task, context.ground_truth, context.generator) if wishes else None
         # Not in step with the wishes, of which spans have two: each of them comes in all lengths.
         return WouldBeTrigger(self._of_words(settings.lengths[number // 2 % len(settings.lengths)]), wish)
 

@@ -1,0 +1,120 @@
+"""What was measured, one JSON file per unit of work, written beside and renamed: the same command goes on where it was.
+
+``OUT/seed-N/PART/UNIT.json`` holds rows; ``OUT/seed-N/models/NAME.npz`` a trained network and its triggered pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batch.files import make_folder, write_atomic
+from ..errors import RunDirectoryProblem
+
+Row = dict[str, Any]
+
+
+class Unit(NamedTuple):
+    """Work that is done or not done as a whole."""
+
+    name: str
+    measure: Callable[[], list[Row]]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The results of one seed.
+
+    Attributes:
+        folder: of this seed.
+        data: digest of the data set.
+    """
+
+    folder: Path
+    data: str
+
+    def rows(self, part: str, units: Iterable[Unit], sizes: str, tell: Callable[[str], None]) -> list[Row]:
+        """Of all ``units``, measured only if they are not stored yet.
+
+        Args:
+            part: name of the part.
+            units: of it.
+            sizes: that decide its results; what was stored with others, or of other data, is measured again.
+            tell: is told what is measured now.
+
+        Raises:
+            RunDirectoryProblem: a file cannot be written.
+        """
+        units, found, identity = list(units), [], identity_of(self.data, sizes)
+        make_folder(self.folder / part)
+        for number, unit in enumerate(units, start=1):
+            path = self.folder / part / f"{unit.name}.json"
+            rows = self._stored(path, identity)
+            if rows is None:
+                tell(f"{part}: {unit.name} ({number} of {len(units)})")
+                rows = [finite(row) for row in unit.measure()]
+                content = {"identity": identity, "rows": rows}
+                write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
+            found += rows
+        return found
+
+    def stored_rows(self, part: str, units: Iterable[Unit], sizes: str) -> tuple[list[Row], int]:
+        """Of those of ``units`` that are stored, and how many are not."""
+        identity = identity_of(self.data, sizes)
+        found = [self._stored(self.folder / part / f"{unit.name}.json", identity) for unit in units]
+        return [row for rows in found if rows is not None for row in rows], found.count(None)
+
+    def _stored(self, path: Path, identity: str) -> list[Row] | None:
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            return list(content["rows"]) if content["identity"] == identity else None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise RunDirectoryProblem(f"{path}: is no result ({problem}); remove it to measure it again") from None
+
+    def tensors(self, name: str, sizes: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Those that ``make`` gives, made only once; ``sizes`` as for :meth:`rows`.
+
+        Raises:
+            RunDirectoryProblem: the file cannot be written or read.
+        """
+        path = self.folder / "models" / f"{name}-{identity_of(self.data, sizes)}.npz"
+        if not path.exists():
+            make_folder(path.parent)
+            buffer = io.BytesIO()
+            np.savez(buffer, **{key: tensor.numpy() for key, tensor in make().items()})  # type: ignore[arg-type]
+            write_atomic(path, buffer.getvalue())
+        try:
+            with np.load(path) as stored:
+                return {key: torch.from_numpy(stored[key]) for key in stored.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
+            raise RunDirectoryProblem(f"{path}: cannot be read ({problem}); remove it to train again") from None
+
+
+def finite(row: Mapping[str, Any]) -> Row:
+    """NaN never enters JSON; it is missing."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def identity_of(*parts: object) -> str:
+    """A short hash."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:12]
+
+
+def seeds_in(folder: Path) -> list[int]:
+    """Of which there are results, in order."""
+    found = (re.fullmatch(r"seed-(\d+)", path.name) for path in folder.iterdir() if path.is_dir())
+    return sorted(int(match[1]) for match in found if match)
