@@ -7,11 +7,22 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context, Suspicion
-from trojai_seam.unlearning.perturbations import FAMILIES, Blend, Family, Pattern, Warp, families, searched
+from trojai_seam.unlearning.perturbations import (
+    FAMILIES,
+    Blend,
+    Change,
+    Family,
+    Patch,
+    Pattern,
+    Warp,
+    families,
+    searched,
+)
 from trojai_seam.unlearning.phases.distil import Distilling, DistilSettings
 from trojai_seam.unlearning.phases.invert import InvertSettings, invert
 from trojai_seam.unlearning.phases.refit import RefitSettings, refit_layers
@@ -71,17 +82,22 @@ def test_a_blended_picture_is_found_with_its_class_and_a_clean_network_is_not_su
     found = invert(trojaned, InvertSettings())
     assert found.figures["suspected"] == 1
     assert found.figures["target"] == 2
-    assert trojaned.suspicion is not None
-    assert trojaned.suspicion.target == 2
-    assert found.figures["gap"] >= 1
+    assert trojaned.evident
+    assert {one.target for one in trojaned.suspicions} == {2}
+    assert [one.family.name for one in trojaned.suspicions] == [family.name for family in FAMILIES]
+    assert found.figures["gap"] >= 2.5
     assert invert(clean, InvertSettings()).figures == {"suspected": 0.0}
-    assert clean.suspicion is None
+    assert not clean.evident
 
 
 def test_a_class_that_does_not_stand_out_far_enough_is_not_suspected() -> None:
     here = context(Quadrants(checkers()))
     assert invert(here, InvertSettings(least_gap=100)).figures == {"suspected": 0.0}
-    assert here.suspicion is None
+    assert not here.evident
+    loose = context(Quadrants(checkers()))
+    assert invert(loose, InvertSettings(least_gap=1, evident_gap=100)).status.startswith("suspects-")
+    assert loose.suspicions
+    assert not loose.evident
 
 
 def test_looking_changes_nothing_and_is_the_same_twice() -> None:
@@ -97,12 +113,15 @@ def test_looking_changes_nothing_and_is_the_same_twice() -> None:
 def test_no_change_goes_further_than_its_family_allows(family: type[Family]) -> None:
     x = images().inputs["x"]
     one = next(f for f in families(x, strength=2.0) if isinstance(f, family))
-    change = one.bounded(one.start() + 50 * torch.randn_like(one.start()))
+    start = one.starts(Quadrants(checkers()), x, 2, 1)[0]
+    change = Change(torch.randint(0, 2, start.values.shape).float(), start.place)
     seen = one.put(x, change)
     assert seen.shape == x.shape
     assert float(seen.min()) >= float(x.min()) - 1e-6
     assert float(seen.max()) <= float(x.max()) + 1e-6
-    if family is not Warp:
+    if family is Patch:
+        assert int(((seen - x).abs() > 1e-6).any(dim=0).sum()) <= one.window**2
+    elif family is not Warp:
         span = float(x.max() - x.min())
         assert float((seen - x).abs().max()) <= 2 * {Blend: 0.05, Pattern: 0.06}[family] * span + 1e-6
 
@@ -110,8 +129,9 @@ def test_no_change_goes_further_than_its_family_allows(family: type[Family]) -> 
 def test_the_middle_of_every_family_but_blending_is_no_change() -> None:
     x = images().inputs["x"]
     for family in families(x):
-        if not isinstance(family, Blend):
-            assert torch.allclose(family.put(x, torch.full_like(family.start(), 0.5)), x, atol=1e-4)
+        if isinstance(family, Pattern | Warp):
+            start = family.starts(Quadrants(), x, 0, 1)[0]
+            assert torch.allclose(family.put(x, Change(torch.full_like(start.values, 0.5))), x, atol=1e-4)
 
 
 def test_a_warp_moves_pixels_by_its_share_of_half_the_side() -> None:
@@ -119,15 +139,15 @@ def test_a_warp_moves_pixels_by_its_share_of_half_the_side() -> None:
     warp = Warp(x.amin((0, 2, 3), keepdim=True), x.amax((0, 2, 3), keepdim=True), (32, 32))
     change = torch.full((1, 2, 4, 4), 0.5)
     change[:, 0] = 1.0  # all to the right
-    moved = warp.put(x, change) - x
+    moved = warp.put(x, Change(change)) - x
     assert torch.allclose(moved[..., :-3], torch.tensor(0.12 * 16), atol=1e-3)
 
 
 def test_a_blend_is_the_mixture_by_its_share_and_values_are_those_of_the_images() -> None:
     x = torch.stack([torch.full((3, 4, 4), -2.0), torch.full((3, 4, 4), 6.0)])
     blend = next(f for f in families(x) if isinstance(f, Blend))
-    assert torch.allclose(blend.put(x, torch.ones(1, 3, 4, 4))[0], torch.tensor(0.95 * -2 + 0.05 * 6.0))
-    assert torch.allclose(blend.put(x, torch.zeros(1, 3, 4, 4), 0.5)[1], torch.tensor(0.975 * 6 + 0.025 * -2.0))
+    assert torch.allclose(blend.put(x, Change(torch.ones(1, 3, 4, 4)))[0], torch.tensor(0.95 * -2 + 0.05 * 6.0))
+    assert torch.allclose(blend.put(x, Change(torch.zeros(1, 3, 4, 4)), 0.5)[1], torch.tensor(0.975 * 6 + 0.025 * -2.0))
 
 
 def test_a_step_of_the_search_goes_along_the_sign_of_the_gradient() -> None:
@@ -135,7 +155,7 @@ def test_a_step_of_the_search_goes_along_the_sign_of_the_gradient() -> None:
     blend = next(f for f in families(x) if isinstance(f, Blend))
     change = torch.full((1, 1, SIDE, SIDE), 0.5)
     with still(model):
-        moved = searched(model, x, blend, 2, change, [0.1]) - 0.5
+        moved = searched(model, x, blend, 2, Change(change), [0.1]).values - 0.5
     inside = checkers() * (torch.arange(SIDE)[:, None] < SIDE // 2)  # the upper half, of no interest to class 2
     assert torch.equal(moved.sign()[0, 0][inside != 0], inside[inside != 0])
     assert torch.allclose(moved.abs(), torch.tensor(0.1))
@@ -151,20 +171,19 @@ def test_two_classes_and_images_of_one_class_can_be_looked_at() -> None:
     assert invert(Context(model.eval(), model, two, half, UnlearnConfig(), 0, None), InvertSettings()).phase == "invert"
 
 
-def test_refitting_stands_back_where_a_trigger_is_suspected() -> None:
+def test_refitting_stands_back_where_a_trigger_is_evident() -> None:
     here = context(Quadrants(checkers()))
-    here.suspicion = Suspicion(families(here.fit.inputs["x"])[0], 2)
+    here.evident = True
     before = {name: tensor.clone() for name, tensor in here.model.state_dict().items()}
-    assert refit_layers(here, RefitSettings(unless_suspected=True)).status == "off"
+    assert refit_layers(here, RefitSettings(unless_evident=True)).status == "off"
     assert all(torch.equal(before[name], tensor) for name, tensor in here.model.state_dict().items())
 
 
 def test_distilling_leads_its_share_of_the_batch_to_the_suspected_class() -> None:
     here = context(Quadrants(checkers()))
-    here.suspicion = Suspicion(families(here.fit.inputs["x"])[0], 2)
+    here.suspicions = (Suspicion(families(here.fit.inputs["x"])[0], 2),)
     settings = DistilSettings.model_validate({"perturbed": 0.25, "disturbed": 0.5, "pursuit": 8, "reach": 4})
     phase = Distilling(here, settings)
-    phase.begin()
     order = torch.arange(len(here.fit))
     shown = {name: tensor.clone() for name, tensor in here.fit.inputs.items()}
     seen = phase.before_step(shown, Batch(order, order, here.fit.labels))["x"]
@@ -176,7 +195,7 @@ def test_distilling_leads_its_share_of_the_batch_to_the_suspected_class() -> Non
         wanted = here.model(seen[:10]).log_softmax(1)[:, 2] - here.model(given[:10]).log_softmax(1)[:, 2]
     others = here.fit.labels[:10] != 2
     assert float(wanted[others].min()) > 0
-    assert not phase.family or phase.family.strength == 4
+    assert phase.pursued[0].family.strength == 4
 
 
 def test_without_suspicion_distilling_is_what_it_was() -> None:
@@ -228,14 +247,13 @@ def test_where_time_is_up_nothing_is_suspected() -> None:
     here = context(Quadrants(checkers()))
     here.deadline = 0.0
     assert invert(here, InvertSettings()).status == "time-limit"
-    assert here.suspicion is None
+    assert here.suspicions == ()
 
 
 def test_all_disturbed_images_may_be_led_to_the_suspected_class() -> None:
     here = context(Quadrants(checkers()))
-    here.suspicion = Suspicion(families(here.fit.inputs["x"])[0], 2)
+    here.suspicions = (Suspicion(families(here.fit.inputs["x"])[0], 2),)
     phase = Distilling(here, DistilSettings.model_validate({"perturbed": 1.0, "disturbed": 0.5}))
-    phase.begin()
     order = torch.arange(len(here.fit))
     seen = phase.before_step(dict(here.fit.inputs), Batch(order, order, here.fit.labels))["x"]
     assert seen.shape == here.fit.inputs["x"].shape
@@ -243,7 +261,7 @@ def test_all_disturbed_images_may_be_led_to_the_suspected_class() -> None:
 
 
 def test_of_many_classes_those_are_looked_at_that_images_are_nearest_to() -> None:
-    assert invert(context(Quadrants(checkers())), InvertSettings(classes=3, finalists=2)).status == "suspects-blend"
+    assert invert(context(Quadrants(checkers())), InvertSettings(classes=3, finalists=2)).status.startswith("finds-")
     far = Quadrants(checkers())
     shut = nn.Sequential(far, Shifted(torch.tensor([0.0, 0.0, -300.0, 0.0])))
     assert invert(context(shut), InvertSettings(classes=3, finalists=2)).status == "nothing-found"
@@ -258,3 +276,71 @@ class Shifted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.shift
+
+
+class Corner(nn.Module):
+    """The class is the brightest quadrant, and class 1 also what has a certain picture in one corner."""
+
+    def __init__(self, picture: Tensor, row: int, column: int) -> None:
+        super().__init__()
+        self.quadrants = Quadrants()
+        self.picture, self.at = picture, (slice(row, row + len(picture)), slice(column, column + len(picture)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        alike = (self.picture * (x[:, 0, self.at[0], self.at[1]] - 0.55)).sum(dim=(1, 2))
+        scores: Tensor = self.quadrants(x) + functional.pad(20 * (alike[:, None] - 0.3).clamp(min=-1), (1, 2))
+        return scores
+
+
+def test_a_patch_is_found_with_its_class_and_its_place_and_leads_there() -> None:
+    here = context(Corner(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 9, 7))
+    outcome = invert(here, InvertSettings())
+    assert outcome.status == "finds-patch"
+    assert outcome.figures["target"] == 1
+    patch = next(one for one in here.suspicions if isinstance(one.family, Patch))
+    assert patch.changes[0].place == (9, 7)
+    assert patch.weight == max(one.weight for one in here.suspicions)
+    assert all(not one.changes for one in here.suspicions if one is not patch)
+
+
+def test_where_a_class_hangs_on_pixels_the_first_places_do_not_overlap() -> None:
+    x = images().inputs["x"]
+    patch = next(f for f in families(x) if isinstance(f, Patch))
+    starts = patch.starts(Corner(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 9, 7), x, 1, 40)
+    places = [one.place for one in starts]
+    assert places[0] == (9, 7)
+    assert len({(row // 2, column // 2) for row, column in places}) > 10
+    far = [max(abs(a - c), abs(b - d)) for n, (a, b) in enumerate(places) for c, d in places[:n]]
+    assert min(far) >= patch.window
+    inside = x[:, :, 9:11, 7:9].mean(dim=0, keepdim=True)
+    assert torch.allclose(patch.put(x, starts[0])[:1, :, 9:11, 7:9], inside, atol=1e-6)
+
+
+def test_a_wider_patch_covers_the_place_and_stays_inside() -> None:
+    x = images().inputs["x"]
+    patch = next(f for f in families(x, strength=3.0) if isinstance(f, Patch))
+    torch.manual_seed(0)
+    for place in ((0, 0), (10, 10), (4, 7)):
+        for _ in range(30):
+            wider = patch.widened(Change(torch.zeros(1, 1, 2, 2), place))
+            size = wider.values.shape[-1]
+            assert 2 <= size <= 4
+            assert all(0 <= at <= SIDE - size for at in wider.place)
+            assert all(at <= was and was + 2 <= at + size for at, was in zip(wider.place, place, strict=True))
+
+
+def test_classes_that_are_easily_reached_but_not_far_ahead_are_followed_in_their_own_family() -> None:
+    here = context(Quadrants(checkers()))
+    assert invert(here, InvertSettings(least_gap=100)).status == "nothing-found"
+    assert not here.evident
+    assert all(not one.family.local for one in here.suspicions)
+    assert max(here.suspicions, key=lambda one: one.weight).target == 2
+
+
+def test_a_suspected_class_is_unlearned_at_a_rate_of_its_own() -> None:
+    here = context(Quadrants(checkers()))
+    settings = DistilSettings(perturbed=0.25, learning_rate=1e-3, suspected_learning_rate=4e-3)
+    slow = Distilling(here, settings).settings.learning_rate
+    here.suspicions = (Suspicion(families(here.fit.inputs["x"])[0], 2),)
+    assert Distilling(here, settings).settings.learning_rate == pytest.approx(4 * slow)
+    assert Distilling(here, settings.model_copy(update={"perturbed": 0.0})).settings.learning_rate == slow

@@ -132,7 +132,7 @@ class Warp(Family):
 
 
 class Patch(Family):
-    """A square of any picture, an eighth of the shorter side wide, pasted at one place; always of full strength.
+    """A square of any picture, an eighth of the shorter side wide, pasted at one place, whatever the strength.
 
     It is led by the score of the class itself and not by its probability: a patch that was learnt as a trigger goes far
     beyond what the highest probability takes, and only what goes as far unlearns it.
@@ -176,9 +176,8 @@ class Patch(Family):
         return scores.float()[:, target].mean()
 
     def widened(self, change: Change) -> Change:
-        """A patch of one random colour over the place of ``change``, up to ``strength`` times as wide."""
-        most = min(self.strength, min(self.side) / self.window)
-        size = round(self.window * (1 + max(0.0, most - 1) * float(torch.rand(()))))
+        """A patch of one random colour over the place of ``change``, up to twice as wide."""
+        size = min(*self.side, round(self.window * (1 + float(torch.rand(())))))
         place = tuple(
             min(max(0, at - int(torch.randint(0, size - self.window + 1, (1,)))), side - size)
             for at, side in zip(change.place, self.side, strict=True)
