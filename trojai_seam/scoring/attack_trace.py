@@ -126,6 +126,6 @@ def traced(
 def _asked(
     network: nn.Module, task: Task, clean: ExampleSet, poisoned: ExampleSet, batch_size: int
 ) -> tuple[float, float]:
-    acc = predict(network, task, clean, batch_size).right.share
-    asr = predict_attacks(network, task, poisoned, batch_size).hits.share if len(poisoned) else None
+    acc = predict(network, task, clean, batch_size).accuracy.share
+    asr = predict_attacks(network, task, poisoned, batch_size).attack_success.share if len(poisoned) else None
     return math.nan if acc is None else acc, math.nan if asr is None else asr

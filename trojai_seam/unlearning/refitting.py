@@ -269,7 +269,8 @@ def _is_off(lower: Tensor, answer: Tensor, right: Tensor) -> Tensor:
     signs = 1.0 - 2.0 * (torch.arange(right.shape[2], device=right.device, dtype=right.dtype) % 2)
     one, wanted = (answer @ signs)[..., None], (right @ signs)[..., None]
     got = lower @ one + lower.transpose(1, 2) @ one - lower.diagonal(dim1=1, dim2=2)[..., None] * one
-    return ~((got - wanted).norm() <= RESIDUAL * wanted.norm() + torch.finfo(right.dtype).tiny)
+    good: Tensor = (got - wanted).norm() <= RESIDUAL * wanted.norm() + torch.finfo(right.dtype).tiny
+    return ~good
 
 
 @contextmanager
