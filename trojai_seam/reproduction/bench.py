@@ -176,8 +176,8 @@ class Bench:
 
     def ask(self, model: nn.Module, poisoned: ExampleSet) -> Figures:
         """Accuracy and attack success."""
-        acc = predict(model, self.task, self.clean).right.share
-        asr = predict_attacks(model, self.task, poisoned).hits.share
+        acc = predict(model, self.task, self.clean).accuracy.share
+        asr = predict_attacks(model, self.task, poisoned).attack_success.share
         return Figures(acc or 0.0, asr or 0.0)
 
     def unlearned(self, subject: Subject, preset: str, config: UnlearnConfig, fit: ExampleSet, *purpose: object) -> Row:

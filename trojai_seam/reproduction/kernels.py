@@ -130,8 +130,8 @@ def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
         row[f"{name}_change"] = float((scores - scores_b.double()).square().mean())
         fell = scores_b.double().softmax(dim=1)[:, target] - scores.softmax(dim=1)[:, target]
         row[f"{name}_fall"] = float(fell.mean())
-    row["asr_before"] = predict_attacks(model, task, subject.poisoned).hits.share
-    row["asr_after"] = predict_attacks(after, task, subject.poisoned).hits.share
+    row["asr_before"] = predict_attacks(model, task, subject.poisoned).attack_success.share
+    row["asr_after"] = predict_attacks(after, task, subject.poisoned).attack_success.share
     return [row]
 
 
