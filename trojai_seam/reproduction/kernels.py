@@ -106,7 +106,9 @@ def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
     fit = bench.fit(count, subject.name)
     drawn = torch.randperm(len(subject.poisoned), generator=bench.generator("kernel", subject.name))[:count]
     attacked = subject.poisoned.subset(drawn.tolist())
-    labels = task.random_labels(fit.ground_truth(), torch.arange(len(fit)), "uniform", bench.generator("labels", subject.name))
+    labels = task.random_labels(
+        fit.ground_truth(), torch.arange(len(fit)), "uniform", bench.generator("labels", subject.name)
+    )
     found = kernels(model, fit.inputs["x"], attacked.inputs["x"])
     scores_a, scores_b = (all_outputs(model, task, examples) for examples in (fit, attacked))
     # Half of the rate beyond which descent on the forgetting data itself would swing.

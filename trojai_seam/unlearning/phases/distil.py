@@ -48,7 +48,7 @@ class DistilSettings(TrainingSettings):
     perturbed: Share = 0.0
     """Share of every batch that the learning network sees with a change that leads to the suspected class, where a
     phase before (``invert``) suspects one; in place of disturbed images."""
-    reach: float = Field(default=3.0, gt=0, le=10)
+    reach: float = Field(default=4.0, gt=0, le=10)
     """How far such a change of the whole image may go, in units of what it was found with."""
     pursuit: int = Field(default=2, ge=1, le=100)
     """Steps that it is improved by before every training step; a new one starts with six times as many."""

@@ -48,9 +48,6 @@ class InvertSettings(PhaseSettings):
     """From here on a class is more than suspect, so that ``refit`` may stand back."""
 
 
-ADDED = ("blend", "pattern")
-HIGHEST_GAP = 100.0
-VAGUE, LEAST_VAGUE = 3, 0.3
 FIRST = 3
 """Steps after which classes that are hard to reach are left out."""
 BEGINNINGS = 2
@@ -59,6 +56,12 @@ PLACES, TRIED_PLACES = 3, 6
 """Places of a local change towards the suspected class that are left for other phases, and out of how many."""
 FAINTEST, STRONGEST = -2.0, 3.0
 """Limits of the logarithm of a suspicion's weight."""
+ADDED = ("blend", "pattern")
+"""Families that add a picture."""
+EASY, LEAST_EASY = 3, 0.3
+"""Where no class stands out: classes of each family that are followed at most, and what they must have reached."""
+HIGHEST_GAP = 100.0
+"""That is written down; where only one class is left there is no next one."""
 
 
 @dataclass
@@ -109,11 +112,12 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
             finding = search.finding(family)
             if finding is None:
                 return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
-            findings.append(finding)
+            if finding.candidates:
+                findings.append(finding)
         clear = [one for one in findings if one.candidates[0].reached >= settings.least_reached]
         best = max(clear, key=lambda one: one.gap, default=None)
         if best is None or best.gap < settings.least_gap:
-            context.suspicions = vague(findings)
+            context.suspicions = _vague(findings)
         else:
             first = best.candidates[0]
             context.suspicions = search.suspicions(findings, best, first.target)
@@ -124,14 +128,17 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
     return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=start, figures=figures)
 
 
-def vague(findings: list[_Finding]) -> tuple[Suspicion, ...]:
-    """Classes that are easily reached, none of them far ahead: to be followed a little, each in its own family."""
+def _vague(findings: list[_Finding]) -> tuple[Suspicion, ...]:
+    """Classes that are easily reached by changes of the whole image, none of them far ahead, each in its own family.
+
+    Not by patches: a patch that was learnt stands out.
+    """
     return tuple(
         Suspicion(finding.family, one.target, math.exp(max(finding.lead(one.target), FAINTEST)))
         for finding in findings
         if not finding.family.local
-        for one in finding.candidates[:VAGUE]
-        if one.reached >= LEAST_VAGUE
+        for one in finding.candidates[:EASY]
+        if one.reached >= LEAST_EASY
     )
 
 
@@ -159,6 +166,7 @@ class _Search:
         candidates = [
             _Candidate(target, change)
             for target in self.classes
+            if len(self._others(target, few))
             for change in family.starts(self.scores, self._others(target, few), target, BEGINNINGS)
         ]
         for searched_on, judged_on, paced in (
@@ -170,8 +178,9 @@ class _Search:
                     return None
                 beat(f"{settings.name}, {family.name}, {place} of {len(candidates)}")
                 others = self._others(one.target, searched_on)
-                one.change = searched(self.scores, others, family, one.target, one.change, paced)
-                self._judge(one, family, judged_on)
+                if len(others):
+                    one.change = searched(self.scores, others, family, one.target, one.change, paced)
+                    self._judge(one, family, judged_on)
             candidates.sort(key=lambda one: -one.evidence)
             candidates = _best_of_each(candidates)[: settings.finalists]
         return _Finding(family, candidates)
@@ -204,10 +213,8 @@ class _Search:
         return tuple(found[place] for place in sorted(range(len(found)), key=lambda place: -raised[place])[:PLACES])
 
     def _others(self, target: int, count: int) -> Tensor:
-        """Those of the first ``count`` images that are of other classes, or all of them if none is."""
-        images, given = self.images[:count], self.given[:count]
-        others = images[given != target]
-        return others if len(others) else images
+        """Those of the first ``count`` images that the network gives other classes."""
+        return self.images[:count][self.given[:count] != target]
 
     def _judge(self, one: _Candidate, family: Family, count: int) -> None:
         """How the change takes images of other classes to its class; half a count keeps the odds finite."""
