@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..batch.files import make_folder, write_atomic
 from ..errors import RunDirectoryProblem
+from ..heartbeat import beat
 
 Row = dict[str, Any]
 
@@ -63,7 +64,9 @@ class Store:
             path = self.folder / part / f"{unit.name}.json"
             rows = self._stored(path, identity)
             if rows is None:
-                tell(f"{part}: {unit.name} ({number} of {len(units)})")
+                at = f"{part}: {unit.name} ({number} of {len(units)})"
+                tell(at)
+                beat(at)
                 rows = [finite(row) for row in unit.measure()]
                 content = {"identity": identity, "rows": rows}
                 write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
