@@ -23,6 +23,8 @@ from torch.nn import functional
 Scores = Callable[[Tensor], Tensor]
 """Class scores ``[N, C]`` of images ``[N, channels, H, W]``."""
 
+TOGETHER = 40
+"""Images that go through the network at once while places are looked for."""
 CLEAR = 0.98
 """An image that gives the wanted class with this probability asks no more of a perturbation."""
 
@@ -151,10 +153,12 @@ class Patch(Family):
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
         """The mean of the images, at the places where the score of the class hangs on the pixels most, and in the same
         way in all images; they do not overlap."""
-        seen = images.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(scores(seen).float()[:, target].sum(), seen)
-        gradient = gradient / gradient.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
-        promise = (gradient.mean(dim=0) * self.span[0]).abs().sum(dim=0)
+        gradient = torch.zeros_like(images[0])
+        for part in torch.split(images.detach(), TOGETHER):
+            seen = part.requires_grad_(True)
+            (one,) = torch.autograd.grad(scores(seen).float()[:, target].sum(), seen)
+            gradient += (one / one.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]).sum(dim=0)
+        promise = (gradient / len(images) * self.span[0]).abs().sum(dim=0)
         size = self.window
         sums = functional.avg_pool2d(promise[None, None], size, stride=1)[0, 0]
         found = list[Change]()
