@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import warnings
 
 import numpy as np
 import pytest
@@ -138,8 +137,7 @@ def test_pictures_that_would_be_waited_for_or_fill_the_memory_are_refused(tmp_pa
     write_classes(tmp_path / "test", [f"class-{label}" for label in range(10)])
     path = tmp_path / "test" / "class-0" / "0.png"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with warnings.catch_warnings(), pytest.raises(DatasetProblem, match=r"0\.png: cannot be read"):
-        warnings.simplefilter("ignore")
+    with pytest.raises(DatasetProblem, match=r"0\.png: cannot be read.*decompression bomb"):
         read_data("cifar10", tmp_path)
     monkeypatch.undo()
     if hasattr(os, "mkfifo"):

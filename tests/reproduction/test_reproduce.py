@@ -98,8 +98,10 @@ def test_results_of_other_sizes_are_measured_again(data, tmp_path):
     told: list[str] = []
     parts.reproduce(data, tmp_path, ["ntk"], 0, told.append, TINY)
     larger = Scale(**{**TINY.__dict__, "kernel_steps": 3})
-    parts.reproduce(data, tmp_path, ["ntk"], 0, told.append, larger)
+    made = parts.reproduce(data, tmp_path, ["ntk"], 0, told.append, larger, threads=2)
     assert len(told) == 4
+    write_reproduction(made, tmp_path)
+    assert "--seed 0 --part ntk --threads 2 --out" in (tmp_path / "reproduction.md").read_text()
 
 
 def other_method(monkeypatch, part: str) -> None:
@@ -123,7 +125,7 @@ def test_results_of_other_methods_are_not_taken(part, monkeypatch):
 def test_results_of_other_data_are_never_overwritten(data, tmp_path):
     Store(tmp_path / "seed--1", "other").rows("ntk", [Unit("u", lambda: [{"a": 1}])], "", lambda text: None)
     for seed in (-1, 0):
-        with pytest.raises(RunDirectoryProblem, match="holds results of other data .*choose another --out"):
+        with pytest.raises(RunDirectoryProblem, match=r"holds results of other data .*choose another --out"):
             parts.reproduce(data, tmp_path, ["speed"], seed, scale=TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["seed--1"]
 
