@@ -25,6 +25,7 @@ def check_command(given: argparse.Namespace) -> None:
 
     Raises:
         UsageProblem: a name that nobody knows (near ones are listed), a number out of bounds, or a missing path.
+        DatasetProblem: the folder of a data set to measure on is missing.
     """
     for name, known in _CHOICES.items():
         value = getattr(given, name, None)
@@ -119,6 +120,10 @@ def _check_paths(given: argparse.Namespace) -> None:
         _check_once(_presets(given))
     if given.command_name == "study":
         _check_study(given)
+    if given.command_name == "reproduce":
+        from .reproduction.sources import check_folder
+
+        check_folder(given.dataset, given.data)
     for run in [*getattr(given, "runs", []), *([given.run] if hasattr(given, "run") else [])]:
         if not os.path.isdir(run):
             raise UsageProblem(f"{shown(str(run), 2000)}: is not a run directory (there is no such folder)")

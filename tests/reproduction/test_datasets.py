@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -56,6 +57,24 @@ def test_what_is_no_idx_file_is_refused(tmp_path, content, said):
         read_idx(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("train-images-idx3-ubyte", np.zeros((0, 28, 28)), r"shape \[0, 28, 28\], expected \[N, 28, 28\]"),
+        ("t10k-images-idx3-ubyte", np.zeros((20, 27, 28)), r"t10k: has images of shape \[20, 27, 28\]"),
+        ("train-images-idx3-ubyte", np.zeros(40), r"images of shape \[40\]"),
+        ("t10k-labels-idx1-ubyte", np.zeros(19), r"labels of shape \[19\], expected \[20\]"),
+        ("train-labels-idx1-ubyte", np.zeros((40, 1)), r"labels of shape \[40, 1\]"),
+        ("t10k-labels-idx1-ubyte", np.arange(20) % 11, "test picture has label 10, those of training end at 9"),
+    ],
+)
+def test_mnist_of_other_shapes_is_refused(tmp_path, name, array, said):
+    write_mnist(tmp_path, packed=False)
+    (tmp_path / name).write_bytes(idx(array))
+    with pytest.raises(DatasetProblem, match=said):
+        read_data("mnist", tmp_path)
+
+
 def test_missing_files_are_named_with_where_to_get_them(tmp_path):
     for name in ("mnist", "cifar10"):
         with pytest.raises(DatasetProblem, match="https://"):
@@ -91,6 +110,41 @@ def test_cifar10_is_read_from_class_folders(tmp_path):
     Image.new("RGB", (31, 32)).save(tmp_path / "test" / "class-0" / "0000.png")
     with pytest.raises(DatasetProblem, match="31 x 32"):
         read_data("cifar10", tmp_path)
+
+
+def write_classes(folder, names, count=2):
+    for label, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (32, 32), (label, number, 0)).save(folder / name / f"{number}.png")
+
+
+def test_a_class_is_known_by_its_folder_in_both_parts(tmp_path):
+    names = [f"class-{label}" for label in range(10)]
+    write_classes(tmp_path / "train", names)
+    write_classes(tmp_path / "test", names)
+    (tmp_path / "test" / ".cache").mkdir()
+    (tmp_path / "train" / "class-3" / "._0.png").write_bytes(b"of a system")
+    data = read_data("cifar10", tmp_path)
+    assert (len(data.train), len(data.test)) == (20, 20)
+    assert (data.train.images[:, 0, 0, 0] == data.train.labels).all()
+    (tmp_path / "test" / "class-0").rename(tmp_path / "test" / "zebra")
+    with pytest.raises(DatasetProblem, match=r"different class folders \(class-0, zebra"):
+        read_data("cifar10", tmp_path)
+
+
+def test_pictures_that_would_be_waited_for_or_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    write_classes(tmp_path / "test", [f"class-{label}" for label in range(10)])
+    path = tmp_path / "test" / "class-0" / "0.png"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DatasetProblem, match=r"0\.png: cannot be read.*decompression bomb"):
+        read_data("cifar10", tmp_path)
+    monkeypatch.undo()
+    if hasattr(os, "mkfifo"):
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(DatasetProblem, match="not a regular file"):
+            read_data("cifar10", tmp_path)
 
 
 def test_the_real_mnist_is_read(shared):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +13,13 @@ import pytest
 import torch
 
 from trojai_seam.cli import main
-from trojai_seam.reproduction import attacks, data_size, forgetting, parts, speed
+from trojai_seam.command_checks import check_command
+from trojai_seam.errors import DatasetProblem, RunDirectoryProblem
+from trojai_seam.reproduction import attacks, bench, data_size, forgetting, kernels, parts, sources, speed
 from trojai_seam.reproduction.bench import Bench, Scale
 from trojai_seam.reproduction.datasets import ImageData
 from trojai_seam.reproduction.page import verdict_table, write_reproduction
-from trojai_seam.reproduction.storage import Store
+from trojai_seam.reproduction.storage import Store, Unit, seeds_in
 from trojai_seam.synthesis.picture_attacks import Pictures
 
 TINY = Scale(
@@ -93,8 +98,106 @@ def test_results_of_other_sizes_are_measured_again(data, tmp_path):
     told: list[str] = []
     parts.reproduce(data, tmp_path, ["ntk"], 0, told.append, TINY)
     larger = Scale(**{**TINY.__dict__, "kernel_steps": 3})
-    parts.reproduce(data, tmp_path, ["ntk"], 0, told.append, larger)
+    made = parts.reproduce(data, tmp_path, ["ntk"], 0, told.append, larger, threads=2)
     assert len(told) == 4
+    write_reproduction(made, tmp_path)
+    assert "--seed 0 --part ntk --threads 2 --out" in (tmp_path / "reproduction.md").read_text()
+
+
+def other_method(monkeypatch, part: str) -> None:
+    if part == "forgetting":
+        monkeypatch.setattr(forgetting, "RATE", 1e-3)
+    elif part == "ntk":
+        monkeypatch.setattr(kernels, "RATE", 0.25)
+    else:
+        was = bench.resolve
+        monkeypatch.setattr(bench, "resolve", lambda name: was(name, {"batch_size": "31"}))
+
+
+@pytest.mark.parametrize("part", parts.PARTS)
+def test_results_of_other_methods_are_not_taken(part, monkeypatch):
+    before = parts.PARTS[part].settings(TINY)
+    assert parts.PARTS[part].settings(TINY) == before
+    other_method(monkeypatch, part)
+    assert parts.PARTS[part].settings(TINY) != before
+
+
+def test_results_of_other_data_are_never_overwritten(data, tmp_path):
+    Store(tmp_path / "seed--1", "other").rows("ntk", [Unit("u", lambda: [{"a": 1}])], "", lambda text: None)
+    for seed in (-1, 0):
+        with pytest.raises(RunDirectoryProblem, match=r"holds results of other data .*choose another --out"):
+            parts.reproduce(data, tmp_path, ["speed"], seed, scale=TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["seed--1"]
+
+
+def test_seeds_may_be_negative(tmp_path):
+    for name in ("seed--1", "seed-7", "seed-", "seed-x", "models"):
+        (tmp_path / name).mkdir()
+    assert seeds_in(tmp_path) == [-1, 7]
+
+
+def test_the_commands_say_what_was_given(tmp_path):
+    assert parts._command("mnist", tmp_path / "out", 3, ["speed"], 2) == (
+        "trojai-seam reproduce mnist --data DIR --seed 3 --part speed --threads 2 --out out"
+    )
+    assert "--part" not in parts._command("mnist", tmp_path, 3, list(parts.PARTS), 1)
+
+
+def forgotten(target: str, asr: list[float], model: str = "a", error: str | None = None) -> list[dict]:
+    """Rows after 0, 1, 2 and 4 steps, or fewer."""
+    return [
+        {"seed": 0, "model": model, "target": target, "step": step, "acc": 0.9, "asr": left, "distance": float(step),
+         "error": error if step == 0 else None}
+        for step, left in zip((0, 1, 2, 4), asr, strict=False)
+    ]  # fmt: skip
+
+
+def test_what_fails_early_is_compared_over_its_own_steps(data, tmp_path):
+    rows = []
+    for model in ("a", "b"):
+        for target in forgetting.TARGETS:
+            rows += forgotten(target, [1.0, 0.9, 0.5, 0.1], model)
+    rows = [row for row in rows if (row["model"], row["target"]) not in {("a", "gradient ascent"), ("b", "label + 1")}]
+    rows += forgotten("gradient ascent", [1.0, 0.9], error="not finite")
+    rows += forgotten("label + 1", [1.0], "b", error="not finite")
+    (found,) = forgetting.findings(pd.DataFrame(rows), Bench(data, 0, TINY, Store(tmp_path, "")))
+    values = {(claim.about, claim.figure): claim.estimate for claim in found.claims}
+    ascent = values["more than gradient ascent", "ASR over steps, that target less random"]
+    assert (ascent.n, ascent.value) == (2, 0.0)
+    assert values["more than label + 1", "ASR over steps, that target less random"].n == 1
+    assert values["more than label + 1", "ASR at the same distance, likewise"].n == 1
+    assert values["forgetting at all", "fall of attack success in 4 steps"].value == pytest.approx(0.9)
+    assert found.table.set_index("target")["failed"].to_dict() == {
+        target: "1" if target in {"gradient ascent", "label + 1"} else "0" for target in forgetting.TARGETS
+    }
+    for drawing in found.drawings:
+        drawing.draw()
+
+
+def test_forgetting_that_failed_itself_let_nothing_fall(data, tmp_path):
+    rows = [row for target in forgetting.TARGETS for row in forgotten(target, [1.0, 0.9, 0.5, 0.1], "a")]
+    rows = [row for row in rows if row["target"] != forgetting.RANDOM or row["step"] < 2]
+    (found,) = forgetting.findings(pd.DataFrame(rows), Bench(data, 0, TINY, Store(tmp_path, "")))
+    assert found.claims[0].estimate.value == 0.0
+
+
+def test_a_method_that_fails_at_once_is_not_fast(data, tmp_path):
+    same = {"network": "n", "preset": "p", "acc_before": 0.9, "asr_before": 1.0, "acc_after": 0.9, "asr_after": 0.0,
+            "training_seconds": 30.0}  # fmt: skip
+    good = {**same, "ratio": 30.0, "ratio_to_same_acc": 20.0, "seconds": 1.0, "fidelity": 1.0, "error": None}
+    bad = {**same, "ratio": 3e4, "ratio_to_same_acc": 3e4, "seconds": 1e-3, "fidelity": 0.0, "error": "failed"}
+    where = Bench(data, 0, TINY, Store(tmp_path, ""))
+    (found,) = speed.findings(pd.DataFrame([good, good, bad]), where)
+    ratio, fidelity = (claim.estimate for claim in found.claims)
+    assert (ratio.n, ratio.value) == (2, pytest.approx(30.0))
+    assert (fidelity.n, found.table["failed"][0]) == (3, "1")
+    (found,) = speed.findings(pd.DataFrame([bad, bad]), where)
+    assert (found.claims[0].verdict, found.table["ratio"][0], found.table["unlearning, s"][0]) == (
+        "undecided",
+        "-",
+        "-",
+    )
+    found.drawings[0].draw()
 
 
 def test_pictures_to_unlearn_with_are_not_trained_on_and_those_that_measure_neither(data, tmp_path):
@@ -111,9 +214,6 @@ def test_a_damaged_result_is_named(data, tmp_path):
     store = Store(tmp_path, "")
     (tmp_path / "ntk").mkdir()
     (tmp_path / "ntk" / "u.json").write_text(json.dumps({"rows": 3})[:-2])
-    from trojai_seam.errors import RunDirectoryProblem
-    from trojai_seam.reproduction.storage import Unit
-
     with pytest.raises(RunDirectoryProblem, match=r"u\.json: is no result"):
         store.rows("ntk", [Unit("u", list)], "", lambda text: None)
 
@@ -124,3 +224,13 @@ def test_missing_data_is_one_line_and_code_2(tmp_path, capsys):
     assert "no such folder (--data)" in line
     assert "https://" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_is_said_before_anything_of_weight_is_imported(tmp_path):
+    given = argparse.Namespace(command_name="reproduce", dataset="cifar10", data=tmp_path / "file")
+    given.data.write_bytes(b"")
+    with pytest.raises(DatasetProblem, match=r"is no folder \(--data\); .*https://"):
+        check_command(given)
+    tree = ast.parse(Path(sources.__file__).read_text("utf-8"))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"__future__", "pathlib", "errors"}

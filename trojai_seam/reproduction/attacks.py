@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..unlearning import resolve
-from .bench import FLEET, Bench
+from .bench import FLEET, Bench, methods_of
 from .charts import by_kind
 from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of
@@ -16,6 +16,11 @@ SIZES = FLEET
 SEAM = ("authors-trojai", "images-refit")
 OTHERS = ("fine-pruning", "nad", "i-bau", "ft-sam")
 PRESETS = (*SEAM, *OTHERS)
+
+
+def methods() -> str:
+    """What decides the rows beside the sizes."""
+    return methods_of(PRESETS)
 
 
 def units(bench: Bench) -> Iterator[Unit]:

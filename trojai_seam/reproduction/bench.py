@@ -17,7 +17,7 @@ from ..synthesis.picture_attacks import PICTURE_ATTACKS, Pictures, Recipe, Work,
 from ..synthesis.picture_networks import PICTURE_NETWORKS
 from ..tasks import ExampleSet
 from ..tasks.classification import Classification
-from ..unlearning import UnlearnConfig, run
+from ..unlearning import UnlearnConfig, resolve, run
 from ..unlearning.batches import classes_in_turn
 from .datasets import ImageData
 from .storage import Row, Store
@@ -215,6 +215,11 @@ def examples(images: Tensor, labels: Tensor, target: int | None = None) -> Examp
         names=tuple(str(number) for number in range(len(labels))),
         targets=None if target is None else torch.full_like(labels, target),
     )
+
+
+def methods_of(presets: Sequence[str]) -> str:
+    """All settings of these presets, as a text."""
+    return str([(name, resolve(name).model_dump_json()) for name in presets])
 
 
 def sizes_of(scale: Scale, names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..unlearning import resolve
-from .bench import FLEET, Bench
+from .bench import FLEET, Bench, methods_of
 from .charts import over_sizes
 from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of
@@ -19,6 +19,11 @@ PRESETS = ("authors-trojai", "images-refit")
 def sizes(bench: Bench) -> list[int]:
     """Numbers of clean pictures, ascending."""
     return sorted({size or bench.published_share for size in bench.scale.sizes})
+
+
+def methods() -> str:
+    """What decides the rows beside the sizes."""
+    return methods_of(PRESETS)
 
 
 def units(bench: Bench) -> Iterator[Unit]:

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import DatasetProblem
+from ..errors import DatasetProblem, listed, shown
 from ..heartbeat import beat
+from ..rounds.regular_files import open_regular
 from ..synthesis.picture_attacks import Pictures
+from .sources import WHERE, check_folder
 
 DATASETS = ("mnist", "cifar10")
 MOST_BYTES = 1 << 29
 """Of one unpacked file; the largest of MNIST has 47 MB."""
+MNIST_SIDE = 28
 CIFAR_SIDE, CIFAR_CLASSES = 32, 10
 _CIFAR_RECORD = 1 + 3 * CIFAR_SIDE**2
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -64,23 +67,18 @@ def read_data(name: str, folder: Path) -> ImageData:
         DatasetProblem: files are missing, not of that format, cut, or do not fit each other; says where to get them.
     """
     beat(f"reading {name}")
-    if not folder.is_dir():
-        raise DatasetProblem(f"{folder}: no such folder (--data); {_WHERE[name]}")
+    check_folder(name, folder)
     data = _mnist(folder) if name == "mnist" else _cifar10(folder)
     for part in (data.train, data.test):
         found = torch.bincount(part.labels, minlength=data.classes)
+        if len(found) > data.classes:
+            raise DatasetProblem(
+                f"{folder}: a test picture has label {len(found) - 1}, those of training end at {data.classes - 1}; "
+                f"{WHERE[name]}"
+            )
         if int(found.min()) < 2 or data.classes < 2:
-            raise DatasetProblem(f"{folder}: has fewer than two pictures of some class; {_WHERE[name]}")
+            raise DatasetProblem(f"{folder}: has fewer than two pictures of some class; {WHERE[name]}")
     return data
-
-
-_WHERE = {
-    "mnist": "put MNIST's four IDX files there, plain or .gz (train-images-idx3-ubyte, train-labels-idx1-ubyte, "
-    "t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte), e.g. from https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "cifar10": "put CIFAR-10's binary version there (data_batch_1.bin … test_batch.bin, from "
-    "https://www.cs.toronto.edu/~kriz/cifar.html), or class folders of images: test/CLASS/*.jpg and, if you have them, "
-    "train/CLASS/*.jpg",
-}
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -115,9 +113,15 @@ def _mnist(folder: Path) -> ImageData:
         images, labels = (
             read_idx(_idx_file(folder, prefix, what)) for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
         )
-        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        if images.shape[1:] != (MNIST_SIDE, MNIST_SIDE) or len(images) == 0:
             raise DatasetProblem(
-                f"{folder}: {prefix}: images of shape {list(images.shape)} do not fit labels of {list(labels.shape)}"
+                f"{folder}: {prefix}: has images of shape {list(images.shape)}, expected [N, 28, 28], N at least 1; "
+                f"{WHERE['mnist']}"
+            )
+        if labels.shape != images.shape[:1]:
+            raise DatasetProblem(
+                f"{folder}: {prefix}: has labels of shape {list(labels.shape)}, expected [{len(images)}], as many as "
+                "images; get the files anew"
             )
         parts.append(Pictures(torch.from_numpy(images)[:, None], torch.from_numpy(labels).long()))
     return ImageData("mnist", parts[0], parts[1], 60_000)
@@ -129,7 +133,7 @@ def _idx_file(folder: Path, prefix: str, what: str) -> Path:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise DatasetProblem(f"{folder}: has no {names[0]} or {names[0]}.gz; {_WHERE['mnist']}")
+    raise DatasetProblem(f"{folder}: has no {names[0]} or {names[0]}.gz; {WHERE['mnist']}")
 
 
 def _cifar10(folder: Path) -> ImageData:
@@ -137,14 +141,21 @@ def _cifar10(folder: Path) -> ImageData:
         batches = [folder / f"data_batch_{number}.bin" for number in range(1, 6)]
         missing = [path.name for path in batches if not path.is_file()]
         if missing:
-            raise DatasetProblem(f"{folder}: has no {missing[0]}; {_WHERE['cifar10']}")
+            raise DatasetProblem(f"{folder}: has no {missing[0]}; {WHERE['cifar10']}")
         train = [_binary(path) for path in batches]
         return ImageData("cifar10", _joined(train), _binary(folder / "test_batch.bin"), 50_000)
     if not (folder / "test").is_dir():
-        raise DatasetProblem(f"{folder}: has neither test_batch.bin nor a folder test; {_WHERE['cifar10']}")
-    test = _class_folders(folder / "test")
+        raise DatasetProblem(f"{folder}: has neither test_batch.bin nor a folder test; {WHERE['cifar10']}")
     if (folder / "train").is_dir():
-        return ImageData("cifar10", _class_folders(folder / "train"), test, 50_000)
+        names = {part: [path.name for path in _class_paths(folder / part)] for part in ("train", "test")}
+        if names["train"] != names["test"]:
+            apart = sorted({*names["train"]} ^ {*names["test"]})
+            raise DatasetProblem(
+                f"{folder}: train and test have different class folders ({listed([shown(name) for name in apart])} "
+                "in one of them only); give both the same names, since a class is known by its folder"
+            )
+        return ImageData("cifar10", _class_folders(folder / "train"), _class_folders(folder / "test"), 50_000)
+    test = _class_folders(folder / "test")
     # Only the test images are at hand: four fifths train, the others measure.
     place = torch.arange(len(test)) % 5 == 4
     return ImageData(
@@ -171,13 +182,20 @@ def _binary(path: Path) -> Pictures:
     return Pictures(rows[:, 1:].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).clone(), rows[:, 0].long())
 
 
+def _class_paths(folder: Path) -> list[Path]:
+    """In the order of their names; what begins with a dot belongs to the system or an editor."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def _class_folders(folder: Path) -> Pictures:
     """Folders of one class each, classes in the order of the names."""
     images: list[Tensor] = []
     labels: list[int] = []
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    classes = _class_paths(folder)
     for label, place in enumerate(classes):
-        for path in sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS):
+        for path in sorted(place.iterdir()):
+            if path.suffix.lower() not in ENDINGS or path.name.startswith("."):
+                continue
             images.append(_picture(path))
             labels.append(label)
     if len(classes) != CIFAR_CLASSES or not images:
@@ -187,9 +205,9 @@ def _class_folders(folder: Path) -> Pictures:
 
 def _picture(path: Path) -> Tensor:
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as file:
+        with open_regular(path) as opened, Image.open(opened, formats=("PNG", "JPEG")) as file:
             if file.size != (CIFAR_SIDE, CIFAR_SIDE):
                 raise DatasetProblem(f"{path}: is {file.size[0]} x {file.size[1]} pixels, expected 32 x 32")
             return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
-    except (OSError, ValueError, SyntaxError) as problem:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         raise DatasetProblem(f"{path}: cannot be read: {problem}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -40,6 +41,11 @@ AT = (1, 2, 4, 8, 16, 32)
 """Steps after which the network is asked, beside the last."""
 GRID = 21
 """Points of the common range of distances at which attack success is compared."""
+
+
+def methods() -> str:
+    """What decides the rows beside the sizes."""
+    return str([AT, *((target, _config(settings, 1).model_dump_json()) for target, settings in TARGETS.items())])
 
 
 def units(bench: Bench) -> Iterator[Unit]:
@@ -92,13 +98,16 @@ def _weights(model: nn.Module) -> torch.Tensor:
 
 def at_same_distance(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Attack success of one network by target, on equal distances from the network as shipped: ``[GRID]`` from 0 to
-    the farthest that all targets reach. Between two steps it is interpolated along a straight line."""
+    the farthest that all targets reach; NaN for one that failed before its first. Between two steps it is interpolated
+    along a straight line."""
     curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for target in TARGETS:
-        points = rows.loc[rows["target"] == target, ["distance", "asr"]].sort_values("distance").to_numpy(dtype=float)
-        curves[target] = points[:, 0], points[:, 1]
-    grid = np.linspace(0, min(distances[-1] for distances, _ in curves.values()), GRID)
-    return {target: np.interp(grid, *curve) for target, curve in curves.items()}
+        points = rows.loc[rows["target"] == target, ["distance", "asr"]].astype(float).dropna().sort_values("distance")
+        curves[target] = points["distance"].to_numpy(), points["asr"].to_numpy()
+    moved = {target: curve for target, curve in curves.items() if len(curve[0]) > 1}
+    grid = np.linspace(0, min((distances[-1] for distances, _ in moved.values()), default=0.0), GRID)
+    nowhere = np.full(GRID, np.nan)
+    return {target: np.interp(grid, *moved[target]) if target in moved else nowhere for target in TARGETS}
 
 
 LEAST_FALL = 0.5
@@ -110,23 +119,27 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
     distances = [at_same_distance(part) for part in models]
     last = rows["step"].max()
     by_target = {target: [part[part["target"] == target] for part in models] for target in TARGETS}
-    steps = {target: np.array([_over_steps(part) for part in parts]) for target, parts in by_target.items()}
     apart = {target: np.stack([curves[target] for curves in distances]) for target in TARGETS}
-    ends = {target: [part.sort_values("step").iloc[-1] for part in parts] for target, parts in by_target.items()}
-    left = np.array([row["asr"] for row in ends[RANDOM]])
-    start = np.array([part.loc[part["step"] == 0, "asr"].iloc[0] for part in models])
+    acc, asr = (
+        {target: np.array([_at(part, last, name) for part in parts]) for target, parts in by_target.items()}
+        for name in ("acc", "asr")
+    )
+    start = np.array([_at(part, 0, "asr") for part in by_target[RANDOM]])
     before = mean_of(start)
-    claims = [Claim("forgetting at all", f"fall of attack success in {last} steps", mean_of(start - left), LEAST_FALL)]
+    # A network that forgetting failed on is as it was shipped: nothing fell.
+    fall = np.nan_to_num(start - asr[RANDOM], nan=0.0)
+    claims = [Claim("forgetting at all", f"fall of attack success in {last} steps", mean_of(fall), LEAST_FALL)]
     lines = []
     for target in TARGETS:
         line = {
             "target": target,
             "networks": str(len(models)),
-            f"ACC after {last} steps": str(mean_of([row["acc"] for row in ends[target]])),
-            f"ASR after {last} steps": str(mean_of([row["asr"] for row in ends[target]])),
+            f"ACC after {last} steps": str(mean_of(acc[target])),
+            f"ASR after {last} steps": str(mean_of(asr[target])),
+            "failed": str(sum(int(part["error"].notna().any()) for part in by_target[target])),
         }
         if target != RANDOM:
-            by_steps = mean_of(steps[target] - steps[RANDOM])
+            by_steps = mean_of([_less(*parts) for parts in zip(by_target[target], by_target[RANDOM], strict=True)])
             by_distance = mean_of((apart[target] - apart[RANDOM]).mean(axis=1))
             claims.append(Claim(f"more than {target}", "ASR over steps, that target less random", by_steps, 0.0))
             claims.append(Claim(f"more than {target}", "ASR at the same distance, likewise", by_distance, 0.0))
@@ -138,7 +151,7 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
             "Random labels maximise the forgetting of an unknown backdoor, without its trigger",
             f"attack success falls by at least {LEAST_FALL} in {last} steps; and for every other target the mean over "
             "networks of the paired difference of attack success (that target less random labels) has an interval "
-            "above 0, over steps and at the same distance in weights",
+            "above 0, over steps that both have and at the same distance in weights",
             claims,
             pd.DataFrame(lines).fillna("-"),
             [
@@ -167,6 +180,18 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
     ]
 
 
-def _over_steps(part: pd.DataFrame) -> float:
-    """Mean attack success over the steps from 1 on that were asked about, which lie evenly on a logarithmic axis."""
-    return float(part.loc[part["step"] > 0, "asr"].mean())
+def _at(part: pd.DataFrame, step: int, measure: str) -> float:
+    """``measure`` of one network and target after ``step`` steps; NaN where it failed before."""
+    found = part.loc[part["step"] == step, measure]
+    return float(found.iloc[0]) if len(found) else math.nan
+
+
+def _less(part: pd.DataFrame, random: pd.DataFrame) -> float:
+    """Attack success of one network towards a target, less that towards random labels: the mean over the steps from 1
+    on that both were asked after, which lie evenly on a logarithmic axis; NaN where there are none.
+
+    What fails early has early steps only, where little is forgotten yet: beside all steps of the other it would look
+    worse than it is.
+    """
+    a, b = (rows[rows["step"] > 0].set_index("step")["asr"].astype(float) for rows in (part, random))
+    return float((a - b).mean())

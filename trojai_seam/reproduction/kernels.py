@@ -33,6 +33,13 @@ FIGURES = (
 )  # fmt: skip
 SMALLEST = 1e-6
 """Of eigenvalues, as a share of the largest: what is below is rounding, and spans nothing."""
+RATE = 0.5
+"""Of descent, as a share of the rate beyond which the forgetting data itself would swing."""
+
+
+def methods() -> str:
+    """What decides the rows beside the sizes."""
+    return str([RATE, SMALLEST, _config(1, 1, 1e-3).model_dump_json()])
 
 
 def units(bench: Bench) -> Iterator[Unit]:
@@ -111,15 +118,9 @@ def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
     )
     found = kernels(model, fit.inputs["x"], attacked.inputs["x"])
     scores_a, scores_b = (all_outputs(model, task, examples) for examples in (fit, attacked))
-    # Half of the rate beyond which descent on the forgetting data itself would swing.
-    rate = 0.5 / (float(torch.linalg.eigvalsh(found.aa)[-1]) / len(fit))
+    rate = RATE / (float(torch.linalg.eigvalsh(found.aa)[-1]) / len(fit))
     predicted = linear_descent(found, scores_a, scores_b, labels, rate, bench.scale.kernel_steps)
-    phase = {
-        "name": "forget", "kind": "train", "labels": "true", "max_epochs": bench.scale.kernel_steps,
-        "optimizer": "sgd", "momentum": 0.0, "learning_rate": rate,
-    }  # fmt: skip
-    document = {"batch_size": len(fit), "batch_norm": "frozen-stats", "phases": [phase]}
-    given, config = replace(fit, labels=labels), UnlearnConfig.from_document(document)
+    given, config = replace(fit, labels=labels), _config(len(fit), bench.scale.kernel_steps, rate)
     row: Row = {"model": subject.name, "network": network, "kind": kind, "clean": len(fit), "triggered": len(attacked)}
     row |= {"overlap": overlap(found), "rate": rate, **dict.fromkeys(FIGURES)}
     try:
@@ -135,6 +136,14 @@ def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
     row["asr_before"] = predict_attacks(model, task, subject.poisoned).attack_success.share
     row["asr_after"] = predict_attacks(after, task, subject.poisoned).attack_success.share
     return [row]
+
+
+def _config(count: int, steps: int, rate: float) -> UnlearnConfig:
+    phase = {
+        "name": "forget", "kind": "train", "labels": "true", "max_epochs": steps, "optimizer": "sgd", "momentum": 0.0,
+        "learning_rate": rate,
+    }  # fmt: skip
+    return UnlearnConfig.from_document({"batch_size": count, "batch_norm": "frozen-stats", "phases": [phase]})
 
 
 _PAIRS = (

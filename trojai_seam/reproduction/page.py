@@ -37,7 +37,7 @@ class Reproduction(NamedTuple):
         by_seed: verdicts of single seeds, by seed and statement.
         rows: raw rows by part.
         notes: on what is missing.
-        command: that makes it again.
+        commands: that make it again, one per seed.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Reproduction(NamedTuple):
     by_seed: Mapping[int, Mapping[str, Finding]]
     rows: Mapping[str, pd.DataFrame]
     notes: Sequence[str]
-    command: str
+    commands: Sequence[str]
 
 
 def verdict_table(made: Reproduction) -> pd.DataFrame:
@@ -124,7 +124,8 @@ def markdown(made: Reproduction) -> str:
         parts.append(formatted(finding.table, "markdown"))
         for drawing in finding.drawings:
             parts.append(f"![{drawing.title}](figures/{drawing.name}.svg)\n\n{drawing.title}: {drawing.caption}")
-    return "\n\n".join([*parts, f"Made by `{made.command}`."]) + "\n"
+    commands = ", ".join(f"`{command}`" for command in made.commands)
+    return "\n\n".join([*parts, f"Made by {commands}."]) + "\n"
 
 
 def html(made: Reproduction) -> str:
@@ -145,7 +146,7 @@ def html(made: Reproduction) -> str:
             for drawing in finding.drawings
         ],
         "details": [(title, as_table(frame)) for title, frame in [*details, ("Every claim", _texts(claims))]],
-        "runs": [("Command", {"command": made.command})],
+        "runs": [(f"Command {number}", {"command": command}) for number, command in enumerate(made.commands, start=1)],
     }
     return template("study.html.j2").render(context)
 

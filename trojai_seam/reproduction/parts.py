@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -27,14 +27,19 @@ class Part(NamedTuple):
     units: Callable[[Bench], Iterator[Unit]]
     findings: Callable[[pd.DataFrame, Bench], list[Finding]]
     sizes: Sequence[str]
+    methods: Callable[[], str]
+
+    def settings(self, scale: Scale) -> str:
+        """All that decides its results, beside data and seed."""
+        return sizes_of(scale, self.sizes) + self.methods()
 
 
 PARTS = {
-    "speed": Part(speed.units, speed.findings, speed.SIZES),
-    "data": Part(data_size.units, data_size.findings, data_size.SIZES),
-    "forgetting": Part(forgetting.units, forgetting.findings, forgetting.SIZES),
-    "ntk": Part(kernels.units, kernels.findings, kernels.SIZES),
-    "attacks": Part(attacks.units, attacks.findings, attacks.SIZES),
+    "speed": Part(speed.units, speed.findings, speed.SIZES, speed.methods),
+    "data": Part(data_size.units, data_size.findings, data_size.SIZES, data_size.methods),
+    "forgetting": Part(forgetting.units, forgetting.findings, forgetting.SIZES, forgetting.methods),
+    "ntk": Part(kernels.units, kernels.findings, kernels.SIZES, kernels.methods),
+    "attacks": Part(attacks.units, attacks.findings, attacks.SIZES, attacks.methods),
 }
 
 
@@ -59,46 +64,62 @@ def reproduce(
         threads: CPU threads.
 
     Raises:
-        RunDirectoryProblem: a file cannot be written or read.
+        RunDirectoryProblem: a file cannot be written or read, or ``folder`` holds results of other data.
     """
     scale = scale or Scale()
+    for number in seeds_in(folder):
+        Store(folder / f"seed-{number}", data.digest).refuse_others()
     store = Store(folder / f"seed-{seed}", data.digest)
     bench = Bench(data, seed, scale, store)
     with reproducible(threads):
         for name in parts:
             part = PARTS[name]
-            store.rows(name, part.units(bench), sizes_of(scale, part.sizes), tell)
-        return _collected(data, folder, seed, scale)
+            store.rows(name, part.units(bench), part.settings(scale), tell)
+        return _collected(data, folder, scale, {seed: threads})
 
 
-def _collected(data: ImageData, folder: Path, seed: int, scale: Scale) -> Reproduction:
+def _collected(data: ImageData, folder: Path, scale: Scale, threads: Mapping[int, int]) -> Reproduction:
     seeds = seeds_in(folder)
     rows: dict[str, pd.DataFrame] = {}
     findings: list[Finding] = []
     by_seed: dict[int, dict[str, Finding]] = {number: {} for number in seeds}
     notes: list[str] = []
+    measured: dict[int, list[str]] = {number: [] for number in seeds}
     for name, part in PARTS.items():
         frames = []
         for number in seeds:
             bench = Bench(data, number, scale, Store(folder / f"seed-{number}", data.digest))
-            stored, lacking = bench.store.stored_rows(name, part.units(bench), sizes_of(scale, part.sizes))
+            stored, lacking = bench.store.stored_rows(name, part.units(bench), part.settings(scale))
             if stored and lacking:
                 notes.append(f"Part {name} of seed {number} is not complete: {lacking} of its units are missing.")
             if stored:
                 frame = _frame(stored, number)
                 frames.append(frame)
+                measured[number].append(name)
                 by_seed[number] |= {found.statement: found for found in part.findings(frame, bench)}
         if frames:
             rows[name] = pd.concat(frames, ignore_index=True)
             findings += part.findings(rows[name], bench)
+    now = torch.get_num_threads()
+    threads_now = f"{now} thread" if now == 1 else f"{now} threads"
     head = {
         "data": f"{data.name}, {len(data.train)} training and {len(data.test)} test pictures, digest {data.digest}",
         "seeds": ", ".join(map(str, seeds)),
         "versions": f"trojai-seam {version('trojai-seam')}, torch {torch.__version__}",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread",
+        "machine": f"{platform.machine()}, {threads_now} in the last run",
     }
-    words = ["trojai-seam", "reproduce", data.name, "--data", "DIR", "--seed", str(seed), "--out", folder.name]
-    return Reproduction(data.name, head, findings, by_seed, rows, notes, shlex.join(words))
+    commands = [
+        _command(data.name, folder, seed, found, threads.get(seed, 1)) for seed, found in measured.items() if found
+    ]
+    return Reproduction(data.name, head, findings, by_seed, rows, notes, commands)
+
+
+def _command(name: str, folder: Path, seed: int, parts: Sequence[str], threads: int) -> str:
+    """What measures ``parts`` of one seed again."""
+    words = ["trojai-seam", "reproduce", name, "--data", "DIR", "--seed", str(seed)]
+    words += [word for part in parts for word in ("--part", part)] if len(parts) < len(PARTS) else []
+    words += ["--threads", str(threads)] if threads != 1 else []
+    return shlex.join([*words, "--out", folder.name])
 
 
 def _frame(rows: Sequence[Row], seed: int) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..batch.files import make_folder, write_atomic
-from ..errors import RunDirectoryProblem
+from ..errors import RunDirectoryProblem, shown
 from ..heartbeat import beat
 
 Row = dict[str, Any]
@@ -46,19 +46,19 @@ class Store:
     folder: Path
     data: str
 
-    def rows(self, part: str, units: Iterable[Unit], sizes: str, tell: Callable[[str], None]) -> list[Row]:
+    def rows(self, part: str, units: Iterable[Unit], settings: str, tell: Callable[[str], None]) -> list[Row]:
         """Of all ``units``, measured only if they are not stored yet.
 
         Args:
             part: name of the part.
             units: of it.
-            sizes: that decide its results; what was stored with others, or of other data, is measured again.
+            settings: sizes and methods that decide its results; what was stored with others is measured again.
             tell: is told what is measured now.
 
         Raises:
-            RunDirectoryProblem: a file cannot be written.
+            RunDirectoryProblem: a file cannot be written, is no result, or holds one of other data.
         """
-        units, found, identity = list(units), [], identity_of(self.data, sizes)
+        units, found, identity = list(units), [], identity_of(self.data, settings)
         make_folder(self.folder / part)
         for number, unit in enumerate(units, start=1):
             path = self.folder / part / f"{unit.name}.json"
@@ -68,28 +68,43 @@ class Store:
                 tell(at)
                 beat(at)
                 rows = [finite(row) for row in unit.measure()]
-                content = {"identity": identity, "rows": rows}
+                content = {"data": self.data, "identity": identity, "rows": rows}
                 write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
             found += rows
         return found
 
-    def stored_rows(self, part: str, units: Iterable[Unit], sizes: str) -> tuple[list[Row], int]:
+    def stored_rows(self, part: str, units: Iterable[Unit], settings: str) -> tuple[list[Row], int]:
         """Of those of ``units`` that are stored, and how many are not."""
-        identity = identity_of(self.data, sizes)
+        identity = identity_of(self.data, settings)
         found = [self._stored(self.folder / part / f"{unit.name}.json", identity) for unit in units]
         return [row for rows in found if rows is not None for row in rows], found.count(None)
+
+    def refuse_others(self) -> None:
+        """Look at all results of this seed, of every part, before hours are spent on more.
+
+        Raises:
+            RunDirectoryProblem: one is of other data, or is no result.
+        """
+        for path in sorted(self.folder.glob("*/*.json")):
+            self._stored(path, "")
 
     def _stored(self, path: Path, identity: str) -> list[Row] | None:
         try:
             content = json.loads(path.read_text("utf-8"))
-            return list(content["rows"]) if content["identity"] == identity else None
+            data, rows = content["data"], list(content["rows"]) if content["identity"] == identity else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise RunDirectoryProblem(f"{path}: is no result ({problem}); remove it to measure it again") from None
+        if data != self.data:
+            raise RunDirectoryProblem(
+                f"{self.folder.parent}: holds results of other data ({path.relative_to(self.folder.parent)} is of "
+                f"digest {shown(str(data))}, --data has {self.data}); choose another --out or remove it"
+            )
+        return rows
 
     def tensors(self, name: str, sizes: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Those that ``make`` gives, made only once; ``sizes`` as for :meth:`rows`.
+        """Those that ``make`` gives, made only once; ``sizes`` decide them.
 
         Raises:
             RunDirectoryProblem: the file cannot be written or read.
@@ -119,5 +134,5 @@ def identity_of(*parts: object) -> str:
 
 def seeds_in(folder: Path) -> list[int]:
     """Of which there are results, in order."""
-    found = (re.fullmatch(r"seed-(\d+)", path.name) for path in folder.iterdir() if path.is_dir())
+    found = (re.fullmatch(r"seed-(-?\d+)", path.name) for path in folder.glob("seed-*") if path.is_dir())
     return sorted(int(match[1]) for match in found if match)
