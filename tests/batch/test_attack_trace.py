@@ -96,7 +96,7 @@ def test_a_trace_that_fails_costs_and_changes_no_figure(tmp_path, monkeypatch, p
     pd.testing.assert_frame_equal(plain[same], results[same], check_exact=True)
     said = f"no attack trace: {type(problem).__name__}: {getattr(problem, 'strerror', None) or problem}"
     assert said in results.set_index("poisoned")["notes"][True]
-    assert not results["oracle_traced"].fillna(False).astype(bool).any()
+    assert not RunPaths(tmp_path / "traced").attack_trace.exists()
 
 
 def test_states_that_cannot_be_stored_end_the_storing_and_leave_nothing(tmp_path):
