@@ -337,10 +337,30 @@ def test_classes_that_are_easily_reached_but_not_far_ahead_are_followed_in_their
     assert max(here.suspicions, key=lambda one: one.weight).target == 2
 
 
-def test_a_suspected_class_is_unlearned_at_a_rate_of_its_own() -> None:
+def test_an_evident_class_is_unlearned_at_a_rate_of_its_own() -> None:
     here = context(Quadrants(checkers()))
-    settings = DistilSettings(perturbed=0.25, learning_rate=1e-3, suspected_learning_rate=4e-3)
+    settings = DistilSettings(perturbed=0.25, learning_rate=1e-3, evident_learning_rate=4e-3)
     slow = Distilling(here, settings).settings.learning_rate
     here.suspicions = (Suspicion(families(here.fit.inputs["x"])[0], 2),)
+    assert Distilling(here, settings).settings.learning_rate == slow
+    here.evident = True
     assert Distilling(here, settings).settings.learning_rate == pytest.approx(4 * slow)
     assert Distilling(here, settings.model_copy(update={"perturbed": 0.0})).settings.learning_rate == slow
+
+
+def test_a_class_that_is_left_alone_stands_out_from_nothing() -> None:
+    fit = images(8).subset([0, 4])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 2))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.copy_(torch.tensor([5.0, 0.0]))
+    here = Context(model.eval(), model, get_task("classification", 2), fit, UnlearnConfig(), 0, None)
+    assert invert(here, InvertSettings()).figures == {"suspected": 0.0}
+    assert here.suspicions == ()
+
+
+def test_weights_are_finite_however_far_a_class_is_ahead() -> None:
+    here = context(Quadrants(checkers(), width=5000.0))
+    invert(here, InvertSettings(least_gap=100))
+    assert here.suspicions
+    assert all(0 < one.weight < 100 for one in here.suspicions)

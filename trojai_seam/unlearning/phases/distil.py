@@ -46,14 +46,15 @@ class DistilSettings(TrainingSettings):
     blend: Share = 0.0
     """Disturbed images are blended with a random picture of up to this share."""
     perturbed: Share = 0.0
-    """Share of every batch that the learning network sees with a change that leads to the suspected class, where a
-    phase before (``invert``) suspects one; in place of disturbed images."""
+    """Share of every batch that the learning network sees with a change that leads to the class which a phase before
+    (``invert``) suspects, or, where none stands out, to one of those that are easily reached; in place of disturbed
+    images."""
     reach: float = Field(default=4.0, gt=0, le=10)
     """How far such a change of the whole image may go, in units of what it was found with."""
     pursuit: int = Field(default=2, ge=1, le=100)
     """Steps that it is improved by before every training step; a new one starts with six times as many."""
-    suspected_learning_rate: Rate | None = None
-    """In place of ``learning_rate`` where a class is suspected."""
+    evident_learning_rate: Rate | None = None
+    """In place of ``learning_rate`` where the class is evident, so that nothing was forgotten before."""
 
 
 KEPT_CHANGES, RENEWED = 6, 0.1
@@ -85,8 +86,8 @@ class Distilling(Training[DistilSettings]):
     def __init__(self, context: Context, settings: DistilSettings) -> None:
         share, rate = evidence(len(context.given)), settings.learning_rate
         suspicions = context.suspicions if settings.perturbed else ()
-        if suspicions and settings.suspected_learning_rate is not None:
-            rate = settings.suspected_learning_rate
+        if suspicions and context.evident and settings.evident_learning_rate is not None:
+            rate = settings.evident_learning_rate
         super().__init__(context, settings.model_copy(update={"learning_rate": share * rate}))
         self.pursued = [_Pursued(replace(one.family, strength=settings.reach), one) for one in suspicions]
         self.weights = torch.tensor([one.weight for one in suspicions])

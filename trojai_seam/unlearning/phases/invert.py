@@ -60,8 +60,6 @@ ADDED = ("blend", "pattern")
 """Families that add a picture."""
 EASY, LEAST_EASY = 3, 0.3
 """Where no class stands out: classes of each family that are followed at most, and what they must have reached."""
-HIGHEST_GAP = 100.0
-"""That is written down; where only one class is left there is no next one."""
 
 
 @dataclass
@@ -112,20 +110,23 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
             finding = search.finding(family)
             if finding is None:
                 return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
-            if finding.candidates:
+            if len(finding.candidates) > 1:  # one alone stands out from nothing
                 findings.append(finding)
         clear = [one for one in findings if one.candidates[0].reached >= settings.least_reached]
         best = max(clear, key=lambda one: one.gap, default=None)
-        if best is None or best.gap < settings.least_gap:
+        if best is None or not best.gap >= settings.least_gap:
             context.suspicions = _vague(findings)
         else:
             first = best.candidates[0]
             context.suspicions = search.suspicions(findings, best, first.target)
             context.evident = best.gap >= settings.evident_gap
             status = f"{'finds' if context.evident else 'suspects'}-{best.family.name}"
-            gap = min(best.gap, HIGHEST_GAP)
-            figures = {"suspected": 1.0, "target": float(first.target), "reached": first.reached, "gap": gap}
+            figures = {"suspected": 1.0, "target": float(first.target), "reached": first.reached, "gap": best.gap}
     return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=start, figures=figures)
+
+
+def _weight(lead: float) -> float:
+    return math.exp(min(max(lead, FAINTEST), STRONGEST))
 
 
 def _vague(findings: list[_Finding]) -> tuple[Suspicion, ...]:
@@ -134,7 +135,7 @@ def _vague(findings: list[_Finding]) -> tuple[Suspicion, ...]:
     Not by patches: a patch that was learnt stands out.
     """
     return tuple(
-        Suspicion(finding.family, one.target, math.exp(max(finding.lead(one.target), FAINTEST)))
+        Suspicion(finding.family, one.target, _weight(finding.lead(one.target)))
         for finding in findings
         if not finding.family.local
         for one in finding.candidates[:EASY]
@@ -191,7 +192,7 @@ class _Search:
         Blends and patterns are weighted alike where one of them is the best: both are added pictures, of which a smooth
         one is found more easily than it is unlearned.
         """
-        weights = {one.family.name: math.exp(min(max(one.lead(target), FAINTEST), STRONGEST)) for one in findings}
+        weights = {one.family.name: _weight(one.lead(target)) for one in findings}
         if best.family.name in ADDED:
             weights |= dict.fromkeys(ADDED, max(weights.values()))
         return tuple(
