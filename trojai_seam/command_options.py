@@ -95,12 +95,12 @@ def shard(text: str) -> tuple[int, int]:
 
 def seconds(text: str) -> float:
     """Seconds, or ``15m``, ``2h``."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    from .settings import seconds as read
+
     try:
-        return float(number) * unit
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected seconds, or 15m, 2h, found {shown(text)!r}") from None
+        return read(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{problem}, found {shown(text)!r}") from None
 
 
 def byte_count(text: str) -> int:

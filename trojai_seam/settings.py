@@ -51,6 +51,20 @@ def hint(name: str, known: Sequence[str]) -> str:
     return f"did you mean {listed(near)}?" if near else f"known here: {', '.join(known)}"
 
 
+def seconds(text: str) -> float:
+    """From ``900``, ``15m`` or ``2h``.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise ValueError("expected seconds, or 15m, 2h") from None
+
+
 def parsed(text: str) -> Any:
     """The value that ``--set`` means: nothing, a list or group in JSON, or a text that the field makes sense of."""
     if text.lower() in ("none", ""):

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.made_rounds import write_round
 from trojai_seam.api import evaluate
-from trojai_seam.batch.curves import attack_curves, read_attack_trace
+from trojai_seam.batch.curves import TracePoint, attack_curves, read_attack_trace
 from trojai_seam.batch.paths import RunPaths
 from trojai_seam.reporting import load_run, write_report
 from trojai_seam.scoring.attack_trace import StoredStates
@@ -80,3 +80,44 @@ def test_only_the_epochs_that_are_asked_for_are_stored(tmp_path):
     for epoch in range(6):
         states("forget", epoch, nn.Linear(1, 1))
     assert [state.epoch for state in states.states] == [0, 3]
+
+
+@pytest.mark.parametrize("problem", [MemoryError("no room"), OSError(28, "No space left on device", "0.npz")])
+def test_a_trace_that_fails_costs_and_changes_no_figure(tmp_path, monkeypatch, problem):
+    def fails(*_):
+        raise problem
+
+    dataset = write_round(tmp_path / "set")
+    asked = {"round": "r12", "options": FEW, "device": "cpu", "executor": "serial", "stack": "off", "seed": 3}
+    plain = evaluate(dataset, tmp_path / "plain", **asked)
+    monkeypatch.setattr("trojai_seam.batch.evaluation.traced", fails)
+    results = evaluate(dataset, tmp_path / "traced", trace_attack=True, **asked)
+    same = ["status", "batch_size", "acc_after", "asr_after", "fidelity"]
+    pd.testing.assert_frame_equal(plain[same], results[same], check_exact=True)
+    said = f"no attack trace: {type(problem).__name__}: {getattr(problem, 'strerror', None) or problem}"
+    assert said in results.set_index("poisoned")["notes"][True]
+    assert not RunPaths(tmp_path / "traced").attack_trace.exists()
+
+
+def test_states_that_cannot_be_stored_end_the_storing_and_leave_nothing(tmp_path):
+    states = StoredStates(tmp_path)
+    states("forget", 0, nn.Linear(1, 1))
+    for epoch in (1, 2):
+        states("forget", epoch, nn.Linear(1, 1).to(torch.bfloat16))
+    states("forget", 3, nn.Linear(1, 1))
+    assert states.problem is not None
+    assert states.problem.startswith("TypeError: ")
+    assert (states.states, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_fold_without_a_phase_is_left_out_of_its_curve():
+    points = [
+        TracePoint(0, "shipped", -1, 1.0, 1.0),
+        TracePoint(0, "forget", 0, 0.5, 0.2),
+        TracePoint(0, "recover", 0, 0.9, 0.1),
+        TracePoint(1, "shipped", -1, 1.0, 1.0),
+        TracePoint(1, "forget", 0, 0.7, 0.4),
+    ]
+    curves = attack_curves(points)["acc"]
+    assert curves["forget"].tolist() == pytest.approx([1.0, 0.6])
+    assert curves["recover"].tolist() == pytest.approx([0.5, 0.9])

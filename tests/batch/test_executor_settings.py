@@ -57,3 +57,26 @@ def test_options_may_come_as_texts():
 def test_every_option_of_the_command_line_is_a_setting_of_some_executor():
     known = {name for executor in EXECUTORS for name in EXECUTORS.get(executor).settings.model_fields}
     assert set(EXECUTOR_OPTIONS) <= known
+
+
+def test_who_can_do_what_an_executor_cannot_is_named():
+    with pytest.raises(ConfigProblem, match=r"workers: '?4'? should be less than or equal to 1; use --executor pool$"):
+        Options(executor="serial", workers=4)
+    with pytest.raises(ConfigProblem, match=r"greater than or equal to 1$"):
+        Options(executor="serial", workers=0)
+
+
+def test_amounts_are_read_as_on_the_command_line():
+    asked = Options(executor_options={"memory_limit": "4GiB", "time_limit": "30m"})
+    assert executor_for(asked)[1] == settings_of("pool", {"memory_limit": 4 << 30, "time_limit": 1800})
+    with pytest.raises(ConfigProblem, match="memory_limit: '4G': want a whole number of bytes"):
+        Options(executor_options={"memory_limit": "4G"})
+    with pytest.raises(ConfigProblem, match="time_limit: 'soon': expected seconds, or 15m, 2h"):
+        Options(executor_options={"time_limit": "soon"})
+
+
+def test_two_numbers_of_workers_are_told_with_all_else():
+    with pytest.raises(ConfigProblem) as found:
+        Options(executor="pool", workers=2, workers_per_gpu=2, prefetch=9)
+    assert [finding.split(":")[0] for finding in found.value.findings] == ["workers_per_gpu", "prefetch"]
+    assert "workers is given too; expected only one of them;" in str(found.value)

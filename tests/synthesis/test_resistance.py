@@ -124,7 +124,6 @@ def test_an_anchored_network_stays_nearer():
 
 def test_the_words():
     assert read_resistance(()) == NO_RESISTANCE
-    assert not NO_RESISTANCE
     assert read_resistance(("sharpness", "anchoring=2")) == Resistance(sharpness=USUAL.sharpness, anchoring=2.0)
 
 

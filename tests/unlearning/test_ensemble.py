@@ -326,6 +326,16 @@ def test_one_phase_or_three_do_the_same_in_a_stack() -> None:
             assert [e.loss for e in beside.trace] == pytest.approx([e.loss for e in alone.trace], abs=1e-4)
 
 
+def test_a_phase_without_epochs_is_watched_as_by_the_engine() -> None:
+    config = UnlearnConfig(phases=(forgetting(max_epochs=1), recovery(max_epochs=0)), batch_size=8)
+    member, seen = _member("gru", 0), ([], [])
+    unlearn(member.model, member.task, member.fit, config, member.seed, lambda *told: seen[0].append(told))
+    unlearn_together([replace(member, observer=lambda *told: seen[1].append(told)), _member("gru", 1)], config)
+    alone, beside = ([told[:2] for told in one] for one in seen)
+    assert alone == beside == [("forget", 0), ("recover", 0)]
+    torch.testing.assert_close(seen[1][0][2].state_dict(), seen[1][1][2].state_dict())
+
+
 def test_images_that_are_to_be_seen_anew_are_left_alone() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     pictures = ExampleSet({"x": torch.rand(4, 3, 2, 2)}, torch.arange(4) % 2, tuple("abcd"))

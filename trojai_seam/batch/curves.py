@@ -70,12 +70,13 @@ def read_attack_trace(path: Path) -> list[TracePoint]:
 
 
 def attack_curves(points: list[TracePoint]) -> dict[str, Curves]:
-    """``acc`` and ``asr`` per phase, mean over folds: from what it was before the phase to its last epoch, along
-    straight lines between epochs that were stored."""
+    """``acc`` and ``asr`` per phase, mean over folds that have it: from what it was before the phase to its last epoch,
+    along straight lines between epochs that were stored."""
     phases = [phase for phase in dict.fromkeys(point.phase for point in points) if phase != SHIPPED]
     folds = [[point for point in points if point.fold == fold] for fold in dict.fromkeys(p.fold for p in points)]
+    having = {phase: [fold for fold in folds if any(point.phase == phase for point in fold)] for phase in phases}
     return {
-        measure: {phase: mean_curve([_along(fold, phase, measure) for fold in folds]) for phase in phases}
+        measure: {phase: mean_curve([_along(fold, phase, measure) for fold in having[phase]]) for phase in phases}
         for measure in ("acc", "asr")
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 
@@ -16,3 +18,10 @@ def of_cuda(problem: Exception) -> bool:
     """Whether the CUDA context of this process can no longer be trusted."""
     words = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuFFT error", "CUSOLVER_STATUS")
     return isinstance(problem, RuntimeError) and any(word in str(problem) for word in words)
+
+
+def free_cached_memory() -> None:
+    """Give device memory that is only kept for later back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

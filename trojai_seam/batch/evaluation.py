@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from ..scoring import (
     predict,
     predict_attacks,
 )
-from ..scoring.attack_trace import StoredStates, Trace, traced
+from ..scoring.attack_trace import StoredStates, Trace, told, traced
 from ..scoring.doubts import USUAL, accuracy_doubt, doubts, kept_accuracy_doubt
 from ..scoring.harness import Answered, Labelled, harness_columns
 from ..scoring.intervals import Rate
@@ -40,7 +41,8 @@ from ..tasks.calling import BATCH
 from ..unlearning import UnlearnConfig, run
 from ..unlearning.engine import Between
 from ..unlearning.outcome import Outcome, PhaseOutcome
-from .device_faults import of_cuda, out_of_memory
+from .device_faults import free_cached_memory, of_cuda, out_of_memory
+from .paths import states_prefix
 from .plan import Plan
 
 
@@ -101,6 +103,7 @@ class Evaluation:
         self._outcomes: dict[int, Outcome] = {}
         self._oracle: dict[str, Any] = {}
         self._no_retuning: str | None = None
+        self._no_trace: str | None = None
         self._states: dict[int, tuple[StoredStates, tempfile.TemporaryDirectory[str]]] = {}
         self._traces: dict[int, Trace] = {}
         self._scoring = time.perf_counter() - began
@@ -142,7 +145,11 @@ class Evaluation:
         """Where run ``number`` stores the states that its attack trace is made of, if one is asked for."""
         if not self.plan.trace_attack or self.subject.poisoned is None:
             return None
-        folder = tempfile.TemporaryDirectory(prefix="trojai-seam-states-")
+        try:
+            folder = tempfile.TemporaryDirectory(prefix=states_prefix(os.getpid()), ignore_cleanup_errors=True)
+        except OSError as problem:
+            self._no_trace = f"no attack trace: {told(problem)}"
+            return None
         self._states[number] = StoredStates(Path(folder.name)), folder
         return self._states[number][0]
 
@@ -269,9 +276,19 @@ class Evaluation:
         beat(f"asking {len(states.states)} stored states")
         clean = subject.clean.subset(split.held_out or split.fit)
         attacked = poisoned if unseen is None else poisoned.subset(unseen)
+        asked, problem, short = min(BATCH, 32 * self.unlearning.batch_size), states.problem, False
         with folder:
-            asked = min(BATCH, 32 * self.unlearning.batch_size)
-            self._traces[number] = traced(states, subject.model, subject.task, clean, attacked, asked)
+            try:
+                if problem is None:
+                    self._traces[number] = traced(states, subject.model, subject.task, clean, attacked, asked)
+            except Exception as failure:  # the figures of the row are made, and must not be lost or made anew
+                if of_cuda(failure):
+                    raise
+                problem, short = told(failure), out_of_memory(failure)
+        if short:
+            free_cached_memory()
+        if problem is not None:
+            self._no_trace = f"no attack trace: {problem}"
 
     def _not_measured(self) -> str | None:
         """What was asked for beside the usual figures, and cannot be had of this model."""
@@ -281,6 +298,8 @@ class Evaluation:
             lacking.append(self._no_retuning or few)
         if poisoned is not None and self.plan.trigger_variants and not self.subject.variants:
             lacking.append("no variants of the trigger: the round does not have it as data")
+        if self._no_trace is not None:
+            lacking.append(self._no_trace)
         return "; ".join(lacking) or None
 
     def _arrays_before(self) -> Mapping[str, Any]:

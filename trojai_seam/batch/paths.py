@@ -10,6 +10,11 @@ from urllib.parse import quote
 _LONGEST = 100  # file systems allow 255 bytes; a file that is being written adds the host's name
 
 
+def states_prefix(process: int) -> str:
+    """How names of temporary folders begin in which ``process`` stores states of a run of unlearning."""
+    return f"trojai-seam-states-{process}-"
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """The files of one run directory."""

@@ -7,17 +7,14 @@ side (:mod:`trojai_seam.unlearning.ensemble`), all others one by one. Who else i
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from ..unlearning.outcome import Outcome
 from .case import ALONE, Case, Surroundings
-from .device_faults import out_of_memory
+from .device_faults import free_cached_memory, out_of_memory
 from .stacks import Part, stacks_of, unlearn_stack
 from .units import WorkUnit
 
@@ -53,13 +50,6 @@ def evaluate_units(units: Sequence[WorkUnit], device: str, done: Done, around: S
             asked = True
         if not _evaluate(held, done):
             return
-
-
-def free_cached_memory() -> None:
-    """Give device memory that is only kept for later back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _evaluate(cases: list[Case], done: Done) -> bool:

@@ -74,7 +74,9 @@ def amount(text: str, units: bool = True) -> int:
     match = _AMOUNT.fullmatch(text)
     unit = match[2].upper() if match else ""
     if match is None or unit not in _UNITS or (unit and not units):
-        raise ValueError(f"want a whole number{', with a unit such as MiB or GB if you like' if units else ''}")
+        raise ValueError(
+            f"want a whole number{' of bytes, with a unit such as MiB or GB if you like' if units else ''}"
+        )
     number = int(match[1].replace("_", "")) * _UNITS[unit]
     if number < 1:
         raise ValueError("want at least 1")

@@ -22,7 +22,6 @@ from ..rounds.regular_files import open_regular
 from ..synthesis.picture_attacks import Pictures
 from .sources import WHERE, check_folder
 
-DATASETS = ("mnist", "cifar10")
 MOST_BYTES = 1 << 29
 """Of one unpacked file; the largest of MNIST has 47 MB."""
 MNIST_SIDE = 28
@@ -36,7 +35,7 @@ class ImageData:
     """A data set.
 
     Attributes:
-        name: of :data:`DATASETS`.
+        name: ``mnist`` or ``cifar10``.
         train: pictures to train on; also clean pictures for unlearning are taken from them, and not trained on then.
         test: pictures that only measure.
         published: how many training pictures the data set has as published; "0.1 % of training data" is of these.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -40,6 +41,10 @@ class StoredStates:
         folder: an empty one, for the files.
         epochs: only these; unset: all, but no more than ``most`` states spread evenly.
         most: see ``epochs``.
+
+    Attributes:
+        states: what is stored, in its order.
+        problem: why a state could not be stored: nothing is any more, and the run goes on.
     """
 
     def __init__(self, folder: Path, epochs: Collection[int] | None = None, most: int = MOST_STATES) -> None:
@@ -47,16 +52,25 @@ class StoredStates:
         self._every = 1
         self._seen = 0
         self.states: list[State] = []
+        self.problem: str | None = None
 
     def __call__(self, phase: str, epoch: int, model: nn.Module) -> None:
         """Store the state of ``model``."""
-        if self._epochs is not None and epoch not in self._epochs:
+        if self.problem is not None or (self._epochs is not None and epoch not in self._epochs):
             return
         file = self._folder / f"{self._seen}.npz"
-        with file.open("wb") as opened:
-            np.savez(opened, **{name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()})
-        if self._epochs is None:
-            self._thin(phase)
+        try:
+            with file.open("wb") as opened:
+                np.savez(opened, **{name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()})
+            if self._epochs is None:
+                self._thin(phase)
+        except (MemoryError, OSError, TypeError) as problem:  # a full disk; a type of numbers that numpy lacks
+            self.problem = told(problem)
+            for stored in (file, *(state.file for state in self.states)):
+                with suppress(OSError):
+                    stored.unlink(missing_ok=True)  # whoever else writes to that disk needs the room
+            self.states = []
+            return
         self.states.append(State(phase, epoch, self._seen, file))
         self._seen += 1
 
@@ -89,6 +103,12 @@ class StoredStates:
                 tensors = {name: torch.from_numpy(stored[name]).to(device) for name in stored.files}
             network.load_state_dict(tensors)
             yield state.phase, state.epoch, network
+
+
+def told(problem: Exception) -> str:
+    """``problem`` in words that are the same on every run: without names of files in temporary folders."""
+    said = problem.strerror if isinstance(problem, OSError) else None
+    return f"{type(problem).__name__}: {said or problem}"
 
 
 class Trace(TypedDict):

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageProblem, listed
+from ..errors import UsageProblem, listed, shown
 from ..unlearning.sharpness import sharpest, still_statistics
 
 
@@ -41,9 +41,6 @@ class Resistance:
     anchoring: float = 0.0
     sequential: float = 0.0
 
-    def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self))
-
 
 NO_RESISTANCE = Resistance()
 USUAL = Resistance(sharpness=0.2, anchoring=0.01, sequential=10.0)
@@ -60,13 +57,15 @@ def read_resistance(words: Sequence[str]) -> Resistance:
     for word in words:
         name, given, size = word.partition("=")
         if name not in (known := [field.name for field in fields(Resistance)]):
-            raise UsageProblem(f"--resist {word}: expected one of {listed(known)}, with =SIZE behind it or without")
+            raise UsageProblem(
+                f"--resist {shown(word)}: expected one of {listed(known)}, with =SIZE behind it or without"
+            )
         try:
             value = float(size) if given else getattr(USUAL, name)
         except ValueError:
             value = -1.0
         if not 0 < value <= 1e6:
-            raise UsageProblem(f"--resist {word}: expected a number above 0 behind the =")
+            raise UsageProblem(f"--resist {shown(word)}: expected a number above 0 behind the =")
         chosen = replace(chosen, **{name: value})
     return chosen
 

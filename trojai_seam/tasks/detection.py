@@ -30,7 +30,7 @@ def foreign_boxes(predictions: Tensor, truth: ExampleSet) -> NDArray[np.int64]:
     these boxes never lower it.
 
     Args:
-        answers: ``float32 [N, D, 6]``; see :meth:`Detection.outputs`.
+        predictions: ``float32 [N, D, 6]``; see :meth:`Detection.outputs`.
         truth: of all images that the network is asked about.
 
     Returns:

@@ -189,7 +189,8 @@ class _Together:
         start = dict(zip(alive, self._accuracies(rows, places), strict=False))
         monitors = {number: self._monitor(phase, number, start[number]) for number in alive}
         if total == 0:
-            for number, monitor in monitors.items():
+            for row, (number, monitor) in enumerate(monitors.items()):
+                self._watched(phase.name, 0, rows, row, number)
                 self.phases[number].append(monitor.outcome("off" if phase.max_epochs == 0 else "no-steps", 0, 0))
             return
         fixed = {number: self._fixed_labels(number, phase) for number in alive}

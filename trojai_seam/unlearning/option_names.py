@@ -15,6 +15,7 @@ _RENAMED = {
     "patches": "views.random_erasing",
     "feature_noise": "views.noise",
     "self_labelled": "count",
+    "unless_suspected": "unless_evident",
 }
 _GONE = ("most_patches", "pure_patches", "plain_views", "method")
 
@@ -28,7 +29,7 @@ def current(name: str, quietly: bool = False) -> str:
     phase, dot, last = name.rpartition(".")
     if last in _GONE and not quietly:
         raise ValueError("this option no longer exists")
-    if last not in _RENAMED or phase not in ("", "forget", "recover"):
+    if last not in _RENAMED or phase not in ("", "forget", "recover", "refit"):
         return name
     new = f"{phase}{dot}{_RENAMED[last]}"
     if quietly:

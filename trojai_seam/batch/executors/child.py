@@ -61,10 +61,11 @@ def _work(parent: int, reports: int, device: str, crowded: bool) -> None:
     from ...errors import RunDirectoryProblem
     from ...heartbeat import listening, seldom
     from ..case import Crowded, Surroundings
+    from ..device_faults import free_cached_memory
     from ..reproducible import reproducible
     from ..starting import warm_up
     from ..units import WorkUnit
-    from ..worker import evaluate_units, free_cached_memory
+    from ..worker import evaluate_units
 
     assignment = _read_assignment(assignment_text, report)
     if assignment is None:

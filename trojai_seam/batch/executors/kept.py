@@ -36,6 +36,14 @@ def leave(worker: WorkerProcess) -> bool:
     return True
 
 
+def end_waiting(device: str) -> None:
+    """End those that wait on ``device``: idle processes hold memory of it, too."""
+    waiting = _waiting.get() or []
+    for worker in [worker for worker in waiting if worker.device == device]:
+        waiting.remove(worker)
+        worker.end()
+
+
 def inherit(assignment: Assignment, device: str, crowded: bool) -> WorkerProcess | None:
     """A process that can do this work as well as a fresh one; it is told of it. None if there is none."""
     waiting = _waiting.get() or []

@@ -56,15 +56,28 @@ def settings_of(name: str, given: Mapping[str, Any]) -> ExecutorSettings:
         values = {key: parsed(value) if isinstance(value, str) else value for key, value in given.items()}
         settings: ExecutorSettings = EXECUTORS.get(name).settings.model_validate(values)
     except ValidationError as problem:
-        findings = [_with_owners(finding, name) for finding in findings_of(problem)]
+        findings = [_with_owners(finding, name, values) for finding in findings_of(problem)]
         raise ConfigProblem(f"--executor {name}", findings) from None
     return settings
 
 
-def _with_owners(finding: str, name: str) -> str:
+def _with_owners(finding: str, name: str, values: Mapping[str, Any]) -> str:
     option, _, message = finding.partition(": ")
     if message != "no such option":
-        return finding
+        refused = not _takes(name, option, values)  # by itself, not only beside others
+        able = next((other for other in EXECUTORS if refused and _takes(other, option, values)), None)
+        return f"{finding}; use --executor {able}" if able else finding
     having = [other for other in EXECUTORS if option in EXECUTORS.get(other).settings.model_fields]
     known = list(EXECUTORS.get(name).settings.model_fields)
     return f"{finding}; {f'--executor {listed(having)} has it' if having else hint(option, known)}"
+
+
+def _takes(name: str, option: str, values: Mapping[str, Any]) -> bool:
+    """Whether the executor called ``name`` would take this value."""
+    if option not in values:
+        return False
+    try:
+        EXECUTORS.get(name).settings.model_validate({option: values[option]})
+    except ValidationError:
+        return False
+    return True

@@ -5,19 +5,22 @@ from __future__ import annotations
 import selectors
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from ...errors import RunDirectoryProblem, UsageProblem, WorkerProblem
+from ...errors import RunDirectoryProblem, UsageProblem, WorkerProblem, shown
+from ...loading.budget import amount
+from ...settings import seconds
 from ..files import leftovers
 from ..first_rows import record_failure
 from ..records import read_row
 from ..units import WorkUnit, stamp
 from ..work import Work
 from . import Spread
-from .kept import inherit, leave
+from .kept import end_waiting, inherit, leave
 from .kinds import ExecutorKind, ExecutorSettings
 from .process import WorkerProcess
 
@@ -52,12 +55,24 @@ class Slot:
 Workers = Annotated[int, Field(ge=1, le=1024)]
 
 
+def _in_units(read: Callable[[str], float]) -> BeforeValidator:
+    """Texts are read as the option of the command line reads them."""
+
+    def value_of(value: object) -> object:
+        try:
+            return read(value) if isinstance(value, str) else value
+        except ValueError as problem:
+            raise ValueError(f"{shown(value)!r}: {problem}") from None
+
+    return BeforeValidator(value_of)
+
+
 class Limits(ExecutorSettings):
     """What one model may take; what takes more is stopped, and a failed row."""
 
-    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False), _in_units(seconds)] | None = None
     """Wall-clock seconds."""
-    memory_limit: Annotated[int, Field(ge=2**20)] | None = None
+    memory_limit: Annotated[int, Field(ge=2**20), _in_units(amount)] | None = None
     """Bytes of host memory of its process."""
 
 
@@ -71,11 +86,12 @@ class PoolSettings(Limits):
     prefetch: Annotated[int, Field(ge=0, le=1)] | None = None
     """Models that each worker opens ahead while it computes; unset: 1 on GPUs."""
 
-    @model_validator(mode="after")
-    def _one_number(self) -> Self:
-        if self.workers is not None and self.workers_per_gpu is not None:
-            raise ValueError("workers and workers_per_gpu: expected only one of them")
-        return self
+    @field_validator("workers_per_gpu", mode="after")
+    @classmethod
+    def _one_number(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("workers") is not None:
+            raise ValueError("workers is given too; expected only one of them")
+        return value
 
     def per_device(self, devices: int) -> int:
         """See :class:`ExecutorSettings`."""
@@ -149,7 +165,7 @@ class Pool:
                 self._drop(slot, worker)
                 if not idle:
                     worker.kill()
-                elif not leave(worker):
+                elif worker.crowded != self.crowds or not leave(worker):
                     worker.end()
         for unit in (*self.again, *(unit for units in self.alone.values() for unit in units)):
             self.work.give_back(unit)
@@ -213,6 +229,7 @@ class Pool:
             if worker.crowded and (worker.stage == "opened" or not busy):
                 self._withdraw(other, worker)  # an idle process holds device memory too
         if not busy and not fresh:
+            end_waiting(slot.device)
             self._start(slot, crowded=False)
         elif not busy and fresh[0].stage == "idle":
             unit = self.alone[slot.device].popleft()

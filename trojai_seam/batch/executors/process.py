@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ..paths import states_prefix
 from ..units import Assignment, WorkUnit
 from .child import LOG_TAIL, start_line
 
@@ -35,6 +37,7 @@ class WorkerProcess:
     Attributes:
         units: what it works on and has not finished.
         size: how many it got at once.
+        device: as the parent names it.
         crowded: other processes use the memory of its device.
         stage: ``starting``, ``idle``, ``opening``, ``opened`` (waits for its turn), ``computing`` or ``gone``.
         reports: descriptor to select on.
@@ -43,7 +46,7 @@ class WorkerProcess:
     def __init__(self, assignment: Assignment, device: str, crowded: bool) -> None:
         self.units: list[WorkUnit] = []
         self.size = 0
-        self.crowded = crowded
+        self.device, self.crowded = device, crowded
         self._made_for = _needs(assignment, device)
         self.stage = "starting"
         self.resting_memory: int | None = None
@@ -164,6 +167,8 @@ class WorkerProcess:
                 self._process.stdin.close()
         for descriptor in (self.reports, self._log):
             os.close(descriptor)
+        for folder in Path(tempfile.gettempdir()).glob(f"{states_prefix(self._process.pid)}*"):
+            shutil.rmtree(folder, ignore_errors=True)  # stored states, had it no time to remove them
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
     def _signal(self, number: signal.Signals) -> None:

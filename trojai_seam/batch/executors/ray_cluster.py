@@ -75,7 +75,7 @@ def run(work: Work, spread: Spread, settings: RaySettings) -> None:
         alone = deque[WorkUnit]()  # of stacks that were lost: only the guilty one will be lost again
         try:
             while not work.closed or running or (alone and not work.stopped):
-                room = _room(ray, work, spread, settings)
+                room = _room(ray, work, spread, settings, more=not work.closed or (bool(alone) and not work.stopped))
                 there = replace(spread, devices=spread.devices[:1], workers=max(1, room))
                 for slot in range(len(running), room):
                     name, again = f"ray #{slot + 1}", alone and not work.stopped
@@ -145,11 +145,11 @@ def _resources(work: Work, spread: Spread) -> dict[str, float]:
     return {"CPU": work.assignment.plan.threads, **({"GPU": 1 / spread.workers} if on_gpu else {})}
 
 
-def _room(ray: Any, work: Work, spread: Spread, settings: RaySettings) -> int:
-    """Models that the cluster, as it is at this moment, can run at the same time."""
+def _room(ray: Any, work: Work, spread: Spread, settings: RaySettings, more: bool) -> int:
+    """Models that the cluster, as it is at this moment, can run at the same time; ``more`` are to come."""
     there = ray.cluster_resources()
     room = min(int(there.get(name, 0) / amount + 1e-6) for name, amount in _resources(work, spread).items())
-    if not room and not work.closed:
+    if not room and more:
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in _resources(work, spread).items())
         raise WorkerProblem(f"the Ray cluster has no room for one model, which needs {wanted}")
     return room if settings.workers is None else min(room, settings.workers)
