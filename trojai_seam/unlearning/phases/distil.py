@@ -47,8 +47,7 @@ class DistilSettings(TrainingSettings):
     """Disturbed images are blended with a random picture of up to this share."""
     perturbed: Share = 0.0
     """Share of every batch that the learning network sees with a change that leads to the class which a phase before
-    (``invert``) suspects, or, where none stands out, to one of those that are easily reached; in place of disturbed
-    images."""
+    (``invert``) suspects, if it suspects one; in place of disturbed images."""
     reach: float = Field(default=4.0, gt=0, le=10)
     """How far such a change of the whole image may go, in units of what it was found with."""
     pursuit: int = Field(default=2, ge=1, le=100)

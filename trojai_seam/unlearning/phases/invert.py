@@ -58,8 +58,6 @@ FAINTEST, STRONGEST = -2.0, 3.0
 """Limits of the logarithm of a suspicion's weight."""
 ADDED = ("blend", "pattern")
 """Families that add a picture."""
-EASY, LEAST_EASY = 3, 0.3
-"""Where no class stands out: classes of each family that are followed at most, and what they must have reached."""
 
 
 @dataclass
@@ -114,9 +112,7 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
                 findings.append(finding)
         clear = [one for one in findings if one.candidates[0].reached >= settings.least_reached]
         best = max(clear, key=lambda one: one.gap, default=None)
-        if best is None or not best.gap >= settings.least_gap:
-            context.suspicions = _vague(findings)
-        else:
+        if best is not None and best.gap >= settings.least_gap:
             first = best.candidates[0]
             context.suspicions = search.suspicions(findings, best, first.target)
             context.evident = best.gap >= settings.evident_gap
@@ -127,20 +123,6 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
 
 def _weight(lead: float) -> float:
     return math.exp(min(max(lead, FAINTEST), STRONGEST))
-
-
-def _vague(findings: list[_Finding]) -> tuple[Suspicion, ...]:
-    """Classes that are easily reached by changes of the whole image, none of them far ahead, each in its own family.
-
-    Not by patches: a patch that was learnt stands out.
-    """
-    return tuple(
-        Suspicion(finding.family, one.target, _weight(finding.lead(one.target)))
-        for finding in findings
-        if not finding.family.local
-        for one in finding.candidates[:EASY]
-        if one.reached >= LEAST_EASY
-    )
 
 
 class _Search:
