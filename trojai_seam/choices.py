@@ -10,3 +10,6 @@ RETRIES = ("failed", "timeout", "all")
 """Which finished models ``--retry`` evaluates again."""
 DEVICES = re.compile(r"auto|cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
 """Names of devices; see :mod:`trojai_seam.batch.devices`."""
+
+SHIPPED = "shipped"
+"""The phase of an attack trace that stands for the network before all phases."""

@@ -18,7 +18,7 @@ from trojai_seam.batch.paths import RunPaths
 from trojai_seam.batch.records import read_rows
 from trojai_seam.batch.runner import Options, evaluate
 from trojai_seam.cli import main
-from trojai_seam.errors import UsageProblem
+from trojai_seam.errors import ConfigProblem, UsageProblem
 from trojai_seam.tables.columns import TIMINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,5 +281,5 @@ def test_a_worker_that_cannot_start_ends_the_run_with_one_line(tmp_path, capsys)
 def test_limits_need_processes(tmp_path):
     dataset = write_round(tmp_path / "round", 1)
     for options in ({"time_limit": 5}, {"memory_limit": 1 << 30}, {"workers": 2}):
-        with pytest.raises(UsageProblem, match="--executor pool"):
+        with pytest.raises((UsageProblem, ConfigProblem), match="--executor pool"):
             run(dataset, tmp_path / "a", executor="serial", **options)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from ..choices import SHIPPED
 from ..errors import RunDirectoryProblem
-from ..scoring.attack_trace import SHIPPED
 from ..tables.curves import Curve, Curves, mean_curve
 
 

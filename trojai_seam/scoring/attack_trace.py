@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..choices import SHIPPED
 from ..tasks import ExampleSet, Task
 from .predictions import predict, predict_attacks
 
@@ -119,9 +120,6 @@ class Trace(TypedDict):
     epoch: Sequence[int]
     acc: Sequence[float]
     asr: Sequence[float]
-
-
-SHIPPED = "shipped"
 
 
 def traced(
