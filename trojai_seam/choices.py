@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import entry_points
+from pathlib import Path
 
 PROTOCOLS = ("held-out", "kfold", "paper")
 """How clean examples are split; see :mod:`trojai_seam.scoring.splits`."""
@@ -13,3 +15,13 @@ DEVICES = re.compile(r"auto|cpu|cuda|cuda:\d+(,\d+)*", re.ASCII)
 
 SHIPPED = "shipped"
 """The phase of an attack trace that stands for the network before all phases."""
+
+
+def our_presets() -> list[str]:
+    """Names of the presets that this package brings, sorted."""
+    return sorted(path.stem for path in (Path(__file__).parent / "unlearning" / "presets").glob("*.json"))
+
+
+def brought_presets() -> list[str]:
+    """Names of the presets of other packages, as their entry points say."""
+    return [point.name for point in entry_points(group="trojai_seam.presets")]

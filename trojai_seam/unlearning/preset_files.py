@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from ..choices import our_presets as our_presets
 from ..errors import ConfigProblem, UsageProblem
 from ..registry import near_names
 from .config import UnlearnConfig
@@ -104,11 +105,6 @@ class Preset(Settings):
 def preset_names() -> list[str]:
     """Of ours and of what other packages bring, sorted."""
     return sorted({*our_presets(), *_brought()})
-
-
-def our_presets() -> list[str]:
-    """Names of those that this package brings, sorted."""
-    return sorted(path.stem for path in _OURS.glob("*.json"))
 
 
 def get_preset(name: str) -> Preset:
