@@ -22,6 +22,11 @@ def our_presets() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parent / "unlearning" / "presets").glob("*.json"))
 
 
-def brought_presets() -> list[str]:
-    """Names of the presets of other packages, as their entry points say."""
-    return [point.name for point in entry_points(group="trojai_seam.presets")]
+def brought_presets() -> dict[str, str]:
+    """The presets of other packages, as their entry points say: name and package."""
+    return {point.name: point.value for point in entry_points(group="trojai_seam.presets")}
+
+
+def preset_names() -> list[str]:
+    """Of ours and of what other packages bring, sorted."""
+    return sorted({*our_presets(), *brought_presets()})

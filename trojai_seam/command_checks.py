@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .batch.executors import EXECUTORS
-from .choices import DEVICES, PROTOCOLS, RETRIES, brought_presets, our_presets
+from .choices import DEVICES, PROTOCOLS, RETRIES, preset_names
 from .errors import UsageProblem, listed, shown
 from .registry import near_names
 
@@ -49,7 +49,7 @@ def check_command(given: argparse.Namespace) -> None:
 def _check_names(given: argparse.Namespace) -> None:
     presets = [name for name in _presets(given) if not name.endswith(".json")]
     if presets:
-        known = set({*our_presets(), *brought_presets()})
+        known = set(preset_names())
         for preset in presets:
             if preset not in known:
                 raise UsageProblem(near_names("preset", preset, known))

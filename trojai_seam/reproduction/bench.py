@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from ..tasks.classification import Classification
 from ..unlearning import UnlearnConfig, resolve, run
 from ..unlearning.batches import classes_in_turn
 from .datasets import ImageData
-from .storage import Row, Store
+from .storage import Row, Store, Unit
 
 FLEET = ("pool", "train", "epochs", "measured")
 """Of a scale, what decides the networks of the fleet and the pictures that measure them."""
@@ -173,6 +174,11 @@ class Bench:
     def fleet(self, kinds: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """Networks and kinds of attack of all subjects, or of those with ``kinds``."""
         return [(network, kind) for kind in kinds or self.scale.kinds for network in self.scale.networks]
+
+    def units(self, measure: Callable[[Bench, str, str], list[Row]]) -> Iterator[Unit]:
+        """One per trojaned network, measured by ``measure`` of this, the network's name and the kind of its attack."""
+        for network, kind in self.fleet():
+            yield Unit(f"{network}-{kind}", partial(measure, self, network, kind))
 
     def ask(self, model: nn.Module, poisoned: ExampleSet) -> Figures:
         """Accuracy and attack success."""

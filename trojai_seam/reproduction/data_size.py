@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
@@ -30,10 +31,7 @@ def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network and preset."""
     for network, kind in bench.fleet(bench.scale.data_kinds):
         for preset in PRESETS:
-            yield Unit(
-                f"{network}-{kind}-{preset}",
-                lambda network=network, kind=kind, preset=preset: _measure(bench, network, kind, preset),  # type: ignore[misc]
-            )
+            yield Unit(f"{network}-{kind}-{preset}", partial(_measure, bench, network, kind, preset))
 
 
 def _measure(bench: Bench, network: str, kind: str, preset: str) -> list[Row]:

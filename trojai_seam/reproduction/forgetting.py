@@ -50,8 +50,7 @@ def methods() -> str:
 
 def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network."""
-    for network, kind in bench.fleet():
-        yield Unit(f"{network}-{kind}", lambda network=network, kind=kind: _measure(bench, network, kind))  # type: ignore[misc]
+    return bench.units(_measure)
 
 
 def _measure(bench: Bench, network: str, kind: str) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 from torch import nn
@@ -32,7 +33,7 @@ def units(bench: Bench) -> Iterator[Unit]:
     """One per network and repeat."""
     for number in range(bench.scale.repeats):
         for network in bench.scale.networks:
-            yield Unit(f"{network}-{number}", lambda network=network, number=number: _measure(bench, network, number))  # type: ignore[misc]
+            yield Unit(f"{network}-{number}", partial(_measure, bench, network, number))
 
 
 def _measure(bench: Bench, network: str, number: int) -> list[Row]:

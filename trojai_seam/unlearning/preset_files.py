@@ -14,21 +14,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from ..choices import brought_presets
 from ..choices import our_presets as our_presets
+from ..choices import preset_names as preset_names
 from ..errors import ConfigProblem, UsageProblem
 from ..registry import near_names
 from .config import UnlearnConfig
 from .settings import Settings, findings_of
 
 DEFAULT_PRESET = "default"
-GROUP = "trojai_seam.presets"
 _OURS = Path(__file__).with_name("presets")
 Text = Field(min_length=1, max_length=1000)
 
@@ -102,11 +102,6 @@ class Preset(Settings):
         return preset
 
 
-def preset_names() -> list[str]:
-    """Of ours and of what other packages bring, sorted."""
-    return sorted({*our_presets(), *_brought()})
-
-
 def get_preset(name: str) -> Preset:
     """The preset called ``name``, or in the file ``name`` if that ends in ``.json``.
 
@@ -121,17 +116,13 @@ def get_preset(name: str) -> Preset:
         return preset
     if name in our_presets():
         preset = Preset.read(_OURS / f"{name}.json")
-    elif name in (brought := _brought()):
+    elif name in (brought := brought_presets()):
         preset = Preset.read(_file_of(name, brought[name]))
     else:
         raise UsageProblem(near_names("preset", name, preset_names()))
     if preset.name != name:
         raise ConfigProblem(f"preset {name}", [f"its file says name {preset.name!r}"])
     return preset
-
-
-def _brought() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def _file_of(name: str, package: str) -> Path:
