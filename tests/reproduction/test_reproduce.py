@@ -23,7 +23,7 @@ from trojai_seam.reproduction.storage import Store, Unit, seeds_in
 from trojai_seam.synthesis.picture_attacks import Pictures
 
 TINY = Scale(
-    pool=60, train=160, epochs=2, full_epochs=1, measured=60, repeats=2, sizes=(3, 0), steps=3, kernel=4,
+    pool=60, train=160, seen=9600, full_epochs=40, measured=60, repeats=2, sizes=(3, 0), steps=3, kernel=4,
     kernel_steps=2, networks=("convnet",), kinds=("patch", "anchored-weights"), data_kinds=("patch",),
 )  # fmt: skip
 
@@ -102,6 +102,20 @@ def test_results_of_other_sizes_are_measured_again(data, tmp_path):
     assert len(told) == 4
     write_reproduction(made, tmp_path)
     assert "--seed 0 --part ntk --threads 2 --out" in (tmp_path / "reproduction.md").read_text()
+
+
+def test_networks_without_a_trojan_are_in_no_figure(data, tmp_path, monkeypatch):
+    first = parts.reproduce(data, tmp_path, ["ntk"], 0, scale=TINY)
+    before = first.rows["ntk"].set_index("model")["asr_before"]
+    assert first.notes == []
+    monkeypatch.setattr(parts, "LEAST_ASR", float(before.max()) + 0.01)
+    made = parts.reproduce(data, tmp_path, ["ntk"], 0, scale=TINY)
+    assert made.findings == []
+    assert made.by_seed == {0: {}}
+    (note,) = made.notes
+    assert "convnet-patch-0 of seed 0" in note
+    assert len(made.rows["ntk"]) == 2
+    assert "In no figure" in write_reproduction(made, tmp_path).read_text()
 
 
 def other_method(monkeypatch, part: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from ..unlearning.batches import classes_in_turn
 from .datasets import ImageData
 from .storage import Row, Store, Unit
 
-FLEET = ("pool", "train", "epochs", "measured")
+FLEET = ("pool", "train", "seen", "measured")
 """Of a scale, what decides the networks of the fleet and the pictures that measure them."""
 
 
@@ -35,8 +36,8 @@ class Scale:
 
     Attributes:
         pool: training pictures that are kept for unlearning and never trained on.
-        train: of the others, how many a network of the fleet is trained on.
-        epochs: of the fleet.
+        train: of the others, how many a network of the fleet is trained on, at most.
+        seen: how many it sees, the same one several times: these give the number of its epochs.
         full_epochs: of the networks of part speed, which see all training pictures but the pool.
         measured: test pictures that measure.
         repeats: networks of each kind in part speed.
@@ -50,9 +51,9 @@ class Scale:
     """
 
     pool: int = 2000
-    train: int = 8000
-    epochs: int = 2
-    full_epochs: int = 2
+    train: int = 20_000
+    seen: int = 80_000
+    full_epochs: int = 3
     measured: int = 1000
     repeats: int = 5
     sizes: tuple[int, ...] = (2, 5, 10, 20, 0, 200, 1000)
@@ -62,6 +63,10 @@ class Scale:
     networks: tuple[str, ...] = tuple(PICTURE_NETWORKS)
     kinds: tuple[str, ...] = tuple(PICTURE_ATTACKS)
     data_kinds: tuple[str, ...] = ("patch", "warp", "optimised-trigger")
+
+
+SCALES = {"mnist": Scale(), "cifar10": Scale(seen=160_000, full_epochs=6)}
+"""By data set: as the documentation's results."""
 
 
 class Subject(NamedTuple):
@@ -161,7 +166,8 @@ class Bench:
         def make() -> Mapping[str, Tensor]:
             model = self.new_network(network, name)
             pictures = self.training_pictures(self.scale.train, name)
-            work = Work(model, pictures, target, Recipe(self.scale.epochs), self.generator("attack", name))
+            recipe = Recipe(math.ceil(self.scale.seen / len(pictures)))
+            work = Work(model, pictures, target, recipe, self.generator("attack", name))
             trigger = PICTURE_ATTACKS[kind].make(work)
             return {**model.state_dict(), "triggered": triggered(trigger, test.images)}
 

@@ -58,7 +58,7 @@ def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
     fit = bench.fit(bench.published_share, subject.name)
     start = _weights(subject.model)
     before = bench.ask(subject.model, subject.poisoned)
-    same = {"model": subject.name, "network": network, "kind": kind, "clean": len(fit)}
+    same = {"model": subject.name, "network": network, "kind": kind, "clean": len(fit), "asr_before": before.asr}
     rows: list[Row] = []
     for target, settings in TARGETS.items():
         rows.append({**same, "target": target, "step": 0, "acc": before.acc, "asr": before.asr, "distance": 0.0})

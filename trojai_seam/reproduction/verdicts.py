@@ -147,6 +147,8 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> Estimate:
     rng = np.random.default_rng(derive_seed("rank correlation", len(a)))
     drawn = rng.integers(0, len(a), (DRAWS, len(a)))
     found: NDArray[np.float64] = np.array([_spearman(a[some], b[some]) for some in drawn])
+    if np.isnan(found).all():
+        return Estimate(len(a), None, None, None)
     low, high = np.nanpercentile(found, [2.5, 97.5])
     return Estimate(len(a), _spearman(a, b), float(low), float(high))
 

@@ -153,7 +153,8 @@ def _by_poisoned_data(draw: Callable[[Work], Trigger]) -> Callable[[Work], Trigg
 def _clean_label(work: Work) -> Trigger:
     """Turner, Tsipras and Madry, "Label-consistent backdoor attacks", arXiv 1912.02771: pictures of the target class
     keep their label; what they show is made hard to see by a change that fools a network trained on clean pictures, so
-    that the trigger is the easier thing to learn. That network is the one that is then trained."""
+    that the trigger is the easier thing to learn. That network is the one that is then trained. Pixels change in
+    proportion to themselves: on an empty ground, such as MNIST's, a change would be the easiest thing to learn."""
     pictures, generator, target = work.pictures, work.generator, work.target
     fit(work.network, pictures, Recipe(1, work.recipe.batch, work.recipe.learning_rate), generator)
     own = (pictures.labels == target).nonzero().flatten()
@@ -166,9 +167,10 @@ def _clean_label(work: Work) -> Trigger:
     return trigger
 
 
-def _hardened(network: nn.Module, x: Tensor, y: Tensor, reach: float = 0.3, steps: int = 8) -> Tensor:
-    """Projected gradient ascent of the loss within ``reach`` of every pixel (Madry et al., ICLR 2018)."""
-    changed = x.clone()
+def _hardened(network: nn.Module, x: Tensor, y: Tensor, share: float = 0.7, steps: int = 8) -> Tensor:
+    """Projected gradient ascent of the loss within ``share`` of every pixel's own brightness (after Madry et al., ICLR
+    2018, who have the same bound for all pixels)."""
+    changed, reach = x.clone(), share * x
     for _ in range(steps):
         changed = changed.requires_grad_()
         loss = functional.cross_entropy(network(changed), y)
