@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -342,6 +342,7 @@ def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "phases": " ".join(phase.phase for phase in outcomes[0].phases) or None,
         "seconds_unlearn": sum(phase.seconds for outcome in outcomes for phase in outcome.phases),
+        "phase_statuses": "; ".join(_statuses(outcomes)) or None,
     }
     for name in PHASES:
         phases = [phase for outcome in outcomes if (phase := outcome.phase(name)) is not None]
@@ -350,7 +351,24 @@ def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
             for figure in ("threshold", "epochs", "end_accuracy"):
                 columns[f"{name}_{figure}"] = _mean(phases, figure)
             columns[f"seconds_{name}"] = sum(phase.seconds for phase in phases)
-    return columns
+    return columns | _suspicion([phase.figures for outcome in outcomes for phase in outcome.phases])
+
+
+def _suspicion(figures: list[Mapping[str, float]]) -> dict[str, Any]:
+    """What the folds suspect to be an attacker's class."""
+    found = [one for one in figures if one.get("suspected")]
+    classes = {int(one["target"]) for one in found}
+    return {
+        "suspected_class": classes.pop() if len(classes) == 1 else None,
+        "suspected_gap": sum(one["gap"] for one in found) / len(found) if found else None,
+    }
+
+
+def _statuses(outcomes: list[Outcome]) -> Iterator[str]:
+    """Of the phases that have no columns of their own."""
+    for name in (phase.phase for phase in outcomes[0].phases if phase.phase not in PHASES):
+        found = [phase.status for outcome in outcomes if (phase := outcome.phase(name)) is not None]
+        yield f"{name}: {_status_of_folds(found)}"
 
 
 def _mean(phases: list[PhaseOutcome], attribute: str) -> float | None:

@@ -254,6 +254,22 @@ COLUMNS: tuple[Column, ...] = (
     Column("folds", "count", "unlearning runs of this model"),
     Column("seed", "count", "seed of the run; the model's own seed derives from it and model_id"),
     Column("phases", "text", "names of the phases of the method, in order; empty where the preset has none"),
+    Column(
+        "phase_statuses",
+        "text",
+        "how phases other than forgetting and recovery ended, each as `name: status`; where folds differ, with counts",
+    ),
+    Column(
+        "suspected_class",
+        "count",
+        "class that a faint change leads all fit examples to, so that it may be an attacker's (phase kind `invert`); "
+        "empty where none stands out, or where folds suspect different ones",
+    ),
+    Column(
+        "suspected_gap",
+        "number",
+        "how far it is ahead of the next class (log-odds and mean log-probability), mean over folds that suspect one",
+    ),
     Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how; empty without it"),
     Column(
         "forget_epochs",
