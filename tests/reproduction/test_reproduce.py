@@ -188,6 +188,16 @@ def test_what_fails_early_is_compared_over_its_own_steps(data, tmp_path):
         drawing.draw()
 
 
+def test_attack_success_is_told_once_the_task_is_lost(data, tmp_path):
+    rows = [row for target in forgetting.TARGETS for row in forgotten(target, [1.0, 0.9, 0.5, 0.1])]
+    for row in rows:  # two of three classes is 0.67, which random labels pass after two steps
+        row["acc"] = 0.5 if row["target"] == forgetting.RANDOM and row["step"] >= 2 else 0.9
+    (found,) = forgetting.findings(pd.DataFrame(rows), Bench(data, 0, TINY, Store(tmp_path, "")))
+    told = found.table.set_index("target")["ASR once ACC is below 0.67"]
+    assert told[forgetting.RANDOM] == "0.50 of 1"
+    assert set(told.drop(forgetting.RANDOM)) == {"never"}
+
+
 def test_forgetting_that_failed_itself_let_nothing_fall(data, tmp_path):
     rows = [row for target in forgetting.TARGETS for row in forgotten(target, [1.0, 0.9, 0.5, 0.1], "a")]
     rows = [row for row in rows if row["target"] != forgetting.RANDOM or row["step"] < 2]

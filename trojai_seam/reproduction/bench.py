@@ -57,7 +57,7 @@ class Scale:
     measured: int = 1000
     repeats: int = 5
     sizes: tuple[int, ...] = (2, 5, 10, 20, 0, 200, 1000)
-    steps: int = 50
+    steps: int = 400
     kernel: int = 40
     kernel_steps: int = 50
     networks: tuple[str, ...] = tuple(PICTURE_NETWORKS)

@@ -37,7 +37,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
 """What a step of training leads towards; all else is that of preset authors-trojai's forgetting, without its stop
 rule."""
 BATCH, RATE, DECAY = 32, 5e-4, 5e-4
-AT = (1, 2, 4, 8, 16, 32)
+AT = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Steps after which the network is asked, beside the last."""
 GRID = 21
 """Points of the common range of distances at which attack success is compared."""
@@ -125,6 +125,8 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
     )
     start = np.array([_at(part, 0, "asr") for part in by_target[RANDOM]])
     before = mean_of(start)
+    chance = 2 / bench.data.classes
+    lost = {target: [_once_lost(part, chance) for part in parts] for target, parts in by_target.items()}
     # A network that forgetting failed on is as it was shipped: nothing fell.
     fall = np.nan_to_num(start - asr[RANDOM], nan=0.0)
     claims = [Claim("forgetting at all", f"fall of attack success in {last} steps", mean_of(fall), LEAST_FALL)]
@@ -135,6 +137,7 @@ def findings(rows: pd.DataFrame, bench: Bench) -> list[Finding]:
             "networks": str(len(models)),
             f"ACC after {last} steps": str(mean_of(acc[target])),
             f"ASR after {last} steps": str(mean_of(asr[target])),
+            f"ASR once ACC is below {chance:.2f}": _with_count(lost[target]),
             "failed": str(sum(int(part["error"].notna().any()) for part in by_target[target])),
         }
         if target != RANDOM:
@@ -183,6 +186,17 @@ def _at(part: pd.DataFrame, step: int, measure: str) -> float:
     """``measure`` of one network and target after ``step`` steps; NaN where it failed before."""
     found = part.loc[part["step"] == step, measure]
     return float(found.iloc[0]) if len(found) else math.nan
+
+
+def _once_lost(part: pd.DataFrame, chance: float) -> float:
+    """Attack success when accuracy was below ``chance`` for the first time that it was asked for; NaN without one."""
+    below = part[part["acc"] < chance].sort_values("step")
+    return float(below["asr"].iloc[0]) if len(below) else math.nan
+
+
+def _with_count(values: list[float]) -> str:
+    found = mean_of(values)
+    return f"{found} of {found.n}" if found.n else "never"
 
 
 def _less(part: pd.DataFrame, random: pd.DataFrame) -> float:
