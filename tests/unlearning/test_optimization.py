@@ -57,6 +57,20 @@ def test_the_steps_are_those_of_torch(name, schedule, fused, monkeypatch):
     assert not any(map(torch.equal, ours, fresh_weights()))
 
 
+@pytest.mark.parametrize(("optimizer", "kept"), [("adam", False), ("adamw", True), ("sgd", True)])
+def test_decay_erases_words_that_the_texts_lack_with_adam_alone(optimizer, kept):
+    words = nn.Embedding(6, 4)
+    nn.init.constant_(words.weight, 0.05)
+    phase = TrainingSettings(kind="any", optimizer=optimizer, learning_rate=1e-3, weight_decay=1e-4)
+    steps = make_optimizer(phase, [words.weight])
+    for _ in range(40):
+        steps.zero_grad()
+        words(torch.arange(3)).sum().backward()
+        steps.step()
+    left = float(words.weight[3:].mean()) / 0.05
+    assert left > 0.99 if kept else left < 0.5
+
+
 def test_a_wrong_group_is_refused_as_by_torch():
     with pytest.raises(ValueError, match="non-leaf"):
         optimization.Adam([torch.ones(2, requires_grad=True) * 2])
