@@ -73,8 +73,9 @@ class TrainingSettings(PhaseSettings):
     """Learning rates are meant for a network whose head reads this many features, and go down in proportion for wider
     ones (up for narrower ones); unset: they are taken as they are."""
     weight_decay: float = Field(default=0.0, ge=0, le=1e3)
-    """Of the optimizer: as L2 penalty with ``adam`` and ``sgd``, decoupled with ``adamw``. With ``adam``, weights without
-    any other gradient (embeddings of absent words) shrink by about the learning rate per step, whatever the decay."""
+    """Of the optimizer: as L2 penalty with ``adam`` and ``sgd``, decoupled with ``adamw``. With ``adam``, weights
+    without any other gradient (embeddings of absent words) shrink by about the learning rate per step, whatever the
+    decay."""
     beta1: Beta = 0.9
     """Decay of the mean of gradients (``adam``, ``adamw``)."""
     beta2: Beta = 0.999
