@@ -46,7 +46,7 @@ def _reproduce(given: argparse.Namespace) -> int:
 
     data = read_data(given.dataset, given.data)
 
-    from .reproduction.page import verdict_table, write_reproduction
+    from .reproduction.page import told_once, verdict_table, write_reproduction
     from .reproduction.parts import reproduce
     from .tables.formats import formatted
 
@@ -60,6 +60,6 @@ def _reproduce(given: argparse.Namespace) -> int:
     made = reproduce(data, out, parts, given.seed, tell, threads=given.threads)
     page = write_reproduction(made, out)
     if not given.quiet:
-        print(formatted(verdict_table(made), "text"))
+        print(formatted(told_once(verdict_table(made)), "text"))
         print(f"\nwritten to {shown(str(page), 2000)} and beside it")
     return OK

@@ -60,7 +60,8 @@ def test_all_parts_from_data_to_page(data, quick, tmp_path):
     assert set(made.rows) == {"speed", "data", "forgetting", "ntk", "attacks"}
     assert len(told) == 2 + 2 + 3 * 2
     table = verdict_table(made)
-    assert len(table) == 6
+    assert table["statement"].nunique() == 6
+    assert len(table) > 6
     assert not table["verdict"].str.contains("nan").any()
     page = write_reproduction(made, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
@@ -90,7 +91,9 @@ def test_all_parts_from_data_to_page(data, quick, tmp_path):
     assert told == ["ntk: convnet-patch (1 of 2)"]
     both = parts.reproduce(data, tmp_path, ["ntk"], 7, told.append, TINY)
     repeated = verdict_table(both).set_index("statement")["repeated"]
-    assert sorted(repeated) == ["not repeated"] * 5 + ["stays"]
+    again = repeated[repeated != "not repeated"]
+    assert set(again.index) == {"Forgetting is continual learning as the Neural Tangent Kernel describes it"}
+    assert set(again) <= {"stays", "does not stay"}
     assert both.rows["ntk"]["seed"].unique().tolist() == [0, 7]
 
 

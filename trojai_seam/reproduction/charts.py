@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
@@ -44,10 +45,15 @@ def _mean(axes: Axes, estimate: Estimate, height: float, colour: str) -> None:
     axes.plot([estimate.value], [height], "o", ms=5.5, color=colour, mec=SURFACE, mew=0.6)
 
 
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+def _logarithmic(axes: Axes, scale: str = "log", **more: float) -> None:
+    axes.set_xscale(scale, **more)
+    _plain(axes.xaxis)
+
+
+def _plain(axis: Axis) -> None:
+    """1000 at whole powers of ten: formulas, which matplotlib would write, are switched off."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def over_sizes(rows: pd.DataFrame, at: int) -> Figure:
@@ -83,9 +89,7 @@ def over_steps(rows: pd.DataFrame, measure: str, label: str) -> Figure:
             steps = sorted(part["step"].unique())
             means = [mean_of(part.loc[part["step"] == step, measure]) for step in steps]
             _line(axes, [float(step) for step in steps], means, number, str(target))
-        axes.set_xscale("symlog", linthresh=1)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _logarithmic(axes, "symlog", linthresh=1)
         axes.set(xlabel="steps of forgetting", ylabel=label, ylim=(-0.03, 1.03))
         _legend_above(axes)
         return figure
@@ -119,7 +123,9 @@ def predicted_and_measured(rows: pd.DataFrame) -> Figure:
         if np.isfinite(known).any():
             ends = [float(np.nanmin(known)), float(np.nanmax(known))]
             axes.plot(ends, ends, color=GREY, linewidth=1)
-        axes.set(xscale="log", yscale="log", xlabel="predicted by the kernel", ylabel="measured")
+        _logarithmic(axes)
+        axes.set(yscale="log", xlabel="predicted by the kernel", ylabel="measured")
+        _plain(axes.yaxis)
         axes.legend(loc="upper left")
         return figure
 

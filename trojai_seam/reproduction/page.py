@@ -50,16 +50,26 @@ class Reproduction(NamedTuple):
 
 
 def verdict_table(made: Reproduction) -> pd.DataFrame:
-    """A line per statement: the verdict over all seeds, of each seed, and whether they agree."""
+    """A line per statement and what it is claimed of: the verdict over all seeds, of each seed, and whether they
+    agree."""
     lines = []
     for finding in made.findings:
-        single = {seed: of[finding.statement].verdict for seed, of in made.by_seed.items() if finding.statement in of}
-        line = {"statement": finding.statement, "verdict": finding.verdict}
-        if len(made.by_seed) > 1:
-            line |= {f"seed {seed}": single.get(seed, "not measured") for seed in made.by_seed}
-            line["repeated"] = _agreement(list(single.values()))
-        lines.append(line)
+        single = {seed: of[finding.statement].verdicts for seed, of in made.by_seed.items() if finding.statement in of}
+        for about, verdict in finding.verdicts.items():
+            line = {"statement": finding.statement, "about": about, "verdict": verdict}
+            if len(made.by_seed) > 1:
+                found = {seed: verdicts[about] for seed, verdicts in single.items() if about in verdicts}
+                line |= {f"seed {seed}": found.get(seed, "not measured") for seed in made.by_seed}
+                line["repeated"] = _agreement(list(found.values()))
+            lines.append(line)
     return pd.DataFrame(lines)
+
+
+def told_once(table: pd.DataFrame) -> pd.DataFrame:
+    """The same for people: a statement stands in the first of its lines only."""
+    if table.empty:
+        return table
+    return table.assign(statement=table["statement"].mask(table["statement"].duplicated(), ""))
 
 
 def _agreement(verdicts: Sequence[str]) -> str:
@@ -116,7 +126,7 @@ def markdown(made: Reproduction) -> str:
     parts = [f"# {_title(made)}", "\n".join(f"- {name}: {value}" for name, value in made.head.items())]
     parts += [
         "## Verdicts",
-        formatted(verdict_table(made), "markdown"),
+        formatted(told_once(verdict_table(made)), "markdown"),
         "\n".join(f"- {note}" for note in (*NOTES, *made.notes)),
     ]
     for finding in made.findings:
@@ -137,7 +147,7 @@ def html(made: Reproduction) -> str:
         "version": __version__,
         "style": Markup(file_text("style.css")),  # noqa: S704 - ours
         "head": list(made.head.items()),
-        "tables": [("Verdicts", as_table(verdict_table(made)))],
+        "tables": [("Verdicts", as_table(told_once(verdict_table(made))))],
         "notes": [*NOTES, *made.notes, *(f"{finding.statement}: {finding.rule}." for finding in made.findings)],
         "differing": [],
         "figures": [

@@ -83,12 +83,13 @@ class Finding(NamedTuple):
     @property
     def verdict(self) -> str:
         """In plain words."""
-        return in_words({about: all_of([c for c in self.claims if c.about == about]) for about in self.subjects})
+        return in_words(self.verdicts)
 
     @property
-    def subjects(self) -> list[str]:
-        """What there are claims about."""
-        return list(dict.fromkeys(claim.about for claim in self.claims))
+    def verdicts(self) -> dict[str, str]:
+        """By what there are claims about."""
+        subjects = dict.fromkeys(claim.about for claim in self.claims)
+        return {about: all_of([claim for claim in self.claims if claim.about == about]) for about in subjects}
 
 
 def all_of(claims: Sequence[Claim]) -> str:
