@@ -111,3 +111,24 @@ def test_a_blend_stays_in_range_and_keeps_most_of_the_image() -> None:
     assert made.amax() <= batch.amax() + 1e-5
     assert (made - batch).abs().amax() <= 0.4 * (batch.amax() - batch.amin()) + 1e-5
     assert torch.equal(blended(batch, 0.0), batch)
+
+
+def test_a_phase_that_loses_too_much_begins_anew_and_slowly() -> None:
+    phase = {"name": "recover", "kind": "distil", "max_epochs": 3, "labels_weight": 0.0, "learning_rate": 1.0}
+    fit = images(60)
+    shipped = network()
+    with torch.no_grad():
+        labels = shipped(fit.inputs["x"]).argmax(1)
+    taught = ExampleSet(fit.inputs, labels, fit.names)
+
+    def found(**more: object):
+        return run(shipped, TASK, taught, UnlearnConfig.from_document({"phases": [{**phase, **more}]}), 0)
+
+    fast, slow = found(), found(least_kept=0.9)
+    (lost,), (kept,) = fast.phases, slow.phases
+    assert lost.start_accuracy == kept.start_accuracy == 1.0
+    assert lost.end_accuracy < 0.9
+    assert kept.end_accuracy > lost.end_accuracy
+    assert [epoch.epoch for epoch in slow.trace] == [0, 1, 2, 3, 4, 5]
+    assert (lost.epochs, kept.epochs) == (3, 6)
+    assert found(least_kept=0.05).phases[0].epochs == 3

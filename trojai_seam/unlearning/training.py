@@ -39,10 +39,12 @@ class Batch(NamedTuple):
 class Training(Generic[S]):
     """Trains the network of ``context`` towards the true labels of its working set; subclasses towards other things.
 
-    ``forgets``: the stop rule is met below its threshold, not above it.
+    ``forgets``: the stop rule is met below its threshold, not above it. ``epochs_before``: of the same phase, which the
+    trace counts on from.
     """
 
     forgets: ClassVar[bool] = False
+    epochs_before: int = 0
 
     def __init__(self, context: Context, settings: S) -> None:
         self.context, self.settings = context, settings
@@ -125,8 +127,9 @@ class Training(Generic[S]):
                     if not math.isfinite(loss):
                         raise EngineFailure(monitor.lost(epoch))
                     seconds = time.perf_counter() - began
-                    context.trace.append(EpochTrace(settings.name, epoch, len(losses), loss, accuracy, seconds))
-                    context.watch(settings.name, epoch)
+                    number = self.epochs_before + epoch
+                    context.trace.append(EpochTrace(settings.name, number, len(losses), loss, accuracy, seconds))
+                    context.watch(settings.name, number)
                 status = monitor.status(epoch, accuracy, last, late)
                 epoch += 1
         return monitor.outcome(status, epoch, steps)

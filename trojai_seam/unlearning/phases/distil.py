@@ -11,6 +11,7 @@ network on clean data: Li et al., "Neural Attention Distillation", ICLR 2021.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -54,6 +55,9 @@ class DistilSettings(TrainingSettings):
     """Steps that it is improved by before every training step; a new one starts with six times as many."""
     evident_learning_rate: Rate | None = None
     """In place of ``learning_rate`` where the class is evident, so that nothing was forgotten before."""
+    least_kept: Share = 0.0
+    """Of the fit accuracy at the start that must be there at the end. Else the learning rate was too much for this
+    network: the phase begins anew, once, with a ninth of it."""
 
 
 KEPT_CHANGES, RENEWED = 6, 0.1
@@ -82,12 +86,13 @@ class Distilling(Training[DistilSettings]):
 
     taught: Tensor
 
-    def __init__(self, context: Context, settings: DistilSettings) -> None:
+    def __init__(self, context: Context, settings: DistilSettings, pace: float = 1.0, epochs_before: int = 0) -> None:
         share, rate = evidence(len(context.given)), settings.learning_rate
         suspicions = context.suspicions if settings.perturbed else ()
         if suspicions and context.evident and settings.evident_learning_rate is not None:
             rate = settings.evident_learning_rate
-        super().__init__(context, settings.model_copy(update={"learning_rate": share * rate}))
+        super().__init__(context, settings.model_copy(update={"learning_rate": pace * share * rate}))
+        self.epochs_before = epochs_before
         self.pursued = [_Pursued(replace(one.family, strength=settings.reach), one) for one in suspicions]
         self.weights = torch.tensor([one.weight for one in suspicions])
         self.weight = min(1.0, 1.5 * share) if settings.labels_weight is None else settings.labels_weight
@@ -148,9 +153,24 @@ class Distilling(Training[DistilSettings]):
         return (1 - share) * loss + self.weight * (truth * known).mean()
 
 
+SLOWER = 1 / 9
+"""The learning rate of a phase that begins anew, as a share of the one that lost too much."""
+
+
 def distil(context: Context, settings: DistilSettings) -> PhaseOutcome:
-    """Train towards the teacher until the stop rule or a cap."""
-    return Distilling(context, settings).run()
+    """Train towards the teacher until the stop rule or a cap; more slowly if that lost what had to be kept."""
+    before = copy.deepcopy(context.model.state_dict()) if settings.least_kept else {}
+    found = Distilling(context, settings).run()
+    if _kept(found) >= settings.least_kept or context.time_is_up():
+        return found
+    context.model.load_state_dict(before)
+    again = Distilling(context, settings, SLOWER, found.epochs).run()
+    return replace(again, epochs=found.epochs + again.epochs, steps=found.steps + again.steps)
+
+
+def _kept(found: PhaseOutcome) -> float:
+    start, end = found.start_accuracy or 0.0, found.end_accuracy or 0.0
+    return end / start if start else 1.0
 
 
 KIND = PhaseKind(DistilSettings, distil, serves=("images", "vectors"))
