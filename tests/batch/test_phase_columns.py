@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from trojai_seam.batch.evaluation import _phase_columns
+from trojai_seam.batch.phase_columns import phase_columns
 from trojai_seam.unlearning.outcome import Outcome, PhaseOutcome
 
 
@@ -18,7 +18,7 @@ def outcome(target: int | None, gap: float = 0.0) -> Outcome:
 
 
 def test_what_a_search_found_is_in_the_row():
-    row = _phase_columns([outcome(4, 3.0)])
+    row = phase_columns([outcome(4, 3.0)])
     assert row["phases"] == "look forget x"
     assert row["phase_statuses"] == "look: finds-blend; x: off"
     assert (row["suspected_class"], row["suspected_gap"]) == (4, 3.0)
@@ -26,15 +26,15 @@ def test_what_a_search_found_is_in_the_row():
 
 
 def test_nothing_found_is_an_empty_cell():
-    row = _phase_columns([outcome(None)])
+    row = phase_columns([outcome(None)])
     assert row["phase_statuses"] == "look: nothing-found; x: off"
     assert row["suspected_class"] is None
     assert row["suspected_gap"] is None
 
 
 def test_folds_that_differ_have_no_class_in_common():
-    row = _phase_columns([outcome(4, 3.0), outcome(None), outcome(5, 2.0)])
+    row = phase_columns([outcome(4, 3.0), outcome(None), outcome(5, 2.0)])
     assert row["phase_statuses"] == "look: finds-blend 2, nothing-found 1; x: off"
     assert row["suspected_class"] is None
     assert row["suspected_gap"] == pytest.approx(2.5)
-    assert _phase_columns([outcome(4, 3.0), outcome(None)])["suspected_class"] == 4
+    assert phase_columns([outcome(4, 3.0), outcome(None)])["suspected_class"] == 4

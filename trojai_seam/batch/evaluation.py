@@ -6,8 +6,7 @@ import math
 import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,14 @@ from ..scoring.retuning import Retuned, drawn_poisoned, retuned
 from ..scoring.score import score
 from ..scoring.splits import Split, SplitPlan
 from ..seeds import derive_seed
-from ..tables.columns import PHASES
 from ..tasks import ExampleSet, Subject
 from ..tasks.calling import BATCH
 from ..unlearning import UnlearnConfig, run
 from ..unlearning.engine import Between
-from ..unlearning.outcome import Outcome, PhaseOutcome
+from ..unlearning.outcome import Outcome
 from .device_faults import free_cached_memory, of_cuda, out_of_memory
 from .paths import states_prefix
+from .phase_columns import phase_columns
 from .plan import Plan
 
 
@@ -197,7 +196,7 @@ class Evaluation:
             "batch_size": self.unlearning.batch_size,
             **self._oracle,
             **scored,
-            **_phase_columns(outcomes),
+            **phase_columns(outcomes),
         }
         columns.update(self._as_the_harness(folds, is_clean))
         if self._traces:
@@ -335,52 +334,6 @@ def accuracy_doubt_of(subject: Subject, before: Predictions) -> str | None:
         usual = None  # mean average precision has no usual value
     told = subject.facts.get("promised_accuracy"), subject.facts.get("promised_by")
     return accuracy_doubt(Rate.of(before.accuracy), *told, usual=usual)
-
-
-def _phase_columns(outcomes: list[Outcome]) -> dict[str, Any]:
-    """What the phases did, over all folds: of those that have columns of their own each, of all of them together."""
-    columns: dict[str, Any] = {
-        "phases": " ".join(phase.phase for phase in outcomes[0].phases) or None,
-        "seconds_unlearn": sum(phase.seconds for outcome in outcomes for phase in outcome.phases),
-        "phase_statuses": "; ".join(_statuses(outcomes)) or None,
-    }
-    for name in PHASES:
-        phases = [phase for outcome in outcomes if (phase := outcome.phase(name)) is not None]
-        if phases:
-            columns[f"{name}_status"] = _status_of_folds([phase.status for phase in phases])
-            for figure in ("threshold", "epochs", "end_accuracy"):
-                columns[f"{name}_{figure}"] = _mean(phases, figure)
-            columns[f"seconds_{name}"] = sum(phase.seconds for phase in phases)
-    return columns | _suspicion([phase.figures for outcome in outcomes for phase in outcome.phases])
-
-
-def _suspicion(figures: list[Mapping[str, float]]) -> dict[str, Any]:
-    """What the folds suspect to be an attacker's class."""
-    found = [one for one in figures if one.get("suspected")]
-    classes = {int(one["target"]) for one in found}
-    return {
-        "suspected_class": classes.pop() if len(classes) == 1 else None,
-        "suspected_gap": sum(one["gap"] for one in found) / len(found) if found else None,
-    }
-
-
-def _statuses(outcomes: list[Outcome]) -> Iterator[str]:
-    """Of the phases that have no columns of their own."""
-    for name in (phase.phase for phase in outcomes[0].phases if phase.phase not in PHASES):
-        found = [phase.status for outcome in outcomes if (phase := outcome.phase(name)) is not None]
-        yield f"{name}: {_status_of_folds(found)}"
-
-
-def _mean(phases: list[PhaseOutcome], attribute: str) -> float | None:
-    """Over the folds in which there is such a number."""
-    values = [value for phase in phases if (value := getattr(phase, attribute)) is not None]
-    return sum(values) / len(values) if values else None
-
-
-def _status_of_folds(statuses: list[str]) -> str:
-    """The status that all folds have in common, else how many have which: ``missed 2, reached 3``."""
-    counts = Counter(statuses)
-    return statuses[0] if len(counts) == 1 else ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
 
 
 def _arrays_after(folds: list[FoldPredictions], outcomes: list[Outcome]) -> Mapping[str, Any]:

@@ -80,6 +80,19 @@ def _ratio(name: str, meaning: str, made_from: tuple[str, ...]) -> tuple[Column,
     )
 
 
+def _phase(name: str, doing: str, threshold: str) -> tuple[Column, ...]:
+    """Of a phase that has columns of its own."""
+    made_from = f"folds/*/phases/{name}"
+    status = f"how {doing} ended; where folds differ, how many did how; empty without it"
+    epochs, end = f"epochs of {doing}, mean over folds", f"fit accuracy when {doing} ended, mean over folds"
+    return (
+        Column(f"{name}_status", "text", status),
+        Column(f"{name}_epochs", "number", epochs, unit="epochs", made_from=(f"{made_from}/epochs",)),
+        Column(f"{name}_threshold", "number", f"fit accuracy {threshold}", unit="share"),
+        Column(f"{name}_end_accuracy", "number", end, unit="share", made_from=(f"{made_from}/end_accuracy",)),
+    )
+
+
 def _variant(name: str, how: str) -> tuple[Column, ...]:
     """Attack success of a trigger that is not quite the one of the poisoned examples."""
     said = f"--trigger-variants: attack success with the trigger {how}"
@@ -270,48 +283,8 @@ COLUMNS: tuple[Column, ...] = (
         "number",
         "how far it is ahead of the next class (log-odds and mean log-probability), mean over folds that suspect one",
     ),
-    Column("forget_status", "text", "how forgetting ended; where folds differ, how many did how; empty without it"),
-    Column(
-        "forget_epochs",
-        "number",
-        "epochs of forgetting, mean over folds",
-        unit="epochs",
-        made_from=("folds/*/phases/forget/epochs",),
-    ),
-    Column(
-        "forget_threshold",
-        "number",
-        "fit accuracy below which forgetting counts as done, mean over folds",
-        unit="share",
-    ),
-    Column(
-        "forget_end_accuracy",
-        "number",
-        "fit accuracy when forgetting ended, mean over folds",
-        unit="share",
-        made_from=("folds/*/phases/forget/end_accuracy",),
-    ),
-    Column("recover_status", "text", "how recovery ended; where folds differ, how many did how; empty without it"),
-    Column(
-        "recover_epochs",
-        "number",
-        "epochs of recovery, mean over folds",
-        unit="epochs",
-        made_from=("folds/*/phases/recover/epochs",),
-    ),
-    Column(
-        "recover_threshold",
-        "number",
-        "fit accuracy above which recovery counts as done, mean over folds; empty without a stop rule",
-        unit="share",
-    ),
-    Column(
-        "recover_end_accuracy",
-        "number",
-        "fit accuracy when recovery ended, mean over folds",
-        unit="share",
-        made_from=("folds/*/phases/recover/end_accuracy",),
-    ),
+    *_phase("forget", "forgetting", "below which forgetting counts as done, mean over folds"),
+    *_phase("recover", "recovery", "above which recovery counts as done, mean over folds; empty without a stop rule"),
     Column(
         "model_architecture",
         "text",
