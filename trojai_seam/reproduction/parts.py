@@ -109,8 +109,8 @@ def _collected(data: ImageData, folder: Path, scale: Scale, threads: Mapping[int
             }
             trojaned = rows[name][learnt]
             findings += part.findings(trojaned, bench) if len(trojaned) else []
-            for number, some in trojaned.groupby("seed"):
-                by_seed[int(str(number))] |= {found.statement: found for found in part.findings(some, bench)}
+            for key, some in trojaned.groupby("seed"):
+                by_seed[int(str(key))] |= {found.statement: found for found in part.findings(some, bench)}
     if left_out:
         notes.append(
             f"In no figure, as its trojan was not learnt (attack success before below {LEAST_ASR}): "
