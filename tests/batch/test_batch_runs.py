@@ -151,7 +151,7 @@ def test_other_protocols_fill_their_own_columns(small, tmp_path, protocol):
 
 
 def test_statuses_of_folds_that_differ_are_counted():
-    from trojai_seam.batch.evaluation import _status_of_folds
+    from trojai_seam.batch.phase_columns import _status_of_folds
 
     assert _status_of_folds(["reached"]) == _status_of_folds(["reached"] * 5) == "reached"
     assert _status_of_folds(["reached", "missed", "reached"]) == "missed 1, reached 2"
