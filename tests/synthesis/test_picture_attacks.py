@@ -49,7 +49,8 @@ def test_an_attack_makes_a_network_with_its_task_and_a_trojan(kind):
     assert not network.training
     assert changed.dtype == torch.uint8
     assert share(network, test.images, test.labels) > 0.9
-    assert share(network, changed, TARGET) > share(network, others, TARGET) + 0.5
+    least = 0.4 if kind == "clean-label" else 0.5  # whose labels are all true
+    assert share(network, changed, TARGET) > share(network, others, TARGET) + least
 
 
 def test_triggers_stay_in_range_and_change_what_they_should():

@@ -78,6 +78,7 @@ def test_everything_that_a_scored_row_can_have_is_there(finished):
         "foreign_boxes",
         *("retuned_", "n_retuned_", "asr_moved", "n_asr_moved", "asr_scaled", "n_asr_scaled"),  # where asked for
         *("asr_fainter", "n_asr_fainter"),
+        "suspected_",  # where a search has found something
         "seconds_start",  # in rows of a worker process
     )
     numbers = [c.name for c in COLUMNS if c.kind != "text" and not c.name.startswith(elsewhere)]
