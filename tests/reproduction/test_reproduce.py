@@ -21,6 +21,7 @@ from trojai_seam.reproduction.datasets import ImageData
 from trojai_seam.reproduction.page import verdict_table, write_reproduction
 from trojai_seam.reproduction.storage import Store, Unit, seeds_in
 from trojai_seam.synthesis.picture_attacks import Pictures
+from trojai_seam.unlearning import resolve
 
 TINY = Scale(
     pool=60, train=160, seen=9600, full_epochs=40, measured=60, repeats=2, sizes=(3, 0), steps=3, kernel=4,
@@ -40,12 +41,13 @@ def pictures(count: int, seed: int) -> Pictures:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Methods of one step, since what they do is tested elsewhere."""
-    for module in (speed, data_size):
+    """Methods of few steps, since what they do is tested elsewhere."""
+    short = {"finetune": resolve("finetune", {"recover.max_epochs": "2"}), "no-op": resolve("no-op")}
+    for module in (speed, data_size, attacks):
+        monkeypatch.setattr(module, "resolve", short.__getitem__)
         monkeypatch.setattr(module, "PRESETS", ("finetune", "no-op"))
     monkeypatch.setattr(attacks, "SEAM", ("finetune",))
     monkeypatch.setattr(attacks, "OTHERS", ("no-op",))
-    monkeypatch.setattr(attacks, "PRESETS", ("finetune", "no-op"))
 
 
 @pytest.fixture
