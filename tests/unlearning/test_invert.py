@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import math
 
 import pytest
@@ -171,12 +173,69 @@ def test_two_classes_and_images_of_one_class_can_be_looked_at() -> None:
     assert invert(Context(model.eval(), model, two, half, UnlearnConfig(), 0, None), InvertSettings()).phase == "invert"
 
 
-def test_refitting_stands_back_where_a_trigger_is_evident() -> None:
+@pytest.mark.parametrize(
+    ("when", "evident", "status"),
+    [("unless-evident", True, "off"), ("evident", False, "off"), ("evident", True, "done")],
+)
+def test_refitting_waits_for_what_was_found(when: str, evident: bool, status: str) -> None:
+    hidden = nn.Sequential(nn.Flatten(), *(nn.Linear(SIDE * SIDE, SIDE * SIDE) for _ in range(2)), nn.ReLU())
+    here = context(nn.Sequential(hidden, nn.Linear(SIDE * SIDE, CLASSES)))
+    here.evident = evident
+    before = copy.deepcopy(here.model.state_dict())
+    settings = RefitSettings.model_validate({"when": when, "strength": 1.0})
+    assert refit_layers(here, settings).status == status
+    same = [torch.equal(before[name], tensor) for name, tensor in here.model.state_dict().items()]
+    assert all(same) == (status == "off")
+
+
+def forgotten(shipped: nn.Module, left: nn.Module) -> Context:
+    """What a phase that forgets leaves of ``shipped``."""
+    torch.manual_seed(0)
+    return Context(left.eval(), shipped.eval(), TASK, images(), UnlearnConfig(), 0, None)
+
+
+def test_a_change_that_leads_further_after_forgetting_is_no_trigger() -> None:
+    """The same change, the same network as shipped: only what forgetting left of it tells the two apart."""
+    weak, strong = Quadrants(checkers(), width=5.0), Quadrants(checkers(), width=12.0)
+    trojaned, natural = forgotten(weak, Quadrants()), forgotten(weak, strong)
+    found, less = (invert(here, InvertSettings()) for here in (trojaned, natural))
+    assert found.figures["target"] == 2
+    assert found.figures["left"] < 0.2
+    assert trojaned.evident
+    assert less.figures.get("gap", 0.0) < found.figures["gap"] - 1
+
+
+def test_forgetting_is_undone_where_a_class_is_evident_and_only_there() -> None:
+    for shipped, restored in ((Quadrants(checkers()), True), (Quadrants(), False)):
+        here = forgotten(shipped, Quadrants())
+        with torch.no_grad():
+            here.model.look.weight.mul_(0.5)
+        halved = here.model.look.weight.clone()
+        invert(here, InvertSettings())
+        assert torch.equal(here.model.look.weight, halved)
+        found = invert(here, InvertSettings(restore=True))
+        assert here.evident == restored
+        assert torch.equal(here.model.look.weight, shipped.look.weight) == restored
+        assert found.end_accuracy == here.accuracy()
+
+
+def test_all_classes_that_stand_out_in_some_family_are_pursued(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = importlib.import_module("trojai_seam.unlearning.phases.invert")
+    firsts = {"blend": 2, "pattern": 1, "warp": 3, "patch": 0}
+
+    def finding(self: object, family: Family) -> object:
+        candidates = [search._Candidate(firsts[family.name], Change(torch.zeros(1, 1, 2, 2)), 1.0, 0.0, 4.0)]
+        gap = {"blend": 5.0, "pattern": 2.0, "warp": 0.5, "patch": 0.0}[family.name]
+        rest = [search._Candidate(c, candidates[0].change, 0.1, 0.0, 4.0 - gap) for c in range(CLASSES)]
+        return search._Finding(family, candidates + [one for one in rest if one.target != firsts[family.name]])
+
+    monkeypatch.setattr(search._Search, "finding", finding)
     here = context(Quadrants(checkers()))
-    here.evident = True
-    before = {name: tensor.clone() for name, tensor in here.model.state_dict().items()}
-    assert refit_layers(here, RefitSettings(unless_evident=True)).status == "off"
-    assert all(torch.equal(before[name], tensor) for name, tensor in here.model.state_dict().items())
+    found = invert(here, InvertSettings())
+    assert found.figures["suspected"] == 2
+    assert found.figures["target"] == 2
+    assert {one.target for one in here.suspicions} == {1, 2}
+    assert len(here.suspicions) == 2 * len(FAMILIES)
 
 
 def test_distilling_leads_its_share_of_the_batch_to_the_suspected_class() -> None:

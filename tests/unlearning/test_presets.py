@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trojai_seam.errors import ConfigProblem, RenamedOption, UsageProblem
+from trojai_seam.errors import ConfigProblem, UsageProblem
 from trojai_seam.unlearning import UnlearnConfig, get_preset, preset_names, resolve, resolve_each
 from trojai_seam.unlearning.preset_files import Preset
 
@@ -202,7 +202,6 @@ def test_names_of_phases_are_addresses() -> None:
     assert UnlearnConfig(phases=[{"kind": "train"}]).phases[0].name == "train"
 
 
-def test_the_name_before_of_an_option_of_refit_is_understood_with_a_note():
-    with pytest.warns(RenamedOption, match="forget.unless_suspected is now called forget.unless_evident"):
-        config = resolve("images-refit").with_options({"forget.unless_suspected": "false"})
-    assert config.options["forget.unless_evident"] is False
+def test_an_option_of_refit_that_is_gone_says_so():
+    with pytest.raises(ConfigProblem, match="no longer exists"):
+        resolve("images-refit").with_options({"forget.unless_evident": "false"})

@@ -14,7 +14,7 @@ from .verdicts import Claim, Drawing, Finding, mean_of
 
 SIZES = FLEET
 SEAM = ("authors-trojai", "images-refit")
-OTHERS = ("fine-pruning", "nad", "i-bau", "ft-sam")
+OTHERS = ("images-finetune", "fine-pruning", "nad", "i-bau", "ft-sam")
 PRESETS = (*SEAM, *OTHERS)
 
 

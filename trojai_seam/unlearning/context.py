@@ -18,6 +18,7 @@ from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
 from .config import UnlearnConfig
 from .embedding_noise import noisy_embeddings
+from .memory_layout import as_laid_out
 from .outcome import EpochTrace
 from .perturbations import Change, Family
 from .phase_kinds import Modality
@@ -65,7 +66,7 @@ class Context:
         trace: of epochs, to be added to.
         trace_every: epochs between two accuracies that are asked for the trace alone.
         suspicions: what a phase found out about the trigger, for those that follow; empty: nothing.
-        evident: whether their class stands out so far that forgetting may be left out.
+        evident: whether one of their classes stands out so far that light forgetting will do.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
         teacher: a frozen network that a phase has made for later ones to learn from.
         masks: of BatchNorm channels, by the path of their layer, that a phase has learnt for later ones.
@@ -128,8 +129,10 @@ class Context:
 
     @cached_property
     def shipped(self) -> nn.Module:
-        """A copy of the network as it was shipped, in eval mode, without gradients; made when first asked for."""
+        """A copy of the network as it was shipped, in eval mode, without gradients, laid out in memory as the one that is
+        changed; made when first asked for."""
         shipped = copy.deepcopy(self._shipped).eval()
+        as_laid_out(shipped, self.model)
         return shipped.requires_grad_(False)
 
     def noisy(self, views: Views) -> AbstractContextManager[None]:

@@ -34,3 +34,9 @@ def _corrupts(module: nn.Module) -> bool:
 def channels_first(model: nn.Module) -> None:
     """The usual layout, in which weights are saved."""
     model.to(memory_format=torch.contiguous_format)
+
+
+def as_laid_out(model: nn.Module, other: nn.Module) -> None:
+    """Lay ``model`` out channels last if ``other`` is: whether any convolution of it is laid out in no other way."""
+    if any(p.ndim == 4 and not p.is_contiguous() for p in other.parameters()):
+        model.to(memory_format=torch.channels_last)

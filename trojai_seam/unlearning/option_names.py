@@ -15,9 +15,8 @@ _RENAMED = {
     "patches": "views.random_erasing",
     "feature_noise": "views.noise",
     "self_labelled": "count",
-    "unless_suspected": "unless_evident",
 }
-_GONE = ("most_patches", "pure_patches", "plain_views", "method")
+_GONE = ("most_patches", "pure_patches", "plain_views", "method", "unless_evident", "unless_suspected")
 
 
 def current(name: str, quietly: bool = False) -> str:

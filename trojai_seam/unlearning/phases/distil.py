@@ -54,7 +54,7 @@ class DistilSettings(TrainingSettings):
     pursuit: int = Field(default=2, ge=1, le=100)
     """Steps that it is improved by before every training step; a new one starts with six times as many."""
     evident_learning_rate: Rate | None = None
-    """In place of ``learning_rate`` where the class is evident, so that nothing was forgotten before."""
+    """In place of ``learning_rate`` where a class is evident, so that little was forgotten before."""
     least_kept: Share = 0.0
     """Of the fit accuracy at the start that must be there at the end. Else the learning rate was too much for this
     network: the phase begins anew, once, with a ninth of it."""

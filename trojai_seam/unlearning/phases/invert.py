@@ -1,8 +1,13 @@
-"""Look for a trigger in the network as it is: to which class does one small change lead all images?
+"""Look for a trigger in the network as shipped: to which class does one small change lead all images?
 
-Nothing is trained. What is found (a class, and families of changes that lead to it) is left in the context: ``distil``
-can unlearn it, and ``refit`` can stand back for it. Only clean fit examples are used. A class is suspect when changes
-of one family lead to it far more images than to every other class.
+Nothing is trained. What is found (classes, and families of changes that lead to them) is left in the context, so that
+``distil`` can unlearn it. Only clean fit examples are used. A class is suspect when changes of one family lead to it
+far more images than to every other class.
+
+Clean classes can stand out, too: where a digit is little more than a ring, a faint ring makes one of every image. That
+uses what clean images use. A phase before this one may have forgotten what they do not use (``refit``): a change that
+leads further in the network that is left than it did as shipped is no trigger, and what speaks for it is less by as
+much.
 """
 
 from __future__ import annotations
@@ -13,16 +18,15 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ...heartbeat import beat
 from ..context import Context, Suspicion
 from ..outcome import PhaseOutcome
-from ..perturbations import Change, Family, families, searched
+from ..perturbations import Change, Family, Scores, families, searched
 from ..phase_kinds import PhaseKind, PhaseSettings
 from ..settings import Share
-from ..training_mode import still
 
 
 class InvertSettings(PhaseSettings):
@@ -45,7 +49,10 @@ class InvertSettings(PhaseSettings):
     """Between what speaks for the suspect class and for the next one: the log-odds of images that give it, and their
     mean log-probability of it."""
     evident_gap: float = Field(default=2.5, ge=0, le=100)
-    """From here on a class is more than suspect, so that ``refit`` may stand back."""
+    """From here on a class is more than suspect."""
+    restore: bool = False
+    """Where a class is evident, the network gets its weights as shipped back: what is unlearned by name costs less than
+    what was forgotten before, and whole-image triggers use directions that clean images use, too."""
 
 
 FIRST = 3
@@ -66,12 +73,14 @@ class _Candidate:
 
     Attributes:
         reached: share of images of other classes that give it.
-        evidence: log-odds of that, plus the mean log-probability of the class.
+        left: the same share in the network that an earlier phase left.
+        evidence: log-odds of that, plus the mean log-probability of the class; less what these rose by since then.
     """
 
     target: int
     change: Change
     reached: float = 0.0
+    left: float = 0.0
     evidence: float = -math.inf
 
 
@@ -85,7 +94,12 @@ class _Finding:
     @property
     def gap(self) -> float:
         """By which the first class stands out."""
-        return self.lead(self.candidates[0].target)
+        return self.lead(self.first.target)
+
+    @property
+    def first(self) -> _Candidate:
+        """What speaks most for its class."""
+        return self.candidates[0]
 
     def lead(self, target: int) -> float:
         """By which a class is ahead of all others, or behind the first one; minus infinity: it was given up."""
@@ -94,31 +108,38 @@ class _Finding:
 
 
 def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
-    """Look through all families and classes; the class that stands out most, if any does, is suspected.
+    """Look through all families and classes; those that stand out in a family are suspected.
 
-    Every family is followed towards it, in proportion to how far it is ahead there: triggers are seldom just like one
-    of them.
+    Every family is followed towards each of them, in proportion to how far it is ahead there: triggers are seldom just
+    like one of them, and a network may have more than one.
     """
     start = context.accuracy()
     search = _Search(context, settings)
     findings = list[_Finding]()
     figures, status = {"suspected": 0.0}, "nothing-found"
-    with still(context.model):
-        for family in families(search.images):
-            finding = search.finding(family)
-            if finding is None:
-                return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
-            if len(finding.candidates) > 1:  # one alone stands out from nothing
-                findings.append(finding)
-        clear = [one for one in findings if one.candidates[0].reached >= settings.least_reached]
-        best = max(clear, key=lambda one: one.gap, default=None)
-        if best is not None and best.gap >= settings.least_gap:
-            first = best.candidates[0]
-            context.suspicions = search.suspicions(findings, best, first.target)
-            context.evident = best.gap >= settings.evident_gap
-            status = f"{'finds' if context.evident else 'suspects'}-{best.family.name}"
-            figures = {"suspected": 1.0, "target": float(first.target), "reached": first.reached, "gap": best.gap}
-    return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=start, figures=figures)
+    for family in families(search.images):
+        finding = search.finding(family)
+        if finding is None:
+            return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
+        if len(finding.candidates) > 1:  # one alone stands out from nothing
+            findings.append(finding)
+    clear = [one for one in findings if one.first.reached >= settings.least_reached and one.gap >= settings.least_gap]
+    if clear:
+        clear.sort(key=lambda one: -one.gap)
+        best, first = clear[0], clear[0].first
+        context.suspicions = search.suspicions(findings, clear)
+        context.evident = best.gap >= settings.evident_gap
+        status = f"{'finds' if context.evident else 'suspects'}-{best.family.name}"
+        figures = {
+            "suspected": float(len({one.target for one in context.suspicions})),
+            "target": float(first.target),
+            "reached": first.reached,
+            "left": first.left,
+            "gap": best.gap,
+        }
+    if context.evident and settings.restore:
+        context.model.load_state_dict(context.shipped.state_dict())
+    return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
 
 
 def _weight(lead: float) -> float:
@@ -130,15 +151,24 @@ class _Search:
 
     def __init__(self, context: Context, settings: InvertSettings) -> None:
         self.context, self.settings = context, settings
+        self.changed = _differs(context.model, context.shipped)
         order = torch.randperm(len(context.fit), generator=context.generator)
         self.images = context.fit.rows(order, order.to(context.device))["x"]
-        with torch.no_grad():
-            answers = torch.cat([self.scores(part) for part in torch.split(self.images, settings.examples)])
+        answers = self._answers(self.scores)
         self.given, self.classes = answers.argmax(dim=1), _likely(answers, settings.classes)
+        self.given_left = self._answers(self.scores_left).argmax(dim=1) if self.changed else self.given
 
     def scores(self, images: Tensor) -> Tensor:
-        """Of the network as it is."""
+        """Of the network as shipped."""
+        return self.context.task.outputs(self.context.shipped, {"x": images})
+
+    def scores_left(self, images: Tensor) -> Tensor:
+        """Of the network that earlier phases left."""
         return self.context.task.outputs(self.context.model, {"x": images})
+
+    def _answers(self, scores: Scores) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([scores(part) for part in torch.split(self.images, self.settings.examples)])
 
     def finding(self, family: Family) -> _Finding | None:
         """The likeliest classes, most easily reached first; None if time was up before."""
@@ -163,24 +193,34 @@ class _Search:
                 others = self._others(one.target, searched_on)
                 if len(others):
                     one.change = searched(self.scores, others, family, one.target, one.change, paced)
-                    self._judge(one, family, judged_on)
+                    judges = self._others(one.target, judged_on)
+                    one.reached, one.evidence = self._judged(self.scores, one, family, judges)
             candidates.sort(key=lambda one: -one.evidence)
             candidates = _best_of_each(candidates)[: settings.finalists]
+        for one in candidates if self.changed else ():
+            others = self.images[self.given_left != one.target]
+            if len(others):
+                one.left, left = self._judged(self.scores_left, one, family, others)
+                one.evidence -= max(0.0, left - one.evidence)
+        candidates.sort(key=lambda one: -one.evidence)
         return _Finding(family, candidates)
 
-    def suspicions(self, findings: list[_Finding], best: _Finding, target: int) -> tuple[Suspicion, ...]:
-        """One of every family, towards the class that the ``best`` of them gave away.
+    def suspicions(self, findings: list[_Finding], clear: list[_Finding]) -> tuple[Suspicion, ...]:
+        """One of every family, towards every class that a ``clear`` finding, the clearest one first, gave away.
 
-        Blends and patterns are weighted alike where one of them is the best: both are added pictures, of which a smooth
-        one is found more easily than it is unlearned.
+        Blends and patterns are weighted alike where one of them is the clearest: both are added pictures, of which a
+        smooth one is found more easily than it is unlearned.
         """
-        weights = {one.family.name: _weight(one.lead(target)) for one in findings}
-        if best.family.name in ADDED:
-            weights |= dict.fromkeys(ADDED, max(weights.values()))
-        return tuple(
-            Suspicion(one.family, target, weights[one.family.name], self._places(one.family, target))
-            for one in findings
-        )
+        suspicions = list[Suspicion]()
+        for target in dict.fromkeys(one.first.target for one in clear):
+            weights = {one.family.name: _weight(one.lead(target)) for one in findings}
+            if next(one.family.name for one in clear if one.first.target == target) in ADDED:
+                weights |= dict.fromkeys(ADDED, max(weights.values()))
+            suspicions += (
+                Suspicion(one.family, target, weights[one.family.name], self._places(one.family, target))
+                for one in findings
+            )
+        return tuple(suspicions)
 
     def _places(self, family: Family, target: int) -> tuple[Change, ...]:
         """Of a local family, where changes raise the score of the class most."""
@@ -199,17 +239,23 @@ class _Search:
         """Those of the first ``count`` images that the network gives other classes."""
         return self.images[:count][self.given[:count] != target]
 
-    def _judge(self, one: _Candidate, family: Family, count: int) -> None:
-        """How the change takes images of other classes to its class; half a count keeps the odds finite."""
-        others = self._others(one.target, count)
+    def _judged(self, scores: Scores, one: _Candidate, family: Family, others: Tensor) -> tuple[float, float]:
+        """How far the change takes ``others``, images of other classes, to its class: the share that give it, and what
+        that says for the class. Half a count keeps the odds finite."""
         hits, near = 0, 0.0
         with torch.no_grad():
             for part in torch.split(others, self.settings.examples):
-                scores = self.scores(family.put(part, one.change)).float()
-                hits += int((scores.argmax(dim=1) == one.target).sum())
-                near += float(scores.log_softmax(dim=1)[:, one.target].sum())
-        one.reached = hits / len(others)
-        one.evidence = math.log((hits + 0.5) / (len(others) - hits + 0.5)) + near / len(others)
+                answers = scores(family.put(part, one.change)).float()
+                hits += int((answers.argmax(dim=1) == one.target).sum())
+                near += float(answers.log_softmax(dim=1)[:, one.target].sum())
+        odds = math.log((hits + 0.5) / (len(others) - hits + 0.5))
+        return hits / len(others), odds + near / len(others)
+
+
+def _differs(model: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks of the same kind have other weights."""
+    theirs = other.state_dict()
+    return any(not torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())
 
 
 def _best_of_each(candidates: list[_Candidate]) -> list[_Candidate]:

@@ -47,9 +47,9 @@ class RefitSettings(PhaseSettings):
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
     """Of the fit images, where these alone are fewer than ``examples``."""
-    unless_evident: bool = False
-    """Nothing is refitted where a phase before found what the trigger is like: what is unlearned by name costs less,
-    and whole-image triggers use directions that clean images use, too."""
+    when: Literal["always", "evident", "unless-evident"] = "always"
+    """Whether layers are refitted by what a phase before (``invert``) found: only where a class is evident, or only
+    where none is."""
 
 
 NOTHING = (
@@ -74,7 +74,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     """
     model, task = context.model.eval(), context.task
     start = context.accuracy()
-    if settings.unless_evident and context.evident:
+    if settings.when != "always" and context.evident != (settings.when == "evident"):
         return PhaseOutcome(settings.name, "off", start_accuracy=start, end_accuracy=start)
     layers = _layers(context)
     examples = _examples(context, settings)
