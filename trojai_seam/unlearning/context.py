@@ -129,8 +129,8 @@ class Context:
 
     @cached_property
     def shipped(self) -> nn.Module:
-        """A copy of the network as it was shipped, in eval mode, without gradients, laid out in memory as the one that is
-        changed; made when first asked for."""
+        """A copy of the network as it was shipped, in eval mode, without gradients, in memory as :attr:`model` is; made
+        when first asked for."""
         shipped = copy.deepcopy(self._shipped).eval()
         as_laid_out(shipped, self.model)
         return shipped.requires_grad_(False)
