@@ -175,12 +175,20 @@ def test_two_classes_and_images_of_one_class_can_be_looked_at() -> None:
 
 @pytest.mark.parametrize(
     ("when", "evident", "status"),
-    [("unless-evident", True, "off"), ("evident", False, "off"), ("evident", True, "done")],
+    [
+        ("unless-evident", Blend, "off"),
+        ("unless-evident", None, "done"),
+        ("evident", None, "off"),
+        ("evident", Blend, "done"),
+        ("evident-patch", Blend, "off"),
+        ("evident-patch", Patch, "done"),
+        ("evident-patch", None, "off"),
+    ],
 )
-def test_refitting_waits_for_what_was_found(when: str, evident: bool, status: str) -> None:
+def test_refitting_waits_for_what_was_found(when: str, evident: type[Family] | None, status: str) -> None:
     hidden = nn.Sequential(nn.Flatten(), *(nn.Linear(SIDE * SIDE, SIDE * SIDE) for _ in range(2)), nn.ReLU())
     here = context(nn.Sequential(hidden, nn.Linear(SIDE * SIDE, CLASSES)))
-    here.evident = evident
+    here.evident = next((one for one in families(here.fit.inputs["x"]) if type(one) is evident), None)
     before = copy.deepcopy(here.model.state_dict())
     settings = RefitSettings.model_validate({"when": when, "strength": 1.0})
     assert refit_layers(here, settings).status == status
@@ -214,7 +222,7 @@ def test_forgetting_is_undone_where_a_class_is_evident_and_only_there() -> None:
         invert(here, InvertSettings())
         assert torch.equal(here.model.look.weight, halved)
         found = invert(here, InvertSettings(restore=True))
-        assert here.evident == restored
+        assert (here.evident is not None) == restored
         assert torch.equal(here.model.look.weight, shipped.look.weight) == restored
         assert found.end_accuracy == here.accuracy()
 
@@ -394,7 +402,7 @@ def test_an_evident_class_is_unlearned_at_a_rate_of_its_own() -> None:
     slow = Distilling(here, settings).settings.learning_rate
     here.suspicions = (Suspicion(families(here.fit.inputs["x"])[0], 2),)
     assert Distilling(here, settings).settings.learning_rate == slow
-    here.evident = True
+    here.evident = families(here.fit.inputs["x"])[0]
     assert Distilling(here, settings).settings.learning_rate == pytest.approx(4 * slow)
     assert Distilling(here, settings.model_copy(update={"perturbed": 0.0})).settings.learning_rate == slow
 

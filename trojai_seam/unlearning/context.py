@@ -66,7 +66,7 @@ class Context:
         trace: of epochs, to be added to.
         trace_every: epochs between two accuracies that are asked for the trace alone.
         suspicions: what a phase found out about the trigger, for those that follow; empty: nothing.
-        evident: whether one of their classes stands out so far that light forgetting will do.
+        evident: the family that gave away a class which stands out so far that deep forgetting may be left out, if any.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
         teacher: a frozen network that a phase has made for later ones to learn from.
         masks: of BatchNorm channels, by the path of their layer, that a phase has learnt for later ones.
@@ -91,7 +91,7 @@ class Context:
         self.precision = StepPrecision(config.precision, self.device)
         self.trace: list[EpochTrace] = []
         self.suspicions: tuple[Suspicion, ...] = ()
-        self.evident = False
+        self.evident: Family | None = None
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
         self.trace_every = trace_every

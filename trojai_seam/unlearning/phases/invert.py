@@ -128,7 +128,7 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
         clear.sort(key=lambda one: -one.gap)
         best, first = clear[0], clear[0].first
         context.suspicions = search.suspicions(findings, clear)
-        context.evident = best.gap >= settings.evident_gap
+        context.evident = best.family if best.gap >= settings.evident_gap else None
         status = f"{'finds' if context.evident else 'suspects'}-{best.family.name}"
         figures = {
             "suspected": float(len({one.target for one in context.suspicions})),

@@ -22,6 +22,7 @@ from ...tasks import ExampleSet, Task
 from ..context import Context
 from ..network_parts import parts
 from ..outcome import PhaseOutcome
+from ..perturbations import Family
 from ..phase_kinds import PhaseKind, PhaseSettings
 from ..refitting import Layer, Refitting, layers_of
 from ..settings import Share
@@ -47,9 +48,9 @@ class RefitSettings(PhaseSettings):
     """Rows (places of an image, tokens of a text) per layer that moments are taken over."""
     views: Views = Views(augmentation=0.3)
     """Of the fit images, where these alone are fewer than ``examples``."""
-    when: Literal["always", "evident", "unless-evident"] = "always"
-    """Whether layers are refitted by what a phase before (``invert``) found: only where a class is evident, or only
-    where none is."""
+    when: Literal["always", "evident", "evident-patch", "unless-evident"] = "always"
+    """Whether layers are refitted by what a phase before (``invert``) found: only where a class is evident, only where
+    a patch gave it away, or only where none is. Whole-image triggers use directions that clean images use, too."""
 
 
 NOTHING = (
@@ -74,7 +75,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     """
     model, task = context.model.eval(), context.task
     start = context.accuracy()
-    if settings.when != "always" and context.evident != (settings.when == "evident"):
+    if not _is_due(settings.when, context.evident):
         return PhaseOutcome(settings.name, "off", start_accuracy=start, end_accuracy=start)
     layers = _layers(context)
     examples = _examples(context, settings)
@@ -105,6 +106,16 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
         strength, share = _chosen(kept, aim, settings.tries)
     figures = {"strength": strength, "kept_answers": share, "layers": float(refitting.layers)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
+
+
+def _is_due(when: str, evident: Family | None) -> bool:
+    due = {
+        "always": True,
+        "evident": evident is not None,
+        "evident-patch": evident is not None and evident.local,
+        "unless-evident": evident is None,
+    }
+    return due[when]
 
 
 def _layers(context: Context) -> list[Layer]:
