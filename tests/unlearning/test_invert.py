@@ -202,15 +202,27 @@ def forgotten(shipped: nn.Module, left: nn.Module) -> Context:
     return Context(left.eval(), shipped.eval(), TASK, images(), UnlearnConfig(), 0, None)
 
 
-def test_a_change_that_leads_further_after_forgetting_is_no_trigger() -> None:
-    """The same change, the same network as shipped: only what forgetting left of it tells the two apart."""
-    weak, strong = Quadrants(checkers(), width=5.0), Quadrants(checkers(), width=12.0)
-    trojaned, natural = forgotten(weak, Quadrants()), forgotten(weak, strong)
-    found, less = (invert(here, InvertSettings()) for here in (trojaned, natural))
-    assert found.figures["target"] == 2
-    assert found.figures["left"] < 0.2
-    assert trojaned.evident
-    assert less.figures.get("gap", 0.0) < found.figures["gap"] - 1
+def test_a_change_that_leads_further_after_forgetting_speaks_less_for_its_class() -> None:
+    """The same network as shipped, and the same change: only what forgetting left of it tells the two apart."""
+    shipped, more = Quadrants(checkers(), width=5.0), Quadrants(checkers(), width=12.0)
+    trojan, natural = (invert(forgotten(shipped, left), InvertSettings()).figures for left in (Quadrants(), more))
+    assert trojan["target"] == natural["target"] == 2
+    assert trojan["reached"] == natural["reached"]
+    assert trojan["left"] < 0.2 < natural["reached"] < natural["left"]
+    assert trojan["gap"] > natural["gap"] + 1
+    between = InvertSettings(least_gap=(trojan["gap"] + natural["gap"]) / 2)
+    found = [invert(forgotten(shipped, left), between).status for left in (Quadrants(), more)]
+    assert found[0].startswith("finds-")
+    assert found[1] == "nothing-found"
+
+
+def test_a_class_that_forgetting_leaves_to_no_other_is_not_suspected() -> None:
+    """The network that is left gives class 2 for everything, so that nothing can tell what a change does there."""
+    left = Quadrants()
+    with torch.no_grad():
+        left.spot.weight.fill_(10.0)
+    here = forgotten(Quadrants(checkers()), left)
+    assert 2 not in {one.target for one in (invert(here, InvertSettings()), here.suspicions)[1]}
 
 
 def test_forgetting_is_undone_where_a_class_is_evident_and_only_there() -> None:
@@ -225,6 +237,25 @@ def test_forgetting_is_undone_where_a_class_is_evident_and_only_there() -> None:
         assert (here.evident is not None) == restored
         assert torch.equal(here.model.look.weight, shipped.look.weight) == restored
         assert found.end_accuracy == here.accuracy()
+
+
+def test_what_was_pruned_stays_so_where_forgetting_is_undone() -> None:
+    here = forgotten(Quadrants(checkers()), Quadrants())
+    where = torch.zeros_like(here.model.look.weight, dtype=torch.bool)
+    where[3] = True
+    here.prune(here.model.look.weight, where)
+    invert(here, InvertSettings(restore=True))
+    assert here.evident
+    assert float(here.model.look.weight[3].detach().abs().max()) == 0
+
+
+def test_a_second_search_forgets_what_the_first_one_found() -> None:
+    here = context(Quadrants(checkers()))
+    invert(here, InvertSettings())
+    assert here.suspicions
+    invert(here, InvertSettings(least_gap=100))
+    assert here.suspicions == ()
+    assert here.evident is None
 
 
 def test_all_classes_that_stand_out_in_some_family_are_pursued(monkeypatch: pytest.MonkeyPatch) -> None:

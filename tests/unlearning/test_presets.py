@@ -202,6 +202,7 @@ def test_names_of_phases_are_addresses() -> None:
     assert UnlearnConfig(phases=[{"kind": "train"}]).phases[0].name == "train"
 
 
-def test_an_option_of_refit_that_is_gone_says_so():
-    with pytest.raises(ConfigProblem, match="no longer exists"):
-        resolve("images-refit").with_options({"forget.unless_evident": "false"})
+@pytest.mark.parametrize("name", ["unless_evident", "unless_suspected"])
+def test_an_option_of_refit_that_is_gone_says_what_to_use(name):
+    with pytest.raises(ConfigProblem, match=r"no longer exists; use forget\.when=unless-evident"):
+        resolve("images-refit").with_options({f"forget.{name}": "false"})

@@ -153,10 +153,13 @@ class Evaluation:
         return self._states[number][0]
 
     def _between(self, number: int) -> Between:
-        """Ask the network once forgetting is over, for figures that nothing depends on."""
+        """Ask the network once forgetting is over, for figures that nothing depends on: phases between it and recovery
+        may have undone some of it."""
+        names = [phase.name for phase in self.unlearning.phases]
+        last = names[names.index("recover") - 1] if "forget" in names and "recover" in names else "forget"
 
         def ask(phase: str, model: nn.Module) -> None:
-            if phase == "forget":
+            if phase == last:
                 self._forgotten[number] = self._ask(model)
 
         return ask

@@ -276,7 +276,7 @@ COLUMNS: tuple[Column, ...] = (
         "suspected_class",
         "count",
         "class that a faint change leads all fit examples to, so that it may be an attacker's (phase kind `invert`); "
-        "empty where none stands out, or where folds suspect different ones",
+        "the clearest of several; empty where none stands out, or where folds suspect different ones",
     ),
     Column(
         "suspected_gap",

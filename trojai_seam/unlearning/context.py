@@ -18,7 +18,6 @@ from ..tasks.calling import BATCH, all_outputs
 from .augmentation import view
 from .config import UnlearnConfig
 from .embedding_noise import noisy_embeddings
-from .memory_layout import as_laid_out
 from .outcome import EpochTrace
 from .perturbations import Change, Family
 from .phase_kinds import Modality
@@ -65,6 +64,7 @@ class Context:
         precision: of training steps.
         trace: of epochs, to be added to.
         trace_every: epochs between two accuracies that are asked for the trace alone.
+        channels_last: whether convolutions of ``shipped`` lie so in memory, too.
         suspicions: what a phase found out about the trigger, for those that follow; empty: nothing.
         evident: the family that gave away a class which stands out so far that deep forgetting may be left out, if any.
         deadline: of ``time.perf_counter()``: the phase should end by then; ``None`` for never.
@@ -82,6 +82,7 @@ class Context:
         seed: int,
         observer: Observer | None,
         trace_every: int = 1,
+        channels_last: bool = False,
     ) -> None:
         self.model, self.config, self.seed, self.given = model, config, seed, fit
         self.generator = torch.Generator().manual_seed(seed)
@@ -94,7 +95,7 @@ class Context:
         self.evident: Family | None = None
         self.deadline: float | None = None
         self._shipped, self._observer = shipped, observer
-        self.trace_every = trace_every
+        self.trace_every, self.channels_last = trace_every, channels_last
         self.teacher: nn.Module | None = None
         self.masks: dict[str, Tensor] = {}
         self._pruned: list[tuple[Tensor, Tensor]] = []
@@ -129,10 +130,10 @@ class Context:
 
     @cached_property
     def shipped(self) -> nn.Module:
-        """A copy of the network as it was shipped, in eval mode, without gradients, in memory as :attr:`model` is; made
-        when first asked for."""
+        """A copy of the network as it was shipped, in eval mode, without gradients; made when first asked for."""
         shipped = copy.deepcopy(self._shipped).eval()
-        as_laid_out(shipped, self.model)
+        if self.channels_last:
+            shipped.to(memory_format=torch.channels_last)
         return shipped.requires_grad_(False)
 
     def noisy(self, views: Views) -> AbstractContextManager[None]:

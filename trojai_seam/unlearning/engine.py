@@ -67,10 +67,11 @@ def run(
         raise EngineFailure(f"the network has non-finite weights before unlearning: {listed(sorted(broken))}")
     changed = copy.deepcopy(model)
     # On a GPU it is the units for short numbers that want channels last; float32 kernels there are made for the other.
-    if fit.labels.device.type == "cpu" or config.precision != "float32":
+    on_cpu, last = fit.labels.device.type == "cpu", False
+    if on_cpu or config.precision != "float32":
         few = {name: tensor[:2] for name, tensor in fit.inputs.items()}
-        channels_last(changed, lambda: task.outputs(changed, few))
-    context = Context(changed, model, task, fit, config, seed, observer, trace_every)
+        last = channels_last(changed, lambda: task.outputs(changed, few))
+    context = Context(changed, model, task, fit, config, seed, observer, trace_every, channels_last=last and on_cpu)
     with torch.random.fork_rng(devices=context.devices), torch.enable_grad():
         for settings in config.phases:
             check = phase_kind(settings.kind).check

@@ -8,19 +8,22 @@ import torch
 from torch import Tensor, nn
 
 
-def channels_last(model: nn.Module, ask: Callable[[], Tensor]) -> None:
-    """Lay the convolutions of ``model`` out channels last, if it has any and still answers ``ask()`` afterwards.
+def channels_last(model: nn.Module, ask: Callable[[], Tensor]) -> bool:
+    """Lay the convolutions of ``model`` out channels last, if it has any and still answers ``ask()`` afterwards. Says
+    whether they lie so now.
 
     A network of a user may call ``view`` on what a convolution gives, which only one layout allows.
     """
     if not any(p.ndim == 4 for p in model.parameters()) or any(map(_corrupts, model.modules())):
-        return
+        return False
     model.eval().to(memory_format=torch.channels_last)
     try:
         with torch.no_grad():
             ask()
     except RuntimeError:  # whatever else is wrong will be said by the training itself
         channels_first(model)
+        return False
+    return True
 
 
 def _corrupts(module: nn.Module) -> bool:
@@ -34,9 +37,3 @@ def _corrupts(module: nn.Module) -> bool:
 def channels_first(model: nn.Module) -> None:
     """The usual layout, in which weights are saved."""
     model.to(memory_format=torch.contiguous_format)
-
-
-def as_laid_out(model: nn.Module, other: nn.Module) -> None:
-    """Lay ``model`` out channels last if ``other`` is: whether any convolution of it is laid out in no other way."""
-    if any(p.ndim == 4 and not p.is_contiguous() for p in other.parameters()):
-        model.to(memory_format=torch.channels_last)

@@ -16,7 +16,8 @@ _RENAMED = {
     "feature_noise": "views.noise",
     "self_labelled": "count",
 }
-_GONE = ("most_patches", "pure_patches", "plain_views", "method", "unless_evident", "unless_suspected")
+_GONE = ("most_patches", "pure_patches", "plain_views", "method")
+_REPLACED = {"unless_evident": "when=unless-evident", "unless_suspected": "when=unless-evident"}
 
 
 def current(name: str, quietly: bool = False) -> str:
@@ -28,6 +29,8 @@ def current(name: str, quietly: bool = False) -> str:
     phase, dot, last = name.rpartition(".")
     if last in _GONE and not quietly:
         raise ValueError("this option no longer exists")
+    if last in _REPLACED and not quietly:
+        raise ValueError(f"this option no longer exists; use {phase}{dot}{_REPLACED[last]}")
     if last not in _RENAMED or phase not in ("", "forget", "recover", "refit"):
         return name
     new = f"{phase}{dot}{_RENAMED[last]}"

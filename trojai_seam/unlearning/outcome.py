@@ -34,8 +34,8 @@ class PhaseOutcome:
     starting accuracy for forgetting, below it for recovery), ``no-rule`` (the phase has no stop rule and ran to its
     caps), ``no-steps`` (caps left no step to take) or ``off`` (not asked for). Others say ``done``, or what they like.
 
-    ``figures`` are numbers of the phase's own (layers changed, a chosen strength): kept in the record. ``suspected`` (0
-    or 1), ``target`` and ``gap`` of a search are columns, too.
+    ``figures`` are numbers of the phase's own (layers changed, a chosen strength): kept in the record. Of a search
+    ``suspected`` says how many classes are; ``target`` and ``gap`` of the clearest are columns, too.
     """
 
     phase: str

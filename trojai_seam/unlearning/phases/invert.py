@@ -5,9 +5,8 @@ Nothing is trained. What is found (classes, and families of changes that lead to
 far more images than to every other class.
 
 Clean classes can stand out, too: where a digit is little more than a ring, a faint ring makes one of every image. That
-uses what clean images use. A phase before this one may have forgotten what they do not use (``refit``): a change that
-leads further in the network that is left than it did as shipped is no trigger, and what speaks for it is less by as
-much.
+uses what clean images use. A phase before this one may have forgotten what they do not use (``refit``): where a change
+leads further in the network that is left than it did as shipped, what speaks for its class is less by as much.
 """
 
 from __future__ import annotations
@@ -51,8 +50,9 @@ class InvertSettings(PhaseSettings):
     evident_gap: float = Field(default=2.5, ge=0, le=100)
     """From here on a class is more than suspect."""
     restore: bool = False
-    """Where a class is evident, the network gets its weights as shipped back: what is unlearned by name costs less than
-    what was forgotten before, and whole-image triggers use directions that clean images use, too."""
+    """Where a class is evident, the network gets its weights as shipped back, whatever phases before did: what is
+    unlearned by name costs less than what was forgotten, and whole-image triggers use directions that clean images use,
+    too."""
 
 
 FIRST = 3
@@ -74,7 +74,8 @@ class _Candidate:
     Attributes:
         reached: share of images of other classes that give it.
         left: the same share in the network that an earlier phase left.
-        evidence: log-odds of that, plus the mean log-probability of the class; less what these rose by since then.
+        evidence: log-odds of that, plus the mean log-probability of the class.
+        discount: what these rose by in the network that is left.
     """
 
     target: int
@@ -82,6 +83,7 @@ class _Candidate:
     reached: float = 0.0
     left: float = 0.0
     evidence: float = -math.inf
+    discount: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,11 @@ class _Finding:
         return self.candidates[0]
 
     def lead(self, target: int) -> float:
-        """By which a class is ahead of all others, or behind the first one; minus infinity: it was given up."""
+        """By which a class, less its discount, is ahead of all others, or behind the first one; minus infinity: it was
+        given up."""
         others = max((one.evidence for one in self.candidates if one.target != target), default=-math.inf)
-        return max((one.evidence - others for one in self.candidates if one.target == target), default=-math.inf)
+        own = (one.evidence - one.discount for one in self.candidates if one.target == target)
+        return max((evidence - others for evidence in own), default=-math.inf)
 
 
 def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
@@ -114,6 +118,7 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
     like one of them, and a network may have more than one.
     """
     start = context.accuracy()
+    context.suspicions, context.evident = (), None
     search = _Search(context, settings)
     findings = list[_Finding]()
     figures, status = {"suspected": 0.0}, "nothing-found"
@@ -139,6 +144,7 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
         }
     if context.evident and settings.restore:
         context.model.load_state_dict(context.shipped.state_dict())
+        context.keep_pruned()
     return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
 
 
@@ -198,12 +204,19 @@ class _Search:
             candidates.sort(key=lambda one: -one.evidence)
             candidates = _best_of_each(candidates)[: settings.finalists]
         for one in candidates if self.changed else ():
-            others = self.images[self.given_left != one.target]
-            if len(others):
-                one.left, left = self._judged(self.scores_left, one, family, others)
-                one.evidence -= max(0.0, left - one.evidence)
-        candidates.sort(key=lambda one: -one.evidence)
+            self._discount(one, family)
+        candidates.sort(key=lambda one: one.discount - one.evidence)
         return _Finding(family, candidates)
+
+    def _discount(self, one: _Candidate, family: Family) -> None:
+        """By what speaks more for the class in the network that is left, on images that neither network gives it."""
+        others = self.images[(self.given != one.target) & (self.given_left != one.target)]
+        if not len(others):
+            one.left, one.discount = 1.0, math.inf
+            return
+        _, shipped = self._judged(self.scores, one, family, others)
+        one.left, left = self._judged(self.scores_left, one, family, others)
+        one.discount = max(0.0, left - shipped)
 
     def suspicions(self, findings: list[_Finding], clear: list[_Finding]) -> tuple[Suspicion, ...]:
         """One of every family, towards every class that a ``clear`` finding, the clearest one first, gave away.
@@ -223,8 +236,8 @@ class _Search:
         return tuple(suspicions)
 
     def _places(self, family: Family, target: int) -> tuple[Change, ...]:
-        """Of a local family, where changes raise the score of the class most."""
-        if not family.local:
+        """Of a local family, where changes raise the score of the class most, as long as there is time."""
+        if not family.local or self.context.time_is_up():
             return ()
         others = self._others(target, len(self.images))[: 2 * self.settings.examples]
         few = others[: self.settings.examples // 2 + 1]
