@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from trojai_seam.batch.phase_columns import phase_columns
+from trojai_seam.batch.phase_columns import last_of_forgetting, phase_columns
 from trojai_seam.unlearning.outcome import Outcome, PhaseOutcome
 
 
@@ -38,3 +38,24 @@ def test_folds_that_differ_have_no_class_in_common():
     assert row["suspected_class"] is None
     assert row["suspected_gap"] == pytest.approx(2.5)
     assert phase_columns([outcome(4, 3.0), outcome(None)])["suspected_class"] == 4
+
+
+def test_of_several_classes_the_clearest_is_in_the_row():
+    figures = {"suspected": 2.0, "target": 4.0, "gap": 3.0, "left": 0.1, "reached": 0.9}
+    both = Outcome(nn.Identity(), (PhaseOutcome("look", "finds-patch", figures=figures),), trace=(), seed=0, num_fit=2)
+    assert phase_columns([both])["suspected_class"] == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (["forget", "recover"], "forget"),
+        (["forget", "look", "forget-lightly", "recover"], "forget-lightly"),
+        (["look", "forget"], "forget"),
+        (["recover", "forget", "tune"], "forget"),
+        (["recover", "forget", "tune", "recover"], "tune"),
+        ([], "forget"),
+    ],
+)
+def test_forgetting_is_over_before_recovery_begins(names, last):
+    assert last_of_forgetting(names) == last

@@ -41,7 +41,7 @@ from ..unlearning.engine import Between
 from ..unlearning.outcome import Outcome
 from .device_faults import free_cached_memory, of_cuda, out_of_memory
 from .paths import states_prefix
-from .phase_columns import phase_columns
+from .phase_columns import last_of_forgetting, phase_columns
 from .plan import Plan
 
 
@@ -153,10 +153,8 @@ class Evaluation:
         return self._states[number][0]
 
     def _between(self, number: int) -> Between:
-        """Ask the network once forgetting is over, for figures that nothing depends on: phases between it and recovery
-        may have undone some of it."""
-        names = [phase.name for phase in self.unlearning.phases]
-        last = names[names.index("recover") - 1] if "forget" in names and "recover" in names else "forget"
+        """Ask the network once forgetting is over, for figures that nothing depends on."""
+        last = last_of_forgetting([phase.name for phase in self.unlearning.phases])
 
         def ask(phase: str, model: nn.Module) -> None:
             if phase == last:

@@ -27,6 +27,14 @@ def phase_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return columns | _suspicion([phase.figures for outcome in outcomes for phase in outcome.phases])
 
 
+def last_of_forgetting(names: Sequence[str]) -> str:
+    """The phase, of those of a method in their order, after which its forgetting is over: the last one before recovery,
+    for a search in between may have undone some of it."""
+    if "forget" not in names or "recover" not in names[names.index("forget") :]:
+        return "forget"
+    return names[names.index("recover", names.index("forget")) - 1]
+
+
 def _suspicion(figures: list[Mapping[str, float]]) -> dict[str, Any]:
     """What the folds suspect to be an attacker's class."""
     found = [one for one in figures if one.get("suspected")]
