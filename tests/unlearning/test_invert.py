@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trojai_seam.errors import EngineFailure
 from trojai_seam.tasks import ExampleSet, get_task
 from trojai_seam.unlearning import UnlearnConfig, run
 from trojai_seam.unlearning.context import Context, Suspicion
@@ -194,6 +195,13 @@ def test_refitting_waits_for_what_was_found(when: str, evident: type[Family] | N
     assert refit_layers(here, settings).status == status
     same = [torch.equal(before[name], tensor) for name, tensor in here.model.state_dict().items()]
     assert all(same) == (status == "off")
+
+
+def test_waiting_for_what_no_phase_looks_for_is_refused_before_anything_runs() -> None:
+    waits, search = {"kind": "refit", "when": "evident"}, {"kind": "invert"}
+    for phases in ([waits], [waits, search]):
+        with pytest.raises(EngineFailure, match=r"phase refit waits .*when=evident.* kind invert before it"):
+            run(Quadrants(checkers()), TASK, images(), UnlearnConfig(phases=phases), 0)
 
 
 def forgotten(shipped: nn.Module, left: nn.Module) -> Context:

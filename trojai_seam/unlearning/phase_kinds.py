@@ -55,12 +55,14 @@ class PhaseKind(Generic[S]):
         serves: modalities that it can be used on; the engine refuses others before anything is computed.
         check: asked of every phase before the first one runs: raises :class:`~trojai_seam.errors.EngineFailure`, with
             what to do instead, for a network that the phase cannot treat, or for want of an earlier phase.
+        searches: whether it looks for a trigger and leaves what it finds to later phases.
     """
 
     settings: type[S]
     run: Callable[[Context, S], PhaseOutcome]
     serves: tuple[Modality, ...] = MODALITIES
     check: Callable[[Context, S], None] | None = None
+    searches: bool = False
 
 
 PHASES: Registry[PhaseKind[Any]] = Registry("kind of phase", group="trojai_seam.phases")

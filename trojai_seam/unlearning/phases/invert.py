@@ -286,4 +286,4 @@ def _likely(answers: Tensor, most: int) -> list[int]:
     return sorted(near.argsort(descending=True)[:most].tolist())
 
 
-KIND = PhaseKind(InvertSettings, invert, serves=("images",))
+KIND = PhaseKind(InvertSettings, invert, serves=("images",), searches=True)

@@ -7,6 +7,7 @@ networks, the same share much the same one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from ..context import Context
 from ..network_parts import parts
 from ..outcome import PhaseOutcome
 from ..perturbations import Family
-from ..phase_kinds import PhaseKind, PhaseSettings
+from ..phase_kinds import PhaseKind, PhaseSettings, phase_kind
 from ..refitting import Layer, Refitting, layers_of
 from ..settings import Share
 from ..training_mode import head
@@ -199,7 +200,14 @@ def _enlarged(model: nn.Module, height: int, width: int) -> float:
 
 
 def check(context: Context, settings: RefitSettings) -> None:
-    """Refuse a detector without a backbone that we know, or a network without a layer to refit."""
+    """Refuse a detector without a backbone that we know, a network without a layer to refit, or waiting for what no
+    phase before looks for."""
+    before = itertools.takewhile(lambda phase: phase is not settings, context.config.phases)
+    if settings.when != "always" and not any(phase_kind(phase.kind).searches for phase in before):
+        raise EngineFailure(
+            f"phase {settings.name} waits for what a search finds (when={settings.when}), and no phase before it looks "
+            "for a trigger; put one of kind invert before it"
+        )
     if len(_layers(context)) < 2:
         raise EngineFailure(NOTHING)
 
