@@ -118,6 +118,11 @@ class Context:
         for parameter, where in self._pruned:
             parameter.masked_fill_(where, 0)
 
+    def restore(self) -> None:
+        """Give the network its weights as shipped back, but for what was pruned."""
+        self.model.load_state_dict(self.shipped.state_dict())
+        self.keep_pruned()
+
     @property
     def chance(self) -> float:
         """Fit accuracy of knowing nothing; see ``Task.chance``."""

@@ -142,10 +142,11 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
             "left": first.left,
             "gap": best.gap,
         }
+    end = start
     if context.evident and settings.restore:
-        context.model.load_state_dict(context.shipped.state_dict())
-        context.keep_pruned()
-    return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
+        context.restore()
+        end = context.accuracy()
+    return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=end, figures=figures)
 
 
 def _weight(lead: float) -> float:
@@ -203,9 +204,10 @@ class _Search:
                     one.reached, one.evidence = self._judged(self.scores, one, family, judges)
             candidates.sort(key=lambda one: -one.evidence)
             candidates = _best_of_each(candidates)[: settings.finalists]
-        for one in candidates if self.changed else ():
-            self._discount(one, family)
-        candidates.sort(key=lambda one: one.discount - one.evidence)
+        if self.changed:
+            for one in candidates:
+                self._discount(one, family)
+            candidates.sort(key=lambda one: one.discount - one.evidence)
         return _Finding(family, candidates)
 
     def _discount(self, one: _Candidate, family: Family) -> None:

@@ -54,7 +54,7 @@ def cuts_of(context: Context, thresholds: list[float]) -> Iterator[tuple[float, 
 def prune_masked(context: Context, settings: PruneMaskedSettings) -> PhaseOutcome:
     """Zero the scales of these channels; their shifts stay, as published."""
     if settings.of_shipped:
-        context.model.load_state_dict(context.shipped.state_dict())
+        context.restore()
     start = context.accuracy()
     tried = [settings.step * number for number in range(int(settings.largest / settings.step + 1e-6) + 1)]
     cuts = list(cuts_of(context, tried))
