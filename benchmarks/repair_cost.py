@@ -37,12 +37,12 @@ NETWORKS = {
 """By name: what it is, pixels, images."""
 PARTS = {
     "images": ("images", None),
-    "refit": ("images-refit", ("refit",)),
-    "refit and distil": ("images-refit", ("refit", "distil")),
-    "invert": ("images-refit", ("invert",)),
+    "refit": ("images-refit", ("forget",)),
+    "refit and distil": ("images-refit", ("forget", "recover")),
+    "invert": ("images-refit", ("look",)),
     "images-refit": ("images-refit", None),
 }
-"""By name: a preset, and which kinds of its phases, or all."""
+"""By name: a preset, and which of its phases, or all."""
 CLASSES = 10
 
 
@@ -122,10 +122,10 @@ def child(name: str, part: str, device: str = "cpu") -> dict[str, Any]:
     images = (0.7 * pictures[labels] + 0.3 * blur).clamp(0, 1)
     model = network(name)
     right_on(model, images, labels)
-    preset, kinds = PARTS[part]
+    preset, names = PARTS[part]
     config = resolve(preset)
-    if kinds is not None:
-        config = config.changed(phases=tuple(phase for phase in config.phases if phase.kind in kinds))
+    if names is not None:
+        config = config.changed(phases=tuple(phase for phase in config.phases if phase.name in names))
     fit = ExampleSet({"x": images}, labels, tuple(map(str, range(count))))
     task = get_task("classification", CLASSES)
     model, fit = model.to(device), fit.to(device)
