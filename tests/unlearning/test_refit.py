@@ -171,12 +171,40 @@ def test_the_strength_is_found_by_the_share_of_answers_that_stay() -> None:
         calls.append(strength)
         return 1 / (1 + strength / 20)
 
-    strength, share = _chosen(kept, 0.7, 8)
+    strength, share = _chosen(kept, 0.7, 8, 0.01)
     assert abs(share - 0.7) < 0.03
     assert calls[-1] == strength
-    flat, share = _chosen(lambda _: 1.0, 0.7, 8)  # nothing helps: the end of the range, and it ends
+    flat, share = _chosen(lambda _: 1.0, 0.7, 8, 0.01)  # nothing helps: the end of the range, and it ends
     assert share == 1.0
     assert 1.0 <= flat <= 100.0
+
+
+def test_the_least_strength_is_taken_whatever_it_costs() -> None:
+    calls: list[float] = []
+
+    def kept(strength: float) -> float:
+        calls.append(strength)
+        return 0.5 - 0.1 * strength
+
+    assert _chosen(kept, 0.8, 6, 0.5) == (0.5, 0.45)
+    assert calls[-1] == 0.5
+    assert min(calls) == 0.5
+    assert _chosen(lambda _: 0.3, 0.8, 1, 4.0) == (4.0, 0.3)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_only_networks_with_batch_norm_have_a_least_strength(normalised: bool) -> None:
+    torch.manual_seed(3)
+    norm = nn.BatchNorm1d(16) if normalised else nn.Identity()
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), norm, nn.ReLU(), nn.Linear(16, 3)).eval()
+    fit = ExampleSet({"x": torch.randn(40, 8)}, torch.arange(40) % 3, tuple(map(str, range(40))))
+    phase = {"kind": "refit", "name": "forget", "kept_answers": 1.0, "least_strength": 50}
+    figures = (
+        run(net, get_task("classification", 3), fit, UnlearnConfig.from_document({"phases": [phase]}), 0)
+        .phases[0]
+        .figures
+    )
+    assert (figures["strength"] >= 50) == normalised
 
 
 def test_more_classes_mean_deeper_forgetting() -> None:

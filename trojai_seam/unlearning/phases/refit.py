@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import EngineFailure
 from ...heartbeat import beat
@@ -41,6 +42,10 @@ class RefitSettings(PhaseSettings):
     """The share of views of the fit examples that shall still get the answer which the network as shipped gives; unset:
     0.94 - 0.12 · √(C / 10) for C classes, but at least a half, since with many classes a trojan was found to take
     deeper forgetting. Of detectors, the share of their F1 on the fit examples that shall stay."""
+    least_strength: float = Field(default=0.01, gt=0, le=100)
+    """What networks with BatchNorm are refitted with at least, however few answers stay, where ``strength`` is unset.
+    Answers of a network that is seldom sure change before anything is forgotten; with BatchNorm inputs of all layers
+    are alike in scale, so that the same strength is about as deep everywhere."""
     tries: int = Field(default=6, ge=1, le=50)
     """Passes to find the strength in."""
     examples: int = Field(default=200, ge=1, le=100_000)
@@ -104,7 +109,9 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     else:
         aim = settings.kept_answers
         aim = _aim(context.guess) if aim is None else aim
-        strength, share = _chosen(kept, aim, settings.tries)
+        normalised = any(isinstance(module, _BatchNorm) for module in model.modules())
+        least = settings.least_strength if normalised else LOWEST
+        strength, share = _chosen(kept, aim, settings.tries, least)
     figures = {"strength": strength, "kept_answers": share, "layers": float(refitting.layers)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)
 
@@ -142,10 +149,11 @@ def _aim(guess: float) -> float:
     return max(0.5, 0.94 - 0.12 * math.sqrt(0.1 / guess))
 
 
-def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[float, float]:
-    """A strength with which about ``aim`` of the answers are kept, and the share that are; it is the last one tried."""
+def _chosen(kept: Callable[[float], float], aim: float, tries: int, least: float) -> tuple[float, float]:
+    """A strength of ``least`` or more with which about ``aim`` of the answers are kept, and the share that are; it is
+    the last one tried."""
     tried: dict[float, float] = {}
-    strength = 1.0
+    strength = max(1.0, least)
     while len(tried) < tries:
         tried[strength] = kept(strength)
         if abs(tried[strength] - aim) <= NEAR:
@@ -159,7 +167,7 @@ def _chosen(kept: Callable[[float], float], aim: float, tries: int) -> tuple[flo
             part = (tried[low] - aim) / (tried[low] - tried[high])
             strength = low * (high / low) ** min(max(part, 0.1), 0.9)
         else:
-            strength = min(max(strength * STEP if weaker else strength / STEP, LOWEST), HIGHEST)
+            strength = min(max(strength * STEP if weaker else strength / STEP, least), HIGHEST)
             if strength in tried:
                 break
     best = min(tried, key=lambda s: abs(tried[s] - aim))
