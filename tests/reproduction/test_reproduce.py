@@ -60,7 +60,7 @@ def test_all_parts_from_data_to_page(data, quick, tmp_path):
     told: list[str] = []
     made = parts.reproduce(data, tmp_path, list(parts.PARTS), 0, told.append, TINY)
     assert set(made.rows) == {"speed", "data", "forgetting", "ntk", "attacks"}
-    assert len(told) == 2 + 2 + 3 * 2
+    assert len(told) == 2 + 2 + 2 * 2 + 2 * 2
     table = verdict_table(made)
     assert table["statement"].nunique() == 6
     assert len(table) > 6
@@ -133,16 +133,35 @@ def other_method(monkeypatch, part: str) -> None:
         monkeypatch.setattr(bench, "resolve", lambda name: was(name, {"batch_size": "31"}))
 
 
+def methods_in(part: str, data: ImageData, folder: Path) -> dict[str, str]:
+    made = Bench(data, 0, TINY, Store(folder, data.digest))
+    return {unit.name: unit.methods for unit in parts.PARTS[part].units(made)}
+
+
 @pytest.mark.parametrize("part", parts.PARTS)
-def test_results_of_other_methods_are_not_taken(part, monkeypatch):
-    before = parts.PARTS[part].settings(TINY)
-    assert parts.PARTS[part].settings(TINY) == before
+def test_results_of_other_methods_are_not_taken(part, data, tmp_path, monkeypatch):
+    before = methods_in(part, data, tmp_path)
+    assert methods_in(part, data, tmp_path) == before
     other_method(monkeypatch, part)
-    assert parts.PARTS[part].settings(TINY) != before
+    after = methods_in(part, data, tmp_path)
+    assert all(after[name] != before[name] for name in before)
+    store, told = Store(tmp_path, data.digest), []
+    for methods in ("one", "one", "another"):
+        store.rows(part, [Unit("u", lambda: [{"a": 1}], methods)], "", told.append)
+    assert len(told) == 2
+
+
+def test_a_changed_preset_has_only_its_own_rows_measured_again(data, tmp_path, monkeypatch):
+    before = methods_in("attacks", data, tmp_path)
+    was = bench.resolve
+    monkeypatch.setattr(bench, "resolve", lambda name: was(name, {"batch_size": "31"} if name == "nad" else {}))
+    after = methods_in("attacks", data, tmp_path)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {name for name in before if name.endswith("-nad")} != set()
 
 
 def test_results_of_other_data_are_never_overwritten(data, tmp_path):
-    Store(tmp_path / "seed--1", "other").rows("ntk", [Unit("u", lambda: [{"a": 1}])], "", lambda text: None)
+    Store(tmp_path / "seed--1", "other").rows("ntk", [Unit("u", lambda: [{"a": 1}], "")], "", lambda text: None)
     for seed in (-1, 0):
         with pytest.raises(RunDirectoryProblem, match=r"holds results of other data .*choose another --out"):
             parts.reproduce(data, tmp_path, ["speed"], seed, scale=TINY)
@@ -244,7 +263,7 @@ def test_a_damaged_result_is_named(data, tmp_path):
     (tmp_path / "ntk").mkdir()
     (tmp_path / "ntk" / "u.json").write_text(json.dumps({"rows": 3})[:-2])
     with pytest.raises(RunDirectoryProblem, match=r"u\.json: is no result"):
-        store.rows("ntk", [Unit("u", list)], "", lambda text: None)
+        store.rows("ntk", [Unit("u", list, "")], "", lambda text: None)
 
 
 def test_missing_data_is_one_line_and_code_2(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
@@ -18,20 +19,18 @@ OTHERS = ("images-finetune", "fine-pruning", "nad", "i-bau", "ft-sam")
 PRESETS = (*SEAM, *OTHERS)
 
 
-def methods() -> str:
-    """What decides the rows beside the sizes."""
-    return methods_of(PRESETS)
-
-
 def units(bench: Bench) -> Iterator[Unit]:
-    """One per trojaned network; all methods have the same clean pictures, 0.1 % of the training data."""
-    return bench.units(_measure)
+    """One per trojaned network and preset; all have the same clean pictures, 0.1 % of the training data."""
+    for network, kind in bench.fleet():
+        for preset in PRESETS:
+            measure = partial(_measure, bench, network, kind, preset)
+            yield Unit(f"{network}-{kind}-{preset}", measure, methods_of([preset]))
 
 
-def _measure(bench: Bench, network: str, kind: str) -> list[Row]:
+def _measure(bench: Bench, network: str, kind: str, preset: str) -> list[Row]:
     subject = bench.subject(network, kind)
     fit = bench.fit(bench.published_share, subject.name)
-    return [bench.unlearned(subject, preset, resolve(preset), fit, preset) for preset in PRESETS]
+    return [bench.unlearned(subject, preset, resolve(preset), fit, preset)]
 
 
 LEAST_FIDELITY, VASTLY = 0.8, 0.1

@@ -181,10 +181,10 @@ class Bench:
         """Networks and kinds of attack of all subjects, or of those with ``kinds``."""
         return [(network, kind) for kind in kinds or self.scale.kinds for network in self.scale.networks]
 
-    def units(self, measure: Callable[[Bench, str, str], list[Row]]) -> Iterator[Unit]:
+    def units(self, measure: Callable[[Bench, str, str], list[Row]], methods: str) -> Iterator[Unit]:
         """One per trojaned network, measured by ``measure`` of this, the network's name and the kind of its attack."""
         for network, kind in self.fleet():
-            yield Unit(f"{network}-{kind}", partial(measure, self, network, kind))
+            yield Unit(f"{network}-{kind}", partial(measure, self, network, kind), methods)
 
     def ask(self, model: nn.Module, poisoned: ExampleSet) -> Figures:
         """Accuracy and attack success."""

@@ -22,16 +22,12 @@ def sizes(bench: Bench) -> list[int]:
     return sorted({size or bench.published_share for size in bench.scale.sizes})
 
 
-def methods() -> str:
-    """What decides the rows beside the sizes."""
-    return methods_of(PRESETS)
-
-
 def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network and preset."""
     for network, kind in bench.fleet(bench.scale.data_kinds):
         for preset in PRESETS:
-            yield Unit(f"{network}-{kind}-{preset}", partial(_measure, bench, network, kind, preset))
+            measure = partial(_measure, bench, network, kind, preset)
+            yield Unit(f"{network}-{kind}-{preset}", measure, methods_of([preset]))
 
 
 def _measure(bench: Bench, network: str, kind: str, preset: str) -> list[Row]:

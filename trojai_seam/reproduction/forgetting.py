@@ -43,14 +43,10 @@ GRID = 21
 """Points of the common range of distances at which attack success is compared."""
 
 
-def methods() -> str:
-    """What decides the rows beside the sizes."""
-    return str([AT, *((target, _config(settings, 1).model_dump_json()) for target, settings in TARGETS.items())])
-
-
 def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network."""
-    return bench.units(_measure)
+    configs = ((target, _config(settings, 1).model_dump_json()) for target, settings in TARGETS.items())
+    return bench.units(_measure, str([AT, *configs]))
 
 
 def _measure(bench: Bench, network: str, kind: str) -> list[Row]:

@@ -37,14 +37,9 @@ RATE = 0.5
 """Of descent, as a share of the rate beyond which the forgetting data itself would swing."""
 
 
-def methods() -> str:
-    """What decides the rows beside the sizes."""
-    return str([RATE, SMALLEST, _config(1, 1, 1e-3).model_dump_json()])
-
-
 def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network."""
-    return bench.units(_measure)
+    return bench.units(_measure, str([RATE, SMALLEST, _config(1, 1, 1e-3).model_dump_json()]))
 
 
 class Kernels(NamedTuple):

@@ -27,11 +27,6 @@ class Part(NamedTuple):
     units: Callable[[Bench], Iterator[Unit]]
     findings: Callable[[pd.DataFrame, Bench], list[Finding]]
     sizes: Sequence[str]
-    methods: Callable[[], str]
-
-    def settings(self, scale: Scale) -> str:
-        """All that decides its results, beside data and seed."""
-        return sizes_of(scale, self.sizes) + self.methods()
 
 
 LEAST_ASR = 0.5
@@ -39,11 +34,11 @@ LEAST_ASR = 0.5
 says nothing of a method."""
 
 PARTS = {
-    "speed": Part(speed.units, speed.findings, speed.SIZES, speed.methods),
-    "data": Part(data_size.units, data_size.findings, data_size.SIZES, data_size.methods),
-    "forgetting": Part(forgetting.units, forgetting.findings, forgetting.SIZES, forgetting.methods),
-    "ntk": Part(kernels.units, kernels.findings, kernels.SIZES, kernels.methods),
-    "attacks": Part(attacks.units, attacks.findings, attacks.SIZES, attacks.methods),
+    "speed": Part(speed.units, speed.findings, speed.SIZES),
+    "data": Part(data_size.units, data_size.findings, data_size.SIZES),
+    "forgetting": Part(forgetting.units, forgetting.findings, forgetting.SIZES),
+    "ntk": Part(kernels.units, kernels.findings, kernels.SIZES),
+    "attacks": Part(attacks.units, attacks.findings, attacks.SIZES),
 }
 
 
@@ -78,7 +73,7 @@ def reproduce(
     with reproducible(threads):
         for name in parts:
             part = PARTS[name]
-            store.rows(name, part.units(bench), part.settings(scale), tell)
+            store.rows(name, part.units(bench), sizes_of(scale, part.sizes), tell)
         return _collected(data, folder, scale, {seed: threads})
 
 
@@ -94,7 +89,7 @@ def _collected(data: ImageData, folder: Path, scale: Scale, threads: Mapping[int
         frames = []
         for number in seeds:
             bench = Bench(data, number, scale, Store(folder / f"seed-{number}", data.digest))
-            stored, lacking = bench.store.stored_rows(name, part.units(bench), part.settings(scale))
+            stored, lacking = bench.store.stored_rows(name, part.units(bench), sizes_of(scale, part.sizes))
             if stored and lacking:
                 notes.append(f"Part {name} of seed {number} is not complete: {lacking} of its units are missing.")
             if stored:

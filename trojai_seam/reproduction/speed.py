@@ -24,16 +24,12 @@ WATCHES = 8
 KIND = "patch"
 
 
-def methods() -> str:
-    """What decides the rows beside the sizes."""
-    return methods_of(PRESETS)
-
-
 def units(bench: Bench) -> Iterator[Unit]:
     """One per network and repeat."""
+    methods = methods_of(PRESETS)
     for number in range(bench.scale.repeats):
         for network in bench.scale.networks:
-            yield Unit(f"{network}-{number}", partial(_measure, bench, network, number))
+            yield Unit(f"{network}-{number}", partial(_measure, bench, network, number), methods)
 
 
 def _measure(bench: Bench, network: str, number: int) -> list[Row]:

@@ -28,10 +28,11 @@ Row = dict[str, Any]
 
 
 class Unit(NamedTuple):
-    """Work that is done or not done as a whole."""
+    """Work that is done or not done as a whole; ``methods`` says with what settings, so that others are not taken."""
 
     name: str
     measure: Callable[[], list[Row]]
+    methods: str
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,23 @@ class Store:
     folder: Path
     data: str
 
-    def rows(self, part: str, units: Iterable[Unit], settings: str, tell: Callable[[str], None]) -> list[Row]:
+    def rows(self, part: str, units: Iterable[Unit], sizes: str, tell: Callable[[str], None]) -> list[Row]:
         """Of all ``units``, measured only if they are not stored yet.
 
         Args:
             part: name of the part.
             units: of it.
-            settings: sizes and methods that decide its results; what was stored with others is measured again.
+            sizes: that decide its results, beside the methods of each unit; what was stored with others is measured
+                again.
             tell: is told what is measured now.
 
         Raises:
             RunDirectoryProblem: a file cannot be written, is no result, or holds one of other data.
         """
-        units, found, identity = list(units), [], identity_of(self.data, settings)
+        units, found = list(units), []
         make_folder(self.folder / part)
         for number, unit in enumerate(units, start=1):
-            path = self.folder / part / f"{unit.name}.json"
+            path, identity = self._place(part, unit, sizes)
             rows = self._stored(path, identity)
             if rows is None:
                 at = f"{part}: {unit.name} ({number} of {len(units)})"
@@ -73,10 +75,9 @@ class Store:
             found += rows
         return found
 
-    def stored_rows(self, part: str, units: Iterable[Unit], settings: str) -> tuple[list[Row], int]:
+    def stored_rows(self, part: str, units: Iterable[Unit], sizes: str) -> tuple[list[Row], int]:
         """Of those of ``units`` that are stored, and how many are not."""
-        identity = identity_of(self.data, settings)
-        found = [self._stored(self.folder / part / f"{unit.name}.json", identity) for unit in units]
+        found = [self._stored(*self._place(part, unit, sizes)) for unit in units]
         return [row for rows in found if rows is not None for row in rows], found.count(None)
 
     def refuse_others(self) -> None:
@@ -87,6 +88,10 @@ class Store:
         """
         for path in sorted(self.folder.glob("*/*.json")):
             self._stored(path, "")
+
+    def _place(self, part: str, unit: Unit, sizes: str) -> tuple[Path, str]:
+        """Its file, and what this says of where its rows come from."""
+        return self.folder / part / f"{unit.name}.json", identity_of(self.data, sizes, unit.methods)
 
     def _stored(self, path: Path, identity: str) -> list[Row] | None:
         try:
