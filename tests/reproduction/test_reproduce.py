@@ -160,6 +160,23 @@ def test_a_changed_preset_has_only_its_own_rows_measured_again(data, tmp_path, m
     assert changed == {name for name in before if name.endswith("-nad")} != set()
 
 
+@pytest.mark.parametrize("missing", ["images-refit", "nad"])
+def test_what_was_measured_is_told_while_a_preset_is_missing(missing, data, tmp_path):
+    names = [name for name in attacks.PRESETS if name != missing]
+    same = {"kind": "patch", "family": "poisoned data", "clean": 60, "acc_before": 1.0, "asr_before": 1.0, "seed": 0}
+    same |= {"asr_after": 0.1, "seconds": 1.0, "error": None}
+    rows = pd.DataFrame(
+        {**same, "model": f"m{number}", "preset": name, "acc_after": 0.9 - number / 20, "fidelity": 0.8 - number / 20}
+        for number in range(3)
+        for name in names
+    )
+    both, against = attacks.findings(rows, Bench(data, 0, TINY, Store(tmp_path, "")))
+    assert {line["preset"] for line in against.table.to_dict("records")} == set(names)
+    assert not any(missing in claim.about for finding in (both, against) for claim in finding.claims)
+    for drawing in both.drawings:
+        assert drawing.draw() is not None
+
+
 def test_results_of_other_data_are_never_overwritten(data, tmp_path):
     Store(tmp_path / "seed--1", "other").rows("ntk", [Unit("u", lambda: [{"a": 1}], "")], "", lambda text: None)
     for seed in (-1, 0):

@@ -96,7 +96,7 @@ def _against(rows: pd.DataFrame) -> tuple[list[Claim], list[dict[str, str]]]:
             "fidelity": str(mean_of(part["fidelity"])),
             "seconds": f"{part['seconds'].mean():.2f}",
         }
-        for seam in SEAM:
+        for seam in (name for name in SEAM if name in wide):
             difference = mean_of(wide[seam] - wide[preset])
             if preset in OTHERS:
                 claims.append(Claim(f"{seam} against {preset}", "difference of fidelity", difference, VASTLY))
