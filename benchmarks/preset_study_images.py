@@ -9,10 +9,10 @@ every model with every preset on 20, 5 and 2 clean images per class, and prints 
 of ``WORK/runs.jsonl``; the same command again continues. ``--table`` only prints what is there.
 
 The fleet ``choose`` is what the presets were chosen on; ``confirm`` has other architectures, signs, triggers and
-weights, and is burnt by now: what it said was read before the next choice. Nothing was chosen on ``unseen``, but what
-it said has been read too: take a new one after a further choice. Behind the table of figures stands one of differences
-between presets on the same models, seeds and images, less the first of ``--presets``: models differ more from each
-other than presets do, so that pairs tell.
+weights, and is burnt by now: what it said was read before the next choice. Nothing was chosen on ``unseen`` and
+``later``, but what they said has been read too: take a new one after a further choice. Behind the table of figures
+stands one of differences between presets on the same models, seeds and images, less the first of ``--presets``: models
+differ more from each other than presets do, so that pairs tell.
 
 Held-out are 20 clean images per class that no run is fitted on, and all poisoned ones (40 per trigger).
 Seconds are CPU seconds of one core, so that a busy machine does not show in them.
@@ -50,6 +50,7 @@ FLEETS = {
     "choose": (5, ("squeezenetv1_1", "shufflenet1_0", "mobilenetv2", "resnet18")),
     "confirm": (23, ("squeezenetv1_0", "shufflenet1_5", "mobilenetv2", "resnet34", "densenet121", "googlenet")),
     "unseen": (41, ("squeezenetv1_0", "shufflenet1_5", "googlenet")),
+    "later": (67, ("shufflenet1_0", "mobilenetv2", "resnet18", "shufflenet2_0")),
 }
 PRESETS = ("images", "images-finetune", "authors-trojai", "no-op")
 PIXELS, CLASSES, FIT_POOL, HELD_OUT = 32, 8, 20, 20
