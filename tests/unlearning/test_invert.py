@@ -22,6 +22,7 @@ from trojai_seam.unlearning.perturbations import (
     Family,
     Patch,
     Pattern,
+    Stripes,
     Warp,
     families,
     searched,
@@ -126,15 +127,40 @@ def test_no_change_goes_further_than_its_family_allows(family: type[Family]) -> 
         assert int(((seen - x).abs() > 1e-6).any(dim=0).sum()) <= one.window**2
     elif family is not Warp:
         span = float(x.max() - x.min())
-        assert float((seen - x).abs().max()) <= 2 * {Blend: 0.05, Pattern: 0.06}[family] * span + 1e-6
+        assert float((seen - x).abs().max()) <= 2 * {Blend: 0.05, Pattern: 0.06, Stripes: 0.06}[family] * span + 1e-6
 
 
 def test_the_middle_of_every_family_but_blending_is_no_change() -> None:
     x = images().inputs["x"]
     for family in families(x):
-        if isinstance(family, Pattern | Warp):
+        if isinstance(family, Pattern | Warp | Stripes):
             start = family.starts(Quadrants(), x, 0, 1)[0]
             assert torch.allclose(family.put(x, Change(torch.full_like(start.values, 0.5))), x, atol=1e-4)
+
+
+def test_stripes_are_the_same_in_all_rows_or_in_all_columns_and_both_are_begun() -> None:
+    x = torch.full((2, 3, 8, 12), 0.5)
+    stripes = Stripes(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), (8, 12))
+    first = {stripes.starts(Quadrants(), x, 0, 1)[0].values.shape for _ in range(20)}
+    assert first == {(1, 3, 1, 12), (1, 3, 8, 1)}
+    both = stripes.starts(Quadrants(), x, 0, 2)
+    assert {one.values.shape for one in both} == first
+    for one in both:
+        added = stripes.put(x, one) - x
+        along = 2 if one.values.shape[2] == 1 else 3
+        assert torch.allclose(added, added.mean(dim=along, keepdim=True).expand_as(added), atol=1e-6)
+        assert float(added.std()) > 0.005
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_striped_triggers_are_found(turned: bool) -> None:
+    stripes = (torch.arange(SIDE) % 2 * 2 - 1).float().expand(SIDE, SIDE)
+    here = context(Quadrants(stripes.T if turned else stripes))
+    invert(here, InvertSettings())
+    assert here.evident
+    assert {one.target for one in here.suspicions} == {2}
+    weights = {one.family.name: one.weight for one in here.suspicions}
+    assert weights["stripes"] == max(weights.values())
 
 
 def test_a_warp_moves_pixels_by_its_share_of_half_the_side() -> None:
@@ -269,11 +295,11 @@ def test_a_second_search_forgets_what_the_first_one_found() -> None:
 
 def test_all_classes_that_stand_out_in_some_family_are_pursued(monkeypatch: pytest.MonkeyPatch) -> None:
     search = importlib.import_module("trojai_seam.unlearning.phases.invert")
-    firsts = {"blend": 2, "pattern": 1, "warp": 3, "patch": 0}
+    firsts = {"blend": 2, "pattern": 1, "warp": 3, "patch": 0, "stripes": 0}
 
     def finding(self: object, family: Family) -> object:
         candidates = [search._Candidate(firsts[family.name], Change(torch.zeros(1, 1, 2, 2)), 1.0, 0.0, 4.0)]
-        gap = {"blend": 5.0, "pattern": 2.0, "warp": 0.5, "patch": 0.0}[family.name]
+        gap = {"blend": 5.0, "pattern": 2.0, "warp": 0.5, "patch": 0.0, "stripes": 0.0}[family.name]
         rest = [search._Candidate(c, candidates[0].change, 0.1, 0.0, 4.0 - gap) for c in range(CLASSES)]
         return search._Finding(family, candidates + [one for one in rest if one.target != firsts[family.name]])
 

@@ -63,7 +63,7 @@ PLACES, TRIED_PLACES = 3, 6
 """Places of a local change towards the suspected class that are left for other phases, and out of how many."""
 FAINTEST, STRONGEST = -2.0, 3.0
 """Limits of the logarithm of a suspicion's weight."""
-ADDED = ("blend", "pattern")
+ADDED = ("blend", "pattern", "stripes")
 """Families that add a picture."""
 
 
@@ -223,8 +223,8 @@ class _Search:
     def suspicions(self, findings: list[_Finding], clear: list[_Finding]) -> tuple[Suspicion, ...]:
         """One of every family, towards every class that a ``clear`` finding, the clearest one first, gave away.
 
-        Blends and patterns are weighted alike where one of them is the clearest: both are added pictures, of which a
-        smooth one is found more easily than it is unlearned.
+        Blends, patterns and stripes are weighted alike where one of them is the clearest: all are added pictures, of
+        which a smooth one is found more easily than it is unlearned.
         """
         suspicions = list[Suspicion]()
         for target in dict.fromkeys(one.first.target for one in clear):
