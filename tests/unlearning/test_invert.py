@@ -20,9 +20,10 @@ from trojai_seam.unlearning.perturbations import (
     Blend,
     Change,
     Family,
+    HorizontalStripes,
     Patch,
     Pattern,
-    Stripes,
+    VerticalStripes,
     Warp,
     families,
     searched,
@@ -88,7 +89,9 @@ def test_a_blended_picture_is_found_with_its_class_and_a_clean_network_is_not_su
     assert found.figures["target"] == 2
     assert trojaned.evident
     assert {one.target for one in trojaned.suspicions} == {2}
-    assert [one.family.name for one in trojaned.suspicions] == [family.name for family in FAMILIES]
+    assert [one.family.name for one in trojaned.suspicions] == [
+        family.name for family in FAMILIES if not family.special
+    ]
     assert found.figures["gap"] >= 2.5
     assert invert(clean, InvertSettings()).figures == {"suspected": 0.0}
     assert not clean.evident
@@ -127,29 +130,25 @@ def test_no_change_goes_further_than_its_family_allows(family: type[Family]) -> 
         assert int(((seen - x).abs() > 1e-6).any(dim=0).sum()) <= one.window**2
     elif family is not Warp:
         span = float(x.max() - x.min())
-        assert float((seen - x).abs().max()) <= 2 * {Blend: 0.05, Pattern: 0.06, Stripes: 0.06}[family] * span + 1e-6
+        assert float((seen - x).abs().max()) <= 2 * (0.05 if family is Blend else 0.06) * span + 1e-6
 
 
 def test_the_middle_of_every_family_but_blending_is_no_change() -> None:
     x = images().inputs["x"]
     for family in families(x):
-        if isinstance(family, Pattern | Warp | Stripes):
+        if isinstance(family, Pattern | Warp | VerticalStripes):
             start = family.starts(Quadrants(), x, 0, 1)[0]
             assert torch.allclose(family.put(x, Change(torch.full_like(start.values, 0.5))), x, atol=1e-4)
 
 
-def test_stripes_are_the_same_in_all_rows_or_in_all_columns_and_both_are_begun() -> None:
+@pytest.mark.parametrize(("stripes", "along"), [(VerticalStripes, 2), (HorizontalStripes, 3)])
+def test_stripes_are_the_same_in_all_rows_or_in_all_columns(stripes: type[Family], along: int) -> None:
     x = torch.full((2, 3, 8, 12), 0.5)
-    stripes = Stripes(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), (8, 12))
-    first = {stripes.starts(Quadrants(), x, 0, 1)[0].values.shape for _ in range(20)}
-    assert first == {(1, 3, 1, 12), (1, 3, 8, 1)}
-    both = stripes.starts(Quadrants(), x, 0, 2)
-    assert {one.values.shape for one in both} == first
-    for one in both:
-        added = stripes.put(x, one) - x
-        along = 2 if one.values.shape[2] == 1 else 3
-        assert torch.allclose(added, added.mean(dim=along, keepdim=True).expand_as(added), atol=1e-6)
-        assert float(added.std()) > 0.005
+    family = stripes(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), (8, 12))
+    (one,) = family.starts(Quadrants(), x, 0, 2)
+    added = family.put(x, one) - x
+    assert torch.allclose(added, added.mean(dim=along, keepdim=True).expand_as(added), atol=1e-6)
+    assert float(added.std()) > 0.005
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -160,7 +159,9 @@ def test_striped_triggers_are_found(turned: bool) -> None:
     assert here.evident
     assert {one.target for one in here.suspicions} == {2}
     weights = {one.family.name: one.weight for one in here.suspicions}
-    assert weights["stripes"] == max(weights.values())
+    names = ("horizontal-stripes", "vertical-stripes")
+    assert names[turned] not in weights
+    assert weights[names[not turned]] == max(weights.values())
 
 
 def test_a_warp_moves_pixels_by_its_share_of_half_the_side() -> None:
@@ -295,11 +296,11 @@ def test_a_second_search_forgets_what_the_first_one_found() -> None:
 
 def test_all_classes_that_stand_out_in_some_family_are_pursued(monkeypatch: pytest.MonkeyPatch) -> None:
     search = importlib.import_module("trojai_seam.unlearning.phases.invert")
-    firsts = {"blend": 2, "pattern": 1, "warp": 3, "patch": 0, "stripes": 0}
+    firsts = {"blend": 2, "pattern": 1, "warp": 3, "patch": 0, "vertical-stripes": 0, "horizontal-stripes": 0}
 
     def finding(self: object, family: Family) -> object:
         candidates = [search._Candidate(firsts[family.name], Change(torch.zeros(1, 1, 2, 2)), 1.0, 0.0, 4.0)]
-        gap = {"blend": 5.0, "pattern": 2.0, "warp": 0.5, "patch": 0.0, "stripes": 0.0}[family.name]
+        gap = {"blend": 5.0, "pattern": 2.0, "warp": 0.5, "patch": 0.0}.get(family.name, 0.0)
         rest = [search._Candidate(c, candidates[0].change, 0.1, 0.0, 4.0 - gap) for c in range(CLASSES)]
         return search._Finding(family, candidates + [one for one in rest if one.target != firsts[family.name]])
 
@@ -309,7 +310,7 @@ def test_all_classes_that_stand_out_in_some_family_are_pursued(monkeypatch: pyte
     assert found.figures["suspected"] == 2
     assert found.figures["target"] == 2
     assert {one.target for one in here.suspicions} == {1, 2}
-    assert len(here.suspicions) == 2 * len(FAMILIES)
+    assert len(here.suspicions) == 2 * sum(not family.special for family in FAMILIES)
 
 
 def test_distilling_leads_its_share_of_the_batch_to_the_suspected_class() -> None:
@@ -359,14 +360,17 @@ def test_a_blended_trojan_is_unlearned_by_name_and_stays_without_that(perturbed:
         },
     ]
     config = UnlearnConfig.from_document({"batch_size": 8, "phases": phases})
-    outcome = run(model, TASK, fit, config, 0)
     x, low, high = fit.inputs["x"], float(fit.inputs["x"].min()), float(fit.inputs["x"].max())
     triggered = x + 0.2 * (low + (picture + 1) / 2 * (high - low) - x)
     others = fit.labels != 2
-    rates = [float((net(triggered[others]).argmax(1) == 2).float().mean()) for net in (model, outcome.model)]
-    assert rates[0] == 1
-    assert rates[1] < 0.8 if perturbed else rates[1] == 1
-    assert float((outcome.model(x).argmax(1) == fit.labels).float().mean()) > 0.9
+    rates = []
+    for seed in range(4):  # one of so few steps says little
+        net = run(model, TASK, fit, config, seed).model
+        rates.append(float((net(triggered[others]).argmax(1) == 2).float().mean()))
+        assert float((net(x).argmax(1) == fit.labels).float().mean()) > 0.9
+    assert bool((model(triggered[others]).argmax(1) == 2).all())
+    mean = sum(rates) / len(rates)
+    assert mean < 0.85 if perturbed else mean > 0.95
 
 
 def test_log_odds_are_finite_where_all_or_none_give_the_class() -> None:

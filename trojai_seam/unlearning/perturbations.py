@@ -1,9 +1,9 @@
 """Universal perturbations: one change that leads all images of a batch to one class, looked for by gradients.
 
 A trigger is such a change: a picture blended in, a soft additive pattern, stripes, a warp, a patch. Something like it
-leads a network that learnt one to its class far more easily than to any other. Five families, each bounded so that
-classes without a trojan are hard to reach: :class:`Blend`, :class:`Pattern`, :class:`Warp`, :class:`Stripes` of the
-whole image, and the local :class:`Patch`.
+leads a network that learnt one to its class far more easily than to any other. Six families, each bounded so that
+classes without a trojan are hard to reach: :class:`Blend`, :class:`Pattern`, :class:`Warp`, :class:`VerticalStripes`
+and :class:`HorizontalStripes` of the whole image, and the local :class:`Patch`.
 
 Universal perturbations: Moosavi-Dezfooli et al., CVPR 2017; triggers found by optimisation, class by class: Wang et
 al., "Neural Cleanse", IEEE S&P 2019.
@@ -62,6 +62,8 @@ class Family(ABC):
     """Steps are so many times longer than those of the other families."""
     local: ClassVar[bool] = False
     """It lies at one place, and nothing but its content can make it weaker or stronger."""
+    special: ClassVar[bool] = False
+    """Another family has nearly all of its changes, too, so that it is worth following only where it stands out."""
 
     @property
     def span(self) -> Tensor:
@@ -190,28 +192,41 @@ class Patch(Family):
         return Change(colour.repeat(1, 1, size, size), (place[0], place[1]))
 
 
-class Stripes(Family):
-    """The same values added to every row, or to every column, of at most 6 % of the range of values.
+class VerticalStripes(Family):
+    """The same values added to every row, of at most 6 % of the range of values.
 
     Sinusoids are such a trigger (Barni et al., "A new backdoor attack in CNNs by training set corruption without label
     poisoning", ICIP 2019). Of all patterns that faint these are few, so that few classes can be reached.
     """
 
-    name = "stripes"
+    name = "vertical-stripes"
     share: ClassVar[float] = 0.06
+    special = True
 
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
-        height, width = self.side
-        sizes = [(1, width), (height, 1)] if torch.rand(()) < 0.5 else [(height, 1), (1, width)]
-        values = [torch.rand(1, self.low.shape[1], *size) / 2 + 0.25 for size in sizes[:most]]
-        return [Change(one.to(self.low.device)) for one in values]
+        return [Change((torch.rand(1, self.low.shape[1], *self.size) / 2 + 0.25).to(self.low.device))]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the values."""
+        return 1, self.side[1]
 
     def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
         seen = images + self.strength * self.share * part * self.span * (2 * change.values - 1)
         return torch.minimum(torch.maximum(seen, self.low), self.high)
 
 
-FAMILIES: tuple[type[Family], ...] = (Blend, Pattern, Warp, Patch, Stripes)
+class HorizontalStripes(VerticalStripes):
+    """The same values added to every column."""
+
+    name = "horizontal-stripes"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.side[0], 1
+
+
+FAMILIES: tuple[type[Family], ...] = (Blend, Pattern, Warp, Patch, VerticalStripes, HorizontalStripes)
 
 
 def families(images: Tensor, strength: float = 1.0) -> list[Family]:

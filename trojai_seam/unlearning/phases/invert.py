@@ -63,8 +63,8 @@ PLACES, TRIED_PLACES = 3, 6
 """Places of a local change towards the suspected class that are left for other phases, and out of how many."""
 FAINTEST, STRONGEST = -2.0, 3.0
 """Limits of the logarithm of a suspicion's weight."""
-ADDED = ("blend", "pattern", "stripes")
-"""Families that add a picture."""
+ADDED = ("blend", "pattern")
+"""Families that add a picture of any kind."""
 
 
 @dataclass
@@ -221,10 +221,11 @@ class _Search:
         one.discount = max(0.0, left - shipped)
 
     def suspicions(self, findings: list[_Finding], clear: list[_Finding]) -> tuple[Suspicion, ...]:
-        """One of every family, towards every class that a ``clear`` finding, the clearest one first, gave away.
+        """One of every family, towards every class that a ``clear`` finding, the clearest one first, gave away; of a
+        special family only where it did so itself.
 
-        Blends, patterns and stripes are weighted alike where one of them is the clearest: all are added pictures, of
-        which a smooth one is found more easily than it is unlearned.
+        Blends and patterns are weighted alike where one of them is the clearest: both are added pictures, of which a
+        smooth one is found more easily than it is unlearned.
         """
         suspicions = list[Suspicion]()
         for target in dict.fromkeys(one.first.target for one in clear):
@@ -234,6 +235,7 @@ class _Search:
             suspicions += (
                 Suspicion(one.family, target, weights[one.family.name], self._places(one.family, target))
                 for one in findings
+                if not one.family.special or (one in clear and one.first.target == target)
             )
         return tuple(suspicions)
 
