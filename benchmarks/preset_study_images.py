@@ -9,8 +9,8 @@ every model with every preset on 20, 5 and 2 clean images per class, and prints 
 of ``WORK/runs.jsonl``; the same command again continues. ``--table`` only prints what is there.
 
 The fleet ``choose`` is what the presets were chosen on; ``confirm`` has other architectures, signs, triggers and
-weights, and is burnt by now: what it said was read before the next choice. Nothing was chosen on ``unseen`` and
-``later``, but what they said has been read too: take a new one after a further choice. Behind the table of figures
+weights, and is burnt by now: what it said was read before the next choice. Nothing was chosen on ``unseen``, but
+what it said has been read too; ``later`` has not been measured. Behind the table of figures
 stands one of differences between presets on the same models, seeds and images, less the first of ``--presets``: models
 differ more from each other than presets do, so that pairs tell.
 

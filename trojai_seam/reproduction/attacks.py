@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pandas as pd
 
 from ..unlearning import resolve
-from .bench import FLEET, Bench, methods_of
+from .bench import FLEET, Bench
 from .charts import by_kind
 from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of
@@ -21,10 +20,7 @@ PRESETS = (*SEAM, *OTHERS)
 
 def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network and preset; all have the same clean pictures, 0.1 % of the training data."""
-    for network, kind in bench.fleet():
-        for preset in PRESETS:
-            measure = partial(_measure, bench, network, kind, preset)
-            yield Unit(f"{network}-{kind}-{preset}", measure, methods_of([preset]))
+    return bench.preset_units(_measure, PRESETS)
 
 
 def _measure(bench: Bench, network: str, kind: str, preset: str) -> list[Row]:

@@ -186,6 +186,19 @@ class Bench:
         for network, kind in self.fleet():
             yield Unit(f"{network}-{kind}", partial(measure, self, network, kind), methods)
 
+    def preset_units(
+        self,
+        measure: Callable[[Bench, str, str, str], list[Row]],
+        presets: Sequence[str],
+        kinds: Sequence[str] | None = None,
+    ) -> Iterator[Unit]:
+        """One per trojaned network and preset: a changed preset has no other's rows measured again."""
+        methods = {preset: methods_of([preset]) for preset in presets}
+        for network, kind in self.fleet(kinds):
+            for preset in presets:
+                made = partial(measure, self, network, kind, preset)
+                yield Unit(f"{network}-{kind}-{preset}", made, methods[preset])
+
     def ask(self, model: nn.Module, poisoned: ExampleSet) -> Figures:
         """Accuracy and attack success."""
         acc = predict(model, self.task, self.clean).accuracy.share

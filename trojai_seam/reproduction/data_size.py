@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pandas as pd
 
 from ..unlearning import resolve
-from .bench import FLEET, Bench, methods_of
+from .bench import FLEET, Bench
 from .charts import over_sizes
 from .storage import Row, Unit
 from .verdicts import Claim, Drawing, Finding, mean_of
@@ -24,10 +23,7 @@ def sizes(bench: Bench) -> list[int]:
 
 def units(bench: Bench) -> Iterator[Unit]:
     """One per trojaned network and preset."""
-    for network, kind in bench.fleet(bench.scale.data_kinds):
-        for preset in PRESETS:
-            measure = partial(_measure, bench, network, kind, preset)
-            yield Unit(f"{network}-{kind}-{preset}", measure, methods_of([preset]))
+    return bench.preset_units(_measure, PRESETS, bench.scale.data_kinds)
 
 
 def _measure(bench: Bench, network: str, kind: str, preset: str) -> list[Row]:

@@ -108,13 +108,22 @@ class Pattern(Family):
     share: ClassVar[float] = 0.06
 
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
-        return [Change((torch.rand(1, self.low.shape[1], 8, 8) / 2 + 0.25).to(self.low.device))]
+        return [Change((torch.rand(1, self.low.shape[1], *self.size) / 2 + 0.25).to(self.low.device))]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the values."""
+        return 8, 8
+
+    def added(self, images: Tensor, values: Tensor, part: float | Tensor) -> Tensor:
+        """``values`` from -1 to 1, added at their strength, within the range of clean images."""
+        seen = images + self.strength * self.share * part * self.span * values
+        return torch.minimum(torch.maximum(seen, self.low), self.high)
 
     def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
         values = 2 * change.values - 1
         smooth = functional.interpolate(values, size=self.side, mode="bicubic", align_corners=False).clamp(-1, 1)
-        seen = images + self.strength * self.share * part * self.span * smooth
-        return torch.minimum(torch.maximum(seen, self.low), self.high)
+        return self.added(images, smooth, part)
 
 
 class Warp(Family):
@@ -192,7 +201,7 @@ class Patch(Family):
         return Change(colour.repeat(1, 1, size, size), (place[0], place[1]))
 
 
-class VerticalStripes(Family):
+class VerticalStripes(Pattern):
     """The same values added to every row, of at most 6 % of the range of values.
 
     Sinusoids are such a trigger (Barni et al., "A new backdoor attack in CNNs by training set corruption without label
@@ -200,20 +209,14 @@ class VerticalStripes(Family):
     """
 
     name = "vertical-stripes"
-    share: ClassVar[float] = 0.06
     special = True
-
-    def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
-        return [Change((torch.rand(1, self.low.shape[1], *self.size) / 2 + 0.25).to(self.low.device))]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the values."""
         return 1, self.side[1]
 
     def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
-        seen = images + self.strength * self.share * part * self.span * (2 * change.values - 1)
-        return torch.minimum(torch.maximum(seen, self.low), self.high)
+        return self.added(images, 2 * change.values - 1, part)
 
 
 class HorizontalStripes(VerticalStripes):
