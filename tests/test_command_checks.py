@@ -12,6 +12,8 @@ from tests.test_import_cost import run
 MISTAKES = {
     "evalute x": "did you mean evaluate",
     "evaluate . --prest x": "did you mean --preset",
+    "-q evaluate . --out r": "-q stands before the command; options come after it: evaluate … -q",
+    "--seed 3 evaluate .": "--seed stands before the command",
     "evaluate . ": "evaluate needs --out RUN",
     "evaluate --out r": "evaluate needs DATASET",
     "evaluate nothing-there --out r": "nothing-there: no such folder",

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -132,6 +132,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and leave with code 2."""
+        if early := getattr(self, "early_option", ""):
+            message = f"{early} stands before the command; options come after it: {self.command_given} … {early}"
+            print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+            sys.exit(2)
         print(f"{self.prog}: error: {message}{self._meant(message)} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
@@ -148,14 +152,21 @@ class Parser(argparse.ArgumentParser):
 
     def _chosen(self) -> argparse.ArgumentParser:
         """The parser of the command that was given, or this one."""
+        return self._commands().get(str(getattr(self, "command_given", "")), self)
+
+    def _commands(self) -> Mapping[str, argparse.ArgumentParser]:
+        """The parsers of all commands, if there are any."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                chosen: argparse.ArgumentParser = action.choices.get(str(getattr(self, "command_given", "")), self)
-                return chosen
-        return self
+                return action.choices
+        return {}
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse does; remembers the command for its messages."""
         words = list(sys.argv[1:] if args is None else args)
-        self.command_given = next((word for word in words if not word.startswith("-")), None)
+        place = next((at for at, word in enumerate(words) if word in self._commands()), len(words))
+        self.command_given = words[place] if place < len(words) else None
+        own = self._option_string_actions
+        first = words[0].split("=")[0] if 0 < place < len(words) else "-h"
+        self.early_option = first if first.startswith("-") and first not in own else ""
         return super().parse_args(words, namespace)

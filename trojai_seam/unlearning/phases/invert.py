@@ -119,34 +119,40 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
     """
     start = context.accuracy()
     context.suspicions, context.evident = (), None
-    search = _Search(context, settings)
-    findings = list[_Finding]()
-    figures, status = {"suspected": 0.0}, "nothing-found"
-    for family in families(search.images):
-        finding = search.finding(family)
-        if finding is None:
-            return PhaseOutcome(settings.name, "time-limit", start_accuracy=start, end_accuracy=start)
-        if len(finding.candidates) > 1:  # one alone stands out from nothing
-            findings.append(finding)
-    clear = [one for one in findings if one.first.reached >= settings.least_reached and one.gap >= settings.least_gap]
-    if clear:
-        clear.sort(key=lambda one: -one.gap)
-        best, first = clear[0], clear[0].first
-        context.suspicions = search.suspicions(findings, clear)
-        context.evident = best.family if best.gap >= settings.evident_gap else None
-        status = f"{'finds' if context.evident else 'suspects'}-{best.family.name}"
-        figures = {
-            "suspected": float(len({one.target for one in context.suspicions})),
-            "target": float(first.target),
-            "reached": first.reached,
-            "left": first.left,
-            "gap": best.gap,
-        }
+    with torch.random.fork_rng(context.devices):  # what later phases draw does not hang on how much was looked for
+        status, figures = _looked(context, settings)
     end = start
     if context.evident and settings.restore:
         context.restore()
         end = context.accuracy()
     return PhaseOutcome(settings.name, status, start_accuracy=start, end_accuracy=end, figures=figures)
+
+
+def _looked(context: Context, settings: InvertSettings) -> tuple[str, dict[str, float]]:
+    """Leave what is suspected in the context; status and figures of the phase. Time being up, nothing is."""
+    search = _Search(context, settings)
+    findings = list[_Finding]()
+    for family in families(search.images):
+        finding = search.finding(family)
+        if finding is None:
+            return "time-limit", {}
+        if len(finding.candidates) > 1:  # one alone stands out from nothing
+            findings.append(finding)
+    clear = [one for one in findings if one.first.reached >= settings.least_reached and one.gap >= settings.least_gap]
+    if not clear:
+        return "nothing-found", {"suspected": 0.0}
+    clear.sort(key=lambda one: -one.gap)
+    best, first = clear[0], clear[0].first
+    context.suspicions = search.suspicions(findings, clear)
+    context.evident = best.family if best.gap >= settings.evident_gap else None
+    figures = {
+        "suspected": float(len({one.target for one in context.suspicions})),
+        "target": float(first.target),
+        "reached": first.reached,
+        "left": first.left,
+        "gap": best.gap,
+    }
+    return f"{'finds' if context.evident else 'suspects'}-{best.family.name}", figures
 
 
 def _weight(lead: float) -> float:
