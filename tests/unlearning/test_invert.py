@@ -444,14 +444,33 @@ def test_a_patch_is_found_with_its_class_and_its_place_and_leads_there() -> None
 def test_where_a_class_hangs_on_pixels_the_first_places_do_not_overlap() -> None:
     x = images().inputs["x"]
     patch = next(f for f in families(x) if isinstance(f, Patch))
+    torch.manual_seed(0)
     starts = patch.starts(Corner(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 9, 7), x, 1, 40)
     places = [one.place for one in starts]
-    assert places[0] == (9, 7)
-    assert len({(row // 2, column // 2) for row, column in places}) > 10
-    far = [max(abs(a - c), abs(b - d)) for n, (a, b) in enumerate(places) for c, d in places[:n]]
-    assert min(far) >= patch.window
+    assert places[2] == (9, 7)
+    assert len(set(places)) == len(places) == 40
+    for turn in range(3):
+        own = places[turn:30:3]
+        far = [max(abs(a - c), abs(b - d)) for n, (a, b) in enumerate(own) for c, d in own[:n]]
+        assert min(far) >= patch.window
     inside = x[:, :, 9:11, 7:9].mean(dim=0, keepdim=True)
-    assert torch.allclose(patch.put(x, starts[0])[:1, :, 9:11, 7:9], inside, atol=1e-6)
+    assert torch.allclose(patch.put(x, starts[2])[:1, :, 9:11, 7:9], inside, atol=1e-6)
+
+
+def test_what_gradients_do_not_see_is_found_by_trying() -> None:
+    """A class that only a patch of full contrast speaks for, as a trigger does: no gradient at clean images."""
+
+    def scores(x: torch.Tensor) -> torch.Tensor:
+        lit = (x[:, :, 3:5, 8:10].flatten(1).mean(dim=1) - x.mean(dim=(1, 2, 3)) > 0.1).float()
+        return torch.stack([torch.ones(len(x)), 5 * lit, x[:, :, 0, 0].mean(dim=1)], dim=1)
+
+    x = images().inputs["x"]
+    patch = next(f for f in families(x) if isinstance(f, Patch)).surveyed(scores, x)
+    assert patch.survey is not None
+    first = patch.starts(scores, x, 1, 1)[0]
+    assert first.place == (3, 8)
+    assert float(first.values.min()) > 0.5
+    assert patch.survey.raised[0, 0, patch.survey.places.index((3, 8)), 1] > 1
 
 
 def test_a_wider_patch_covers_the_place_and_stays_inside() -> None:

@@ -11,10 +11,11 @@ al., "Neural Cleanse", IEEE S&P 2019.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ Scores = Callable[[Tensor], Tensor]
 
 TOGETHER = 40
 """Images that go through the network at once while places are looked for."""
+SURVEYED = 4
+"""Images that patches are tried on at every place."""
 CLEAR = 0.98
 """An image that gives the wanted class with this probability asks no more of a perturbation."""
 
@@ -43,6 +46,22 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What a few patches do all over the image.
+
+    Attributes:
+        places: rows and columns of upper left corners, half a patch apart.
+        pictures: of the patches, ``float [P, channels, side, side]`` within 0 and 1.
+        raised: by how much each of them raises what speaks for each class, ``float [2, P, places, C]``: first its
+            log-probability, then its score; means over images that the network gives other classes.
+    """
+
+    places: tuple[tuple[int, int], ...]
+    pictures: Tensor
+    raised: Tensor
+
+
+@dataclass(frozen=True)
 class Family(ABC):
     """A kind of change that is the same for all images.
 
@@ -50,12 +69,14 @@ class Family(ABC):
         low, high: lowest and highest value per channel of clean images, ``float [1, channels, 1, 1]``.
         side: height and width of the images.
         strength: how far it may go; 1 is what is looked for with.
+        survey: of a local family, once :meth:`surveyed`.
     """
 
     low: Tensor
     high: Tensor
     side: tuple[int, int]
     strength: float = 1.0
+    survey: Survey | None = None
 
     name: ClassVar[str]
     pace: ClassVar[float] = 1.0
@@ -69,6 +90,11 @@ class Family(ABC):
     def span(self) -> Tensor:
         """Range of values per channel."""
         return self.high - self.low
+
+    def surveyed(self, scores: Scores, images: Tensor) -> Self:
+        """The same family, which knows where in ``images`` its changes do most; once for all classes. Only local ones
+        have to look."""
+        return self
 
     @abstractmethod
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
@@ -161,24 +187,67 @@ class Patch(Family):
         """Pixels of its side."""
         return min(*self.side, max(2, round(self.share * min(self.side))))
 
+    def surveyed(self, scores: Scores, images: Tensor) -> Self:
+        """Tried are a light and a dark patch, one of random colours and one of black and white, at full contrast: a
+        gradient at the images themselves says little of what a patch does that goes as far as a trigger."""
+        return replace(self, survey=self._survey(scores, images))
+
+    @torch.no_grad()
+    def _survey(self, scores: Scores, images: Tensor) -> Survey:
+        images, size, channels = images[:SURVEYED], self.window, self.low.shape[1]
+        light = torch.ones(1, channels, size, size)
+        grey = torch.rand(1, 1, size, size).round().expand(-1, channels, -1, -1)
+        pictures = torch.cat([light, 1 - light, torch.rand(1, channels, size, size).round(), grey]).to(self.low.device)
+        rows, columns = (sorted({*range(0, side - size, max(1, size // 2)), side - size}) for side in self.side)
+        places = tuple(itertools.product(rows, columns))
+        base = scores(images).float()
+        others = (base.argmax(dim=1)[:, None] != torch.arange(base.shape[1], device=base.device)).float()
+        others = torch.where(others.sum(dim=0) > 0, others, 1)
+        rises = []
+        for picture in pictures[:, None]:
+            seen = torch.stack([self.put(images, Change(picture, place)) for place in places]).flatten(0, 1)
+            answers = torch.cat([scores(part).float() for part in torch.split(seen, TOGETHER)])
+            found = answers.view(len(places), len(images), -1)
+            rise = torch.stack([found.log_softmax(dim=2) - base.log_softmax(dim=1), found - base])
+            rises.append((rise * others).sum(dim=2) / others.sum(dim=0))
+        raised = torch.stack(rises, dim=1).nan_to_num(nan=-torch.inf).cpu()
+        return Survey(places, pictures, raised)
+
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
-        """The mean of the images, at the places where the score of the class hangs on the pixels most, and in the same
-        way in all images; they do not overlap."""
+        """By turns at the place where a tried patch raises the log-probability of the class most, where one raises its
+        score most, and on whose pixels the score hangs most in the images; those of one kind do not overlap. The first
+        two begin with that patch at half its contrast, the third with the mean of the images."""
+        survey = self.survey or self._survey(scores, images)
+        raised, pictures = survey.raised[..., target].max(dim=1)
+        rankings = [*raised, self._promise(scores, images, target, survey.places)]
+        size, found = self.window, list[Change]()
+        for turn in itertools.cycle(range(len(rankings))):
+            if len(found) == most or not any(bool(torch.isfinite(ranking).any()) for ranking in rankings):
+                break
+            at = int(rankings[turn].argmax())
+            row, column = survey.places[at]
+            if turn < len(raised):
+                values = survey.pictures[int(pictures[turn, at])][None] / 2 + 0.25
+            else:
+                inside = images[:, :, row : row + size, column : column + size].mean(dim=0, keepdim=True)
+                values = ((inside - self.low) / self.span.clamp(min=1e-12)).clamp(0, 1)
+            found.append(Change(values, (row, column)))
+            rankings[turn][[abs(r - row) < size and abs(c - column) < size for r, c in survey.places]] = -torch.inf
+            for ranking in rankings:
+                ranking[at] = -torch.inf
+        return found
+
+    def _promise(self, scores: Scores, images: Tensor, target: int, places: tuple[tuple[int, int], ...]) -> Tensor:
+        """How much the score of the class hangs on the pixels of a patch at each place, in the same way in all images;
+        on the CPU."""
         gradient = torch.zeros_like(images[0])
         for part in torch.split(images.detach(), TOGETHER):
             seen = part.requires_grad_(True)
             (one,) = torch.autograd.grad(scores(seen).float()[:, target].sum(), seen)
             gradient += (one / one.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]).sum(dim=0)
         promise = (gradient / len(images) * self.span[0]).abs().sum(dim=0)
-        size = self.window
-        sums = functional.avg_pool2d(promise[None, None], size, stride=1)[0, 0]
-        found = list[Change]()
-        while len(found) < most and bool(torch.isfinite(sums).any()):
-            row, column = divmod(int(sums.argmax()), sums.shape[1])
-            inside = images[:, :, row : row + size, column : column + size].mean(dim=0, keepdim=True)
-            found.append(Change(((inside - self.low) / self.span.clamp(min=1e-12)).clamp(0, 1), (row, column)))
-            sums[max(0, row - size + 1) : row + size, max(0, column - size + 1) : column + size] = -torch.inf
-        return found
+        sums = functional.avg_pool2d(promise[None, None], self.window, stride=1)[0, 0].cpu()
+        return torch.stack([sums[place] for place in places]).nan_to_num(nan=-torch.inf)
 
     def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
         size, (row, column) = change.values.shape[-1], change.place

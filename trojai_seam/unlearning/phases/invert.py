@@ -49,6 +49,9 @@ class InvertSettings(PhaseSettings):
     mean log-probability of it."""
     evident_gap: float = Field(default=2.5, ge=0, le=100)
     """From here on a class is more than suspect."""
+    least_left: Share = 0.0
+    """A class that changes of the whole image give away is more than suspect only if they lead so many images to it in
+    the network that earlier phases left: what is forgotten already needs no other treatment."""
     restore: bool = False
     """Where a class is evident, the network gets its weights as shipped back, whatever phases before did: what is
     unlearned by name costs less than what was forgotten, and whole-image triggers use directions that clean images use,
@@ -57,7 +60,7 @@ class InvertSettings(PhaseSettings):
 
 FIRST = 3
 """Steps after which classes that are hard to reach are left out."""
-BEGINNINGS = 2
+BEGINNINGS = 3
 """Places that a local change is begun at, for every class."""
 PLACES, TRIED_PLACES = 3, 6
 """Places of a local change towards the suspected class that are left for other phases, and out of how many."""
@@ -144,7 +147,8 @@ def _looked(context: Context, settings: InvertSettings) -> tuple[str, dict[str, 
     clear.sort(key=lambda one: -one.gap)
     best, first = clear[0], clear[0].first
     context.suspicions = search.suspicions(findings, clear)
-    context.evident = best.family if best.gap >= settings.evident_gap else None
+    remains = best.family.local or not search.changed or first.left >= settings.least_left
+    context.evident = best.family if best.gap >= settings.evident_gap and remains else None
     figures = {
         "suspected": float(len({one.target for one in context.suspicions})),
         "target": float(first.target),
@@ -189,6 +193,7 @@ class _Search:
         rates = [settings.step_size * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
         few = len(self.images[: settings.examples])
         some = few // 2 + 1
+        family = family.surveyed(self.scores, self.images)
         candidates = [
             _Candidate(target, change)
             for target in self.classes
