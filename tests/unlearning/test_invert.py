@@ -275,6 +275,41 @@ def test_forgetting_is_undone_where_a_class_is_evident_and_only_there() -> None:
         assert found.end_accuracy == here.accuracy()
 
 
+@pytest.mark.parametrize("remains", [True, False])
+def test_forgetting_is_undone_only_for_whole_images_that_still_lead_to_the_class(
+    remains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that was shipped with a blend, and what a phase left of it, with that blend or without."""
+    monkeypatch.setattr(
+        "trojai_seam.unlearning.phases.invert.families",
+        lambda images: [family for family in families(images) if not family.local],
+    )
+    shipped = Quadrants(checkers())
+    here = forgotten(shipped, Quadrants(checkers()) if remains else Quadrants())
+    with torch.no_grad():
+        here.model.look.weight.mul_(0.9)
+    found = invert(here, InvertSettings(restore=True, least_left=0.3))
+    assert (found.figures["left"] >= 0.3) == remains
+    assert {one.target for one in here.suspicions} == {2}
+    assert (here.evident is not None) == remains
+    assert torch.equal(here.model.look.weight, shipped.look.weight) == remains
+
+
+def test_without_forgetting_before_nothing_has_to_be_left() -> None:
+    here = context(Quadrants(checkers()))
+    invert(here, InvertSettings(least_left=0.3))
+    assert here.evident is not None
+
+
+def test_a_patch_is_evident_whatever_is_left_of_it() -> None:
+    patched = Corner(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 9, 7)
+    here = forgotten(patched, Corner(torch.zeros(2, 2), 9, 7))
+    found = invert(here, InvertSettings(least_left=0.3))
+    assert found.figures["left"] < 0.3
+    assert here.evident is not None
+    assert here.evident.local
+
+
 def test_what_was_pruned_stays_so_where_forgetting_is_undone() -> None:
     here = forgotten(Quadrants(checkers()), Quadrants())
     where = torch.zeros_like(here.model.look.weight, dtype=torch.bool)
@@ -444,8 +479,9 @@ def test_a_patch_is_found_with_its_class_and_its_place_and_leads_there() -> None
 def test_where_a_class_hangs_on_pixels_the_first_places_do_not_overlap() -> None:
     x = images().inputs["x"]
     patch = next(f for f in families(x) if isinstance(f, Patch))
+    network = Corner(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 9, 7)
     torch.manual_seed(0)
-    starts = patch.starts(Corner(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 9, 7), x, 1, 40)
+    starts = patch.starts(network, x, 1, 40)
     places = [one.place for one in starts]
     assert places[2] == (9, 7)
     assert len(set(places)) == len(places) == 40
@@ -495,6 +531,19 @@ def test_an_evident_class_is_unlearned_at_a_rate_of_its_own() -> None:
     here.evident = families(here.fit.inputs["x"])[0]
     assert Distilling(here, settings).settings.learning_rate == pytest.approx(4 * slow)
     assert Distilling(here, settings.model_copy(update={"perturbed": 0.0})).settings.learning_rate == slow
+
+
+@pytest.mark.parametrize("evident", [True, False])
+def test_more_than_fifty_examples_raise_the_rate_only_where_no_class_is_evident(evident: bool) -> None:
+    settings = DistilSettings(perturbed=0.25, learning_rate=1e-3, evident_learning_rate=4e-3)
+    rates = []
+    for count in (20, 52, 200):
+        here = context(Quadrants(checkers()), images(count))
+        family = families(here.fit.inputs["x"])[0]
+        here.suspicions, here.evident = (Suspicion(family, 2),), family if evident else None
+        rates.append(Distilling(here, settings).settings.learning_rate)
+    assert rates[0] < rates[1]
+    assert rates[1:] == pytest.approx([4e-3 * 0.2] * 2 if evident else [1e-3 * 52 / 252, 1e-3 * 0.5])
 
 
 def test_a_class_that_is_left_alone_stands_out_from_nothing() -> None:

@@ -54,12 +54,15 @@ class DistilSettings(TrainingSettings):
     pursuit: int = Field(default=2, ge=1, le=100)
     """Steps that it is improved by before every training step; a new one starts with six times as many."""
     evident_learning_rate: Rate | None = None
-    """In place of ``learning_rate`` where a class is evident, so that little was forgotten before."""
+    """In place of ``learning_rate`` where a class is evident, so that little was forgotten before. It grows with the
+    number of fit examples up to 50 of them only: there is little to learn anew, however many there are."""
     least_kept: Share = 0.0
     """Of the fit accuracy at the start that must be there at the end. Else the learning rate was too much for this
     network: the phase begins anew, once, with a ninth of it."""
 
 
+ENOUGH = 50
+"""Fit examples, from which on the rate where a class is evident stays the same."""
 KEPT_CHANGES, RENEWED = 6, 0.1
 """Changes of a family that are kept, and the chance that one is begun anew when it is its turn."""
 
@@ -87,11 +90,12 @@ class Distilling(Training[DistilSettings]):
     taught: Tensor
 
     def __init__(self, context: Context, settings: DistilSettings, pace: float = 1.0, epochs_before: int = 0) -> None:
-        share, rate = evidence(len(context.given)), settings.learning_rate
+        given = len(context.given)
+        share, rate = evidence(given), evidence(given) * settings.learning_rate
         suspicions = context.suspicions if settings.perturbed else ()
         if suspicions and context.evident and settings.evident_learning_rate is not None:
-            rate = settings.evident_learning_rate
-        super().__init__(context, settings.model_copy(update={"learning_rate": pace * share * rate}))
+            rate = evidence(min(given, ENOUGH)) * settings.evident_learning_rate
+        super().__init__(context, settings.model_copy(update={"learning_rate": pace * rate}))
         self.epochs_before = epochs_before
         self.pursued = [_Pursued(replace(one.family, strength=settings.reach), one) for one in suspicions]
         self.weights = torch.tensor([one.weight for one in suspicions])
