@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from .training_mode import batch_norms
 
 
 def sharpest(weights: Sequence[Tensor], gradients: Sequence[Tensor], rho: float, adaptive: bool) -> list[Tensor]:
@@ -26,7 +27,7 @@ def sharpest(weights: Sequence[Tensor], gradients: Sequence[Tensor], rho: float,
 @contextmanager
 def still_statistics(model: nn.Module) -> Iterator[None]:
     """While it lasts, BatchNorm statistics do not move, whatever the mode: of two passes only one is to count."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = batch_norms(model)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

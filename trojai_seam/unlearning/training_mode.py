@@ -60,16 +60,20 @@ def enter_training(model: nn.Module, config: UnlearnConfig) -> None:
     and with ``head`` everything below the head behaves as in evaluation."""
     model.train(config.trainable != "head")
     if config.trainable != "head" and config.batch_norm == "frozen-stats":
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        for norm in batch_norms(model):
+            norm.eval()
 
 
 def moves_batch_statistics(model: nn.Module, config: UnlearnConfig) -> bool:
     """Whether training updates BatchNorm statistics, which takes at least two examples per batch."""
     if config.trainable == "head" or config.batch_norm != "train":
         return False
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
+    return bool(batch_norms(model))
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Its layers that normalise by batch statistics while they train."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import EngineFailure
 from ...heartbeat import beat
@@ -28,7 +27,7 @@ from ..perturbations import Family
 from ..phase_kinds import PhaseKind, PhaseSettings, phase_kind
 from ..refitting import Layer, Refitting, layers_of
 from ..settings import Share
-from ..training_mode import head
+from ..training_mode import batch_norms, head
 from ..training_settings import Views
 
 
@@ -109,8 +108,7 @@ def refit_layers(context: Context, settings: RefitSettings) -> PhaseOutcome:
     else:
         aim = settings.kept_answers
         aim = _aim(context.guess) if aim is None else aim
-        normalised = any(isinstance(module, _BatchNorm) for module in model.modules())
-        least = settings.least_strength if normalised else LOWEST
+        least = settings.least_strength if batch_norms(model) else LOWEST
         strength, share = _chosen(kept, aim, settings.tries, least)
     figures = {"strength": strength, "kept_answers": share, "layers": float(refitting.layers)}
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=context.accuracy(), figures=figures)

@@ -21,6 +21,7 @@ from ..context import Context
 from ..network_parts import parts
 from ..outcome import PhaseOutcome
 from ..phase_kinds import PhaseKind, PhaseSettings
+from ..training_mode import batch_norms
 
 
 class ReinitialiseSettings(PhaseSettings):
@@ -64,7 +65,7 @@ def reinitialise(context: Context, settings: ReinitialiseSettings) -> PhaseOutco
     modules = parts(context.model, context.task, settings.module)
     start = context.accuracy()
     drawn = redraw(modules, context.generator)
-    _settle(context, [inner for module in modules for inner in module.modules() if isinstance(inner, _BatchNorm)])
+    _settle(context, [norm for module in modules for norm in batch_norms(module)])
     end = context.accuracy()
     return PhaseOutcome(settings.name, start_accuracy=start, end_accuracy=end, figures={"redrawn": float(drawn)})
 
