@@ -14,6 +14,7 @@ MISTAKES = {
     "evaluate . --prest x": "did you mean --preset",
     "-q evaluate . --out r": "-q stands before the command; options come after it: evaluate … -q",
     "--seed 3 evaluate .": "--seed stands before the command",
+    "--verson evaluate .": "did you mean --version",
     "evaluate . ": "evaluate needs --out RUN",
     "evaluate --out r": "evaluate needs DATASET",
     "evaluate nothing-there --out r": "nothing-there: no such folder",

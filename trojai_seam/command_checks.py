@@ -132,7 +132,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and leave with code 2."""
-        if early := getattr(self, "early_option", ""):
+        early = str(getattr(self, "early_option", ""))
+        if early in self._chosen()._option_string_actions:
             message = f"{early} stands before the command; options come after it: {self.command_given} … {early}"
             print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
             sys.exit(2)

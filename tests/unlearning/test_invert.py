@@ -295,6 +295,24 @@ def test_forgetting_is_undone_only_for_whole_images_that_still_lead_to_the_class
     assert torch.equal(here.model.look.weight, shipped.look.weight) == remains
 
 
+@pytest.mark.parametrize("patch_gap", [2.6, 2.4])
+def test_of_two_clear_findings_the_one_that_is_left_decides(patch_gap: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blend that is forgotten stands out most, a patch less: the patch is evident, or nothing is."""
+    here = forgotten(Quadrants(checkers()), Quadrants())
+    module = importlib.import_module("trojai_seam.unlearning.phases.invert")
+
+    def found(self: object, family: Family) -> object:
+        gap = {"blend": 9.0, "patch": patch_gap}.get(family.name, 0.0)
+        first = module._Candidate(2, Change(torch.zeros(1, 1, 2, 2)), reached=1.0, left=0.0, evidence=gap)
+        return module._Finding(family, [first, module._Candidate(3, first.change, evidence=0.0)])
+
+    monkeypatch.setattr(module._Search, "finding", found)
+    outcome = invert(here, InvertSettings(least_left=0.3))
+    assert (here.evident is not None) == (patch_gap > 2.5)
+    assert outcome.status == ("finds-patch" if here.evident else "suspects-blend")
+    assert outcome.figures["gap"] == (patch_gap if here.evident else 9.0)
+
+
 def test_without_forgetting_before_nothing_has_to_be_left() -> None:
     here = context(Quadrants(checkers()))
     invert(here, InvertSettings(least_left=0.3))
@@ -509,6 +527,42 @@ def test_what_gradients_do_not_see_is_found_by_trying() -> None:
     assert patch.survey.raised[0, 0, patch.survey.places.index((3, 8)), 1] > 1
 
 
+def test_where_no_class_can_be_told_there_are_no_places_twice() -> None:
+    x = images().inputs["x"]
+    patch = next(f for f in families(x) if isinstance(f, Patch))
+    never = Quadrants()
+
+    def scores(seen: torch.Tensor) -> torch.Tensor:
+        answers = never(seen)
+        return torch.cat([answers[:, :3], torch.full_like(answers[:, 3:], -torch.inf)], dim=1)
+
+    for target, most in ((3, 6), (1, 2000)):
+        starts = patch.starts(scores, x.detach(), target, most)
+        assert len({one.place for one in starts}) == len(starts)
+
+
+def test_patches_are_tried_on_images_of_other_classes_wherever_there_are_some() -> None:
+    """The first four images are of the class itself, which nothing raises."""
+    x = images().inputs["x"][torch.arange(40) % CLASSES == 2]
+    others = images().inputs["x"][torch.arange(40) % CLASSES == 0]
+    patch = next(f for f in families(x) if isinstance(f, Patch))
+    corner = Corner(torch.ones(2, 2), 9, 7)
+
+    def moved(seen: torch.Tensor) -> torch.Tensor:  # class 1 becomes class 2
+        return corner(seen)[:, [0, 2, 1, 3]]
+
+    survey = patch.surveyed(moved, torch.cat([x, others])).survey
+    assert survey is not None
+    assert float(survey.raised[1, 0, survey.places.index((9, 7)), 2]) > 1
+
+
+def test_of_long_images_patches_are_tried_at_no_more_places() -> None:
+    family = Patch(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), (16, 1024))
+    places = family._places()
+    assert len(places) <= 400
+    assert {(0, 0), (14, 1022)} <= set(places)
+
+
 def test_a_wider_patch_covers_the_place_and_stays_inside() -> None:
     x = images().inputs["x"]
     patch = next(f for f in families(x, strength=3.0) if isinstance(f, Patch))
@@ -537,13 +591,14 @@ def test_an_evident_class_is_unlearned_at_a_rate_of_its_own() -> None:
 def test_more_than_fifty_examples_raise_the_rate_only_where_no_class_is_evident(evident: bool) -> None:
     settings = DistilSettings(perturbed=0.25, learning_rate=1e-3, evident_learning_rate=4e-3)
     rates = []
-    for count in (20, 52, 200):
+    for count in (20, 52, 200, 1000):
         here = context(Quadrants(checkers()), images(count))
         family = families(here.fit.inputs["x"])[0]
         here.suspicions, here.evident = (Suspicion(family, 2),), family if evident else None
         rates.append(Distilling(here, settings).settings.learning_rate)
     assert rates[0] < rates[1]
-    assert rates[1:] == pytest.approx([4e-3 * 0.2] * 2 if evident else [1e-3 * 52 / 252, 1e-3 * 0.5])
+    usual = [1e-3 * count / (count + 200) for count in (52, 200, 1000)]
+    assert rates[1:] == pytest.approx([4e-3 * 0.2, 4e-3 * 0.2, usual[2]] if evident else usual)
 
 
 def test_a_class_that_is_left_alone_stands_out_from_nothing() -> None:

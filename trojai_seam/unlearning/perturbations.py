@@ -14,20 +14,24 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..heartbeat import beat
+from .batches import classes_in_turn
+
 Scores = Callable[[Tensor], Tensor]
 """Class scores ``[N, C]`` of images ``[N, channels, H, W]``."""
 
 TOGETHER = 40
 """Images that go through the network at once while places are looked for."""
-SURVEYED = 4
-"""Images that patches are tried on at every place."""
+SURVEYED, MOST_PLACES = 4, 400
+"""Images that patches are tried on at every place, and how many places they are tried at, if a little more than half a
+patch apart is enough."""
 CLEAR = 0.98
 """An image that gives the wanted class with this probability asks no more of a perturbation."""
 
@@ -50,10 +54,11 @@ class Survey:
     """What a few patches do all over the image.
 
     Attributes:
-        places: rows and columns of upper left corners, half a patch apart.
-        pictures: of the patches, ``float [P, channels, side, side]`` within 0 and 1.
-        raised: by how much each of them raises what speaks for each class, ``float [2, P, places, C]``: first its
-            log-probability, then its score; means over images that the network gives other classes.
+        places: rows and columns of upper left corners, about half a patch apart, the last ones at the edges.
+        pictures: of the patches, ``float [P, channels, window, window]`` within 0 and 1, on the images' device.
+        raised: by how much each of them raises what speaks for each class, ``float [2, P, places, C]`` on the CPU:
+            first its log-probability, then its score; means over images that the network gives other classes, if there
+            are any among those that it was tried on. Minus infinity: it cannot be told.
     """
 
     places: tuple[tuple[int, int], ...]
@@ -76,7 +81,7 @@ class Family(ABC):
     high: Tensor
     side: tuple[int, int]
     strength: float = 1.0
-    survey: Survey | None = None
+    survey: Survey | None = field(default=None, compare=False, repr=False)
 
     name: ClassVar[str]
     pace: ClassVar[float] = 1.0
@@ -194,36 +199,55 @@ class Patch(Family):
 
     @torch.no_grad()
     def _survey(self, scores: Scores, images: Tensor) -> Survey:
-        images, size, channels = images[:SURVEYED], self.window, self.low.shape[1]
+        with torch.no_grad():
+            given = scores(images[:TOGETHER]).argmax(dim=1)
+        images, size, channels = images[classes_in_turn(given.cpu(), SURVEYED)], self.window, self.low.shape[1]
         light = torch.ones(1, channels, size, size)
         grey = torch.rand(1, 1, size, size).round().expand(-1, channels, -1, -1)
         pictures = torch.cat([light, 1 - light, torch.rand(1, channels, size, size).round(), grey]).to(self.low.device)
-        rows, columns = (sorted({*range(0, side - size, max(1, size // 2)), side - size}) for side in self.side)
-        places = tuple(itertools.product(rows, columns))
+        places = self._places()
         base = scores(images).float()
         others = (base.argmax(dim=1)[:, None] != torch.arange(base.shape[1], device=base.device)).float()
         others = torch.where(others.sum(dim=0) > 0, others, 1)
-        rises = []
+        rises, at_once = [], TOGETHER // SURVEYED
         for picture in pictures[:, None]:
-            seen = torch.stack([self.put(images, Change(picture, place)) for place in places]).flatten(0, 1)
-            answers = torch.cat([scores(part).float() for part in torch.split(seen, TOGETHER)])
-            found = answers.view(len(places), len(images), -1)
+            answers = []
+            for number in range(0, len(places), at_once):
+                seen = [self.put(images, Change(picture, place)) for place in places[number : number + at_once]]
+                answers.append(scores(torch.cat(seen)).float())
+            found = torch.cat(answers).view(len(places), len(images), -1)
             rise = torch.stack([found.log_softmax(dim=2) - base.log_softmax(dim=1), found - base])
-            rises.append((rise * others).sum(dim=2) / others.sum(dim=0))
-        raised = torch.stack(rises, dim=1).nan_to_num(nan=-torch.inf).cpu()
-        return Survey(places, pictures, raised)
+            rises.append(torch.where(others > 0, rise, 0).sum(dim=2) / others.sum(dim=0))
+            beat(f"{self.name}, tried everywhere")
+        return Survey(places, pictures, _told(torch.stack(rises, dim=1)).cpu())
+
+    def _places(self) -> tuple[tuple[int, int], ...]:
+        """All over the image, up to ``MOST_PLACES``; of long images, whose sides hold many patches, fewer per side."""
+        step = max(1, self.window // 2)
+        while True:
+            last = [side - self.window for side in self.side]
+            rows, columns = (sorted({*range(0, end, step), end}) for end in last)
+            if len(rows) * len(columns) <= MOST_PLACES:
+                return tuple(itertools.product(rows, columns))
+            step += 1
 
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
-        """By turns at the place where a tried patch raises the log-probability of the class most, where one raises its
-        score most, and on whose pixels the score hangs most in the images; those of one kind do not overlap. The first
-        two begin with that patch at half its contrast, the third with the mean of the images."""
+        """By turns of three kinds: at the place where a tried patch raises the log-probability of the class most, where
+        one raises its score most, and on whose pixels the score hangs most in the images; those of one kind do not
+        overlap. The first two kinds begin with that patch at half its contrast, the third with the mean of the
+        images."""
         survey = self.survey or self._survey(scores, images)
         raised, pictures = survey.raised[..., target].max(dim=1)
-        rankings = [*raised, self._promise(scores, images, target, survey.places)]
+        rankings = [*raised]
+        if most > len(rankings):
+            rankings.append(self._promise(scores, images, target, survey.places))
         size, found = self.window, list[Change]()
         for turn in itertools.cycle(range(len(rankings))):
-            if len(found) == most or not any(bool(torch.isfinite(ranking).any()) for ranking in rankings):
+            left = [bool(torch.isfinite(ranking).any()) for ranking in rankings]
+            if len(found) == most or not any(left):
                 break
+            if not left[turn]:
+                continue
             at = int(rankings[turn].argmax())
             row, column = survey.places[at]
             if turn < len(raised):
@@ -247,7 +271,7 @@ class Patch(Family):
             gradient += (one / one.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]).sum(dim=0)
         promise = (gradient / len(images) * self.span[0]).abs().sum(dim=0)
         sums = functional.avg_pool2d(promise[None, None], self.window, stride=1)[0, 0].cpu()
-        return torch.stack([sums[place] for place in places]).nan_to_num(nan=-torch.inf)
+        return _told(torch.stack([sums[place] for place in places]))
 
     def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
         size, (row, column) = change.values.shape[-1], change.place
@@ -296,6 +320,11 @@ class HorizontalStripes(VerticalStripes):
     @property
     def size(self) -> tuple[int, int]:
         return self.side[0], 1
+
+
+def _told(numbers: Tensor) -> Tensor:
+    """Minus infinity for all that are not finite."""
+    return numbers.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
 FAMILIES: tuple[type[Family], ...] = (Blend, Pattern, Warp, Patch, VerticalStripes, HorizontalStripes)

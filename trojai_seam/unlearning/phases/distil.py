@@ -55,7 +55,8 @@ class DistilSettings(TrainingSettings):
     """Steps that it is improved by before every training step; a new one starts with six times as many."""
     evident_learning_rate: Rate | None = None
     """In place of ``learning_rate`` where a class is evident, so that little was forgotten before. It grows with the
-    number of fit examples up to 50 of them only: there is little to learn anew, however many there are."""
+    number of fit examples up to 50 of them only, and never falls below the usual rate: there is little to learn anew,
+    however many there are."""
     least_kept: Share = 0.0
     """Of the fit accuracy at the start that must be there at the end. Else the learning rate was too much for this
     network: the phase begins anew, once, with a ninth of it."""
@@ -94,7 +95,7 @@ class Distilling(Training[DistilSettings]):
         share, rate = evidence(given), evidence(given) * settings.learning_rate
         suspicions = context.suspicions if settings.perturbed else ()
         if suspicions and context.evident and settings.evident_learning_rate is not None:
-            rate = evidence(min(given, ENOUGH)) * settings.evident_learning_rate
+            rate = max(rate, evidence(min(given, ENOUGH)) * settings.evident_learning_rate)
         super().__init__(context, settings.model_copy(update={"learning_rate": pace * rate}))
         self.epochs_before = epochs_before
         self.pursued = [_Pursued(replace(one.family, strength=settings.reach), one) for one in suspicions]

@@ -50,8 +50,9 @@ class InvertSettings(PhaseSettings):
     evident_gap: float = Field(default=2.5, ge=0, le=100)
     """From here on a class is more than suspect."""
     least_left: Share = 0.0
-    """A class that changes of the whole image give away is more than suspect only if they lead so many images to it in
-    the network that earlier phases left: what is forgotten already needs no other treatment."""
+    """A class that a family of changes of the whole image gives away is more than suspect only if they lead such a
+    share of images to it in the network that earlier phases left: what is forgotten already needs no other
+    treatment."""
     restore: bool = False
     """Where a class is evident, the network gets its weights as shipped back, whatever phases before did: what is
     unlearned by name costs less than what was forgotten, and whole-image triggers use directions that clean images use,
@@ -132,7 +133,7 @@ def invert(context: Context, settings: InvertSettings) -> PhaseOutcome:
 
 
 def _looked(context: Context, settings: InvertSettings) -> tuple[str, dict[str, float]]:
-    """Leave what is suspected in the context; status and figures of the phase. Time being up, nothing is."""
+    """Leave what is suspected in the context, nothing if time is up; status and figures of the phase."""
     search = _Search(context, settings)
     findings = list[_Finding]()
     for family in families(search.images):
@@ -145,18 +146,18 @@ def _looked(context: Context, settings: InvertSettings) -> tuple[str, dict[str, 
     if not clear:
         return "nothing-found", {"suspected": 0.0}
     clear.sort(key=lambda one: -one.gap)
-    best, first = clear[0], clear[0].first
     context.suspicions = search.suspicions(findings, clear)
-    remains = best.family.local or not search.changed or first.left >= settings.least_left
-    context.evident = best.family if best.gap >= settings.evident_gap and remains else None
+    evident = [one for one in clear if one.gap >= settings.evident_gap and search.remains(one)]
+    best = (evident or clear)[0]
+    context.evident = best.family if evident else None
     figures = {
         "suspected": float(len({one.target for one in context.suspicions})),
-        "target": float(first.target),
-        "reached": first.reached,
-        "left": first.left,
+        "target": float(best.first.target),
+        "reached": best.first.reached,
+        "left": best.first.left,
         "gap": best.gap,
     }
-    return f"{'finds' if context.evident else 'suspects'}-{best.family.name}", figures
+    return f"{'finds' if evident else 'suspects'}-{best.family.name}", figures
 
 
 def _weight(lead: float) -> float:
@@ -193,6 +194,8 @@ class _Search:
         rates = [settings.step_size * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
         few = len(self.images[: settings.examples])
         some = few // 2 + 1
+        if self.context.time_is_up():
+            return None
         family = family.surveyed(self.scores, self.images)
         candidates = [
             _Candidate(target, change)
@@ -230,6 +233,10 @@ class _Search:
         _, shipped = self._judged(self.scores, one, family, others)
         one.left, left = self._judged(self.scores_left, one, family, others)
         one.discount = max(0.0, left - shipped)
+
+    def remains(self, finding: _Finding) -> bool:
+        """Whether earlier phases left what was found, or are not asked: what is local is undone at little cost."""
+        return finding.family.local or not self.changed or finding.first.left >= self.settings.least_left
 
     def suspicions(self, findings: list[_Finding], clear: list[_Finding]) -> tuple[Suspicion, ...]:
         """One of every family, towards every class that a ``clear`` finding, the clearest one first, gave away; of a
