@@ -29,9 +29,10 @@ Scores = Callable[[Tensor], Tensor]
 
 TOGETHER = 40
 """Images that go through the network at once while places are looked for."""
-SURVEYED, MOST_PLACES = 4, 400
-"""Images that patches are tried on at every place, and how many places they are tried at, if a little more than half a
-patch apart is enough."""
+SURVEYED, MOST_PLACES = 3, 400
+"""Images that patches are tried on at every place, and how many places they are tried at, at most."""
+NOISES = 4
+"""Random patches that are tried beside a light and a dark one: one alone seldom looks like the trigger."""
 CLEAR = 0.98
 """An image that gives the wanted class with this probability asks no more of a perturbation."""
 
@@ -90,6 +91,8 @@ class Family(ABC):
     """It lies at one place, and nothing but its content can make it weaker or stronger."""
     special: ClassVar[bool] = False
     """Another family has nearly all of its changes, too, so that it is worth following only where it stands out."""
+    margin: ClassVar[float] = 0.0
+    """By which a class must stand out further than in other families, because clean classes do."""
 
     @property
     def span(self) -> Tensor:
@@ -193,7 +196,7 @@ class Patch(Family):
         return min(*self.side, max(2, round(self.share * min(self.side))))
 
     def surveyed(self, scores: Scores, images: Tensor) -> Self:
-        """Tried are a light and a dark patch, one of random colours and one of black and white, at full contrast: a
+        """Tried are a light and a dark patch and random ones, of colours and of black and white, at full contrast: a
         gradient at the images themselves says little of what a patch does that goes as far as a trigger."""
         return replace(self, survey=self._survey(scores, images))
 
@@ -203,8 +206,9 @@ class Patch(Family):
             given = scores(images[:TOGETHER]).argmax(dim=1)
         images, size, channels = images[classes_in_turn(given.cpu(), SURVEYED)], self.window, self.low.shape[1]
         light = torch.ones(1, channels, size, size)
-        grey = torch.rand(1, 1, size, size).round().expand(-1, channels, -1, -1)
-        pictures = torch.cat([light, 1 - light, torch.rand(1, channels, size, size).round(), grey]).to(self.low.device)
+        colours = torch.rand(NOISES // 2, channels, size, size).round()
+        greys = torch.rand(NOISES - NOISES // 2, 1, size, size).round().expand(-1, channels, -1, -1)
+        pictures = torch.cat([light, 1 - light, colours, greys]).to(self.low.device)
         places = self._places()
         base = scores(images).float()
         others = (base.argmax(dim=1)[:, None] != torch.arange(base.shape[1], device=base.device)).float()
@@ -232,46 +236,23 @@ class Patch(Family):
             step += 1
 
     def starts(self, scores: Scores, images: Tensor, target: int, most: int) -> list[Change]:
-        """By turns of three kinds: at the place where a tried patch raises the log-probability of the class most, where
-        one raises its score most, and on whose pixels the score hangs most in the images; those of one kind do not
-        overlap. The first two kinds begin with that patch at half its contrast, the third with the mean of the
-        images."""
+        """Tried patches at half their contrast, by turns where one raises the log-probability of the class most and
+        where one raises its score most; those of one kind do not overlap."""
         survey = self.survey or self._survey(scores, images)
         raised, pictures = survey.raised[..., target].max(dim=1)
-        rankings = [*raised]
-        if most > len(rankings):
-            rankings.append(self._promise(scores, images, target, survey.places))
         size, found = self.window, list[Change]()
-        for turn in itertools.cycle(range(len(rankings))):
-            left = [bool(torch.isfinite(ranking).any()) for ranking in rankings]
+        for turn in itertools.cycle(range(len(raised))):
+            left = torch.isfinite(raised).any(dim=1).tolist()
             if len(found) == most or not any(left):
                 break
             if not left[turn]:
                 continue
-            at = int(rankings[turn].argmax())
+            at = int(raised[turn].argmax())
             row, column = survey.places[at]
-            if turn < len(raised):
-                values = survey.pictures[int(pictures[turn, at])][None] / 2 + 0.25
-            else:
-                inside = images[:, :, row : row + size, column : column + size].mean(dim=0, keepdim=True)
-                values = ((inside - self.low) / self.span.clamp(min=1e-12)).clamp(0, 1)
-            found.append(Change(values, (row, column)))
-            rankings[turn][[abs(r - row) < size and abs(c - column) < size for r, c in survey.places]] = -torch.inf
-            for ranking in rankings:
-                ranking[at] = -torch.inf
+            found.append(Change(survey.pictures[int(pictures[turn, at])][None] / 2 + 0.25, (row, column)))
+            raised[turn, [abs(r - row) < size and abs(c - column) < size for r, c in survey.places]] = -torch.inf
+            raised[:, at] = -torch.inf
         return found
-
-    def _promise(self, scores: Scores, images: Tensor, target: int, places: tuple[tuple[int, int], ...]) -> Tensor:
-        """How much the score of the class hangs on the pixels of a patch at each place, in the same way in all images;
-        on the CPU."""
-        gradient = torch.zeros_like(images[0])
-        for part in torch.split(images.detach(), TOGETHER):
-            seen = part.requires_grad_(True)
-            (one,) = torch.autograd.grad(scores(seen).float()[:, target].sum(), seen)
-            gradient += (one / one.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]).sum(dim=0)
-        promise = (gradient / len(images) * self.span[0]).abs().sum(dim=0)
-        sums = functional.avg_pool2d(promise[None, None], self.window, stride=1)[0, 0].cpu()
-        return _told(torch.stack([sums[place] for place in places]))
 
     def put(self, images: Tensor, change: Change, part: float | Tensor = 1.0) -> Tensor:
         size, (row, column) = change.values.shape[-1], change.place
@@ -303,6 +284,7 @@ class VerticalStripes(Pattern):
 
     name = "vertical-stripes"
     special = True
+    margin = 1.5
 
     @property
     def size(self) -> tuple[int, int]:

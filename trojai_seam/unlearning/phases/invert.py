@@ -99,8 +99,8 @@ class _Finding:
 
     @property
     def gap(self) -> float:
-        """By which the first class stands out."""
-        return self.lead(self.first.target)
+        """By which the first class stands out, less the margin that the family asks for."""
+        return self.lead(self.first.target) - self.family.margin
 
     @property
     def first(self) -> _Candidate:
