@@ -314,9 +314,11 @@ def test_of_two_clear_findings_the_one_that_is_left_decides(patch_gap: float, mo
 
 
 @pytest.mark.parametrize(
-    ("lead", "status"), [(3.0, "nothing-found"), (3.5, "suspects-vertical-stripes"), (4.5, "finds-vertical-stripes")]
+    ("lead", "status"), [(1.7, "nothing-found"), (3.9, "suspects-vertical-stripes"), (4.1, "finds-vertical-stripes")]
 )
-def test_stripes_must_stand_out_further(lead: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stripes_must_stand_out_further_to_be_evident(
+    lead: float, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = context(Quadrants())
     module = importlib.import_module("trojai_seam.unlearning.phases.invert")
 

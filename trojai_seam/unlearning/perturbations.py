@@ -92,7 +92,7 @@ class Family(ABC):
     special: ClassVar[bool] = False
     """Another family has nearly all of its changes, too, so that it is worth following only where it stands out."""
     margin: ClassVar[float] = 0.0
-    """By which a class must stand out further than in other families, because clean classes do."""
+    """By which a class must stand out further than in other families to be evident, because clean classes do."""
 
     @property
     def span(self) -> Tensor:

@@ -48,7 +48,7 @@ class InvertSettings(PhaseSettings):
     """Between what speaks for the suspect class and for the next one: the log-odds of images that give it, and their
     mean log-probability of it."""
     evident_gap: float = Field(default=2.5, ge=0, le=100)
-    """From here on a class is more than suspect."""
+    """From here on a class is more than suspect; for stripes, in which clean classes stand out as well, 1.5 more."""
     least_left: Share = 0.0
     """A class that a family of changes of the whole image gives away is more than suspect only if they lead such a
     share of images to it in the network that earlier phases left: what is forgotten already needs no other
@@ -99,8 +99,8 @@ class _Finding:
 
     @property
     def gap(self) -> float:
-        """By which the first class stands out, less the margin that the family asks for."""
-        return self.lead(self.first.target) - self.family.margin
+        """By which the first class stands out."""
+        return self.lead(self.first.target)
 
     @property
     def first(self) -> _Candidate:
@@ -147,7 +147,7 @@ def _looked(context: Context, settings: InvertSettings) -> tuple[str, dict[str, 
         return "nothing-found", {"suspected": 0.0}
     clear.sort(key=lambda one: -one.gap)
     context.suspicions = search.suspicions(findings, clear)
-    evident = [one for one in clear if one.gap >= settings.evident_gap and search.remains(one)]
+    evident = [one for one in clear if one.gap >= settings.evident_gap + one.family.margin and search.remains(one)]
     best = (evident or clear)[0]
     context.evident = best.family if evident else None
     figures = {
